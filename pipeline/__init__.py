@@ -1,0 +1,1 @@
+"""Pictures and captions in, HDF5 shards of regions and relation triples out."""

@@ -1,0 +1,71 @@
+"""The click group of both packages: one module a command, one place where errors are printed."""
+
+import importlib
+import pkgutil
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+class CommandFolder(click.Group):
+    """A click group whose commands are the modules of one package.
+
+    `make_scenes.py` holds the command `make_scenes` and is called `make-scenes`; a module is imported
+    when its command, or the list of all commands, is asked for.
+
+    Args:
+        package: dotted name of the folder, such as `pipeline.commands`.
+        errors: exceptions whose text is printed alone; each may carry an `exit_code` (1 without).
+        **settings: what `click.Group` takes.
+    """
+
+    def __init__(self, *, package: str, errors: Sequence[type[Exception]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.package = package
+        self.errors = tuple(errors)
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
+        )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the modules in the package, as commands."""
+        folder = importlib.import_module(self.package)
+        return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folder.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"{self.package}.{name}"), name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn an error into its message and exit code."""
+        debug = ctx.params.pop("debug", False)
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            raise _as_click_error(error, self.errors) from error
+
+
+def _as_click_error(error: Exception, known: tuple[type[Exception], ...]) -> click.ClickException:
+    if isinstance(error, known):
+        message = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        message = f"the system refused: {error.strerror}{where}"
+    else:
+        message = (
+            f"unexpected {type(error).__name__}: {error}\n"
+            "This is a fault of the program: run again with --debug (before the command's name) "
+            "and report what it prints."
+        )
+    shown = click.ClickException(message)
+    shown.exit_code = getattr(error, "exit_code", 1)
+    return shown

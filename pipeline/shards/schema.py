@@ -1,0 +1,79 @@
+"""The one place that names the datasets of a shard, their dtypes and the version.
+
+A list of ragged things is stored flat, with `offsets` one longer than the list (CSR). Strings are
+stored the same way: UTF-8 bytes and offsets, as only fixed-width datasets can be memory-mapped.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SCHEMA_VERSION = 1
+
+Kind = Literal["regions", "captions"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset of a shard.
+
+    Attributes:
+        dtype: numpy's name of the type; `strings` is a byte blob with its own `<name>_offsets`;
+            `float` is the shard's float type, float16 unless float32 was asked for.
+        rows: which count the first axis has; offsets have one more.
+        columns: the second axis: a width, `width` for the feature width, or 0 for none.
+        optional: whether a shard may lack it.
+    """
+
+    dtype: str
+    rows: str
+    columns: int | Literal["width"] = 0
+    optional: bool = False
+
+
+REGIONS: dict[str, Dataset] = {
+    "image_ids": Dataset("strings", "images"),
+    "image_sizes": Dataset("int32", "images", 2, optional=True),  # height, width
+    "offsets": Dataset("int64", "images+1"),
+    "features": Dataset("float", "regions", "width"),
+    "boxes": Dataset("float32", "regions", 4, optional=True),
+    "labels": Dataset("int32", "regions", optional=True),
+    "scores": Dataset("float", "regions", optional=True),
+    "attributes": Dataset("int32", "regions", optional=True),
+    "attribute_scores": Dataset("float", "regions", optional=True),
+    "relation_offsets": Dataset("int64", "images+1", optional=True),
+    "relations": Dataset("int32", "relations", 3, optional=True),
+    "relation_scores": Dataset("float", "relations", optional=True),
+}
+
+CAPTIONS: dict[str, Dataset] = {
+    "caption_ids": Dataset("strings", "captions"),
+    "image_ids": Dataset("strings", "captions"),
+    "text": Dataset("strings", "captions"),
+    "strings": Dataset("strings", "strings"),  # the table that every code below points into
+    "token_offsets": Dataset("int64", "captions+1"),
+    "form": Dataset("int32", "tokens"),
+    "lemma": Dataset("int32", "tokens"),
+    "pos": Dataset("int32", "tokens"),
+    "head": Dataset("int32", "tokens"),
+    "deprel": Dataset("int32", "tokens"),
+    "object_offsets": Dataset("int64", "captions+1"),
+    "objects": Dataset("int32", "objects", 3),  # start, end, string
+    "triple_offsets": Dataset("int64", "captions+1"),
+    "triples": Dataset("int32", "triples", 9),
+}
+
+TRIPLE_COLUMNS = (
+    "subject",
+    "predicate_start",
+    "predicate_end",
+    "predicate",
+    "object",
+    "attribute_start",
+    "attribute_end",
+    "attribute",
+    "rule",
+)
+"""Columns of `triples`: subject and object are rows of the caption's objects, -1 for none;
+predicate, attribute and rule are codes of strings, -1 for none."""
+
+SCHEMAS: dict[Kind, dict[str, Dataset]] = {"regions": REGIONS, "captions": CAPTIONS}

@@ -1,0 +1,1 @@
+"""Relationship-enhanced semantic graphs: train, evaluate, explain and search."""

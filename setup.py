@@ -1,0 +1,60 @@
+"""Distribution metadata, dependencies and entry points of ReSG."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+EXTRAS = {
+    # detectron2 is on no package index: README.md repeats the install line of its own documentation.
+    "detectron2": ["torchvision", "pycocotools"],
+    "scatter": ["torch-scatter>=2.1.2"],
+    "bert": ["transformers>=4.40"],
+    "search": ["faiss-cpu>=1.8"],
+    "track": ["tensorboard>=2.16"],
+    "test": [
+        "hypothesis>=6.100",
+        "onnx>=1.16",
+        "pyright>=1.1.380",
+        "pytest>=8.2",
+        "pytest-cov>=5",
+        "pytest-timeout>=2.3",
+        "ruff>=0.6",
+    ],
+}
+
+setup(
+    name="resg",
+    version="0.1.0",
+    description="Image-text matching through two semantic graphs: image regions and caption words",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["pipeline*", "resg*"]),
+    include_package_data=True,
+    install_requires=[
+        "click>=8.1",
+        "dask>=2024.5",
+        "distributed>=2024.5",
+        "h5py>=3.11",
+        "numpy>=1.26",
+        "onnxruntime>=1.18",
+        "Pillow>=10.3",
+        "pydantic>=2.7",
+        "PyYAML>=6",
+        "rich>=13.7",
+        "safetensors>=0.4.3",
+        "spacy>=3.7.4,<4",
+        "torch>=2.6",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+)
