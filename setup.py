@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    # detectron2 is on no package index: README.md repeats the install line of its own documentation.
+    # detectron2 is on no package index: README.md repeats its own documentation's install line.
     "detectron2": ["torchvision", "pycocotools"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],

@@ -14,7 +14,7 @@ COLLAPSE_SHARE = 0.01
 LEAST_VARIANCE = 1e-5
 
 
-class TrainingAlarm(ResgError):
+class TrainingError(ResgError):
     """Training cannot succeed as it goes; the last checkpoint is kept."""
 
 
@@ -22,8 +22,8 @@ class CollapseAlarm:
     """Has the model mapped everything to one point?
 
     The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
-    triplet alone, after warm-up, as a mean over 100 steps; or the variance of the embeddings, summed
-    over dimensions, is near 0.
+    triplet alone, after warm-up, as a mean over 100 steps; or the variance of the embeddings,
+    summed over dimensions, is near 0.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -40,7 +40,7 @@ class CollapseAlarm:
             embeddings: `[N, d]` unit length.
 
         Raises:
-            TrainingAlarm: collapsed.
+            TrainingError: collapsed.
         """
         if step < self.loss.warmup_steps or not self.loss.triplet_weight or num_pairs < 2:
             return
@@ -50,10 +50,10 @@ class CollapseAlarm:
         variance = float(embeddings.detach().float().var(0).sum())
         mean_share = sum(self.shares) / WINDOW
         if abs(mean_share - 1) < COLLAPSE_SHARE or variance < LEAST_VARIANCE:
-            raise TrainingAlarm(
-                f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} of "
-                f"2 B m (1 means that all scores are equal), the embeddings' variance {variance:.1e}."
-                "\nTry all violations first (--set loss.warmup_steps=2000), a smaller step "
+            raise TrainingError(
+                f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
+                "of 2 B m (1 means that all scores are equal), the embeddings' variance "
+                f"{variance:.1e}.\nTry all violations first (--set loss.warmup_steps=2000), a smaller step "
                 "(--set train.learning_rate=1e-4) or a larger batch."
             )
 
@@ -71,15 +71,16 @@ def check_finite(
         captions: ids of the batch's captions.
 
     Raises:
-        TrainingAlarm: it names the batch and the tensors.
+        TrainingError: it names the batch and the tensors.
     """
     if torch.isfinite(loss):
         return
     bad = [name for name, tensor in parts.items() if not torch.isfinite(tensor).all()]
     bad += [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-    raise TrainingAlarm(
-        f"the loss is {loss.item()} at step {step}; not finite: {', '.join(bad[:6]) or 'the loss'}. "
-        f"The batch holds captions {', '.join(captions[:3])} and {max(0, len(captions) - 3)} more.\n"
+    raise TrainingError(
+        f"the loss is {loss.item()} at step {step}; not finite: {', '.join(bad[:6]) or 'the sum'}."
+        f" The batch holds captions {', '.join(captions[:3])} and {max(0, len(captions) - 3)} "
+        "more.\n"
         "Check the features (pipeline verify), or try --set train.precision=fp32 and a smaller "
         "--set train.learning_rate."
     )
@@ -89,13 +90,13 @@ def check_chance(metrics: Metrics, step: int, chance_steps: int) -> None:
     """Is validation no better than guessing?
 
     Raises:
-        TrainingAlarm: after `chance_steps`, Recall@1 is at chance in both directions.
+        TrainingError: after `chance_steps`, Recall@1 is at chance in both directions.
     """
     guess = 100.0 / metrics.i2t.num_queries
     best = max(metrics.i2t.recall[1], metrics.t2i.recall[1])
     # five captions an image make i2t's chance the same as t2i's: 5 of 5 I
     if step >= chance_steps and metrics.i2t.num_queries >= 20 and best <= 1.5 * guess:
-        raise TrainingAlarm(
+        raise TrainingError(
             f"after {step} steps validation Recall@1 is {best:.2f}, guessing gives {guess:.2f}.\n"
             "Do images and captions belong together (pipeline verify)? Else try a larger "
             "--set train.learning_rate, or --set loss.warmup_steps=2000."

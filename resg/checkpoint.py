@@ -4,7 +4,6 @@ Weights and optimiser are safetensors, all else is JSON: nothing is pickled.
 """
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,11 +139,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors whole or not at all."""
     draft = path.with_suffix(".tmp")
     save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, draft)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def save_state(folder: Path, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Write all that is needed to go on: optimiser and random states, then the JSON that names them.
+    """Write all that is needed to go on: optimiser, random states, then the JSON beside them.
 
     Args:
         folder: of the run.
@@ -197,7 +196,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def center_loss(
     """Center hinge loss (*reconstruction*).
 
     Mean over all global embeddings x, of images and captions, of
-    `[m + d(x, c_own) - min over k != own of d(x, c_k)]+` with d = 1 - cosine and c_k the unit mean of
-    image k's embedding and its captions'. Gradients flow through the centres. 0 with one image.
+    `[m + d(x, c_own) - min over k != own of d(x, c_k)]+` with d = 1 - cosine and c_k the unit mean
+    of image k's embedding and its captions'. Gradients flow through the centres. 0 with one image.
 
     Args:
         images_Id: `[I, d]` unit length.
@@ -129,7 +129,8 @@ def margin_loss(
     """Positive-negative margin loss (*reconstruction*).
 
     Mean over matching pairs of `[m_p - s]+`, plus, for each way, the mean over anchors of
-    `[s_neg - m_n]+` with s_neg the anchor's hardest negative. An anchor without a negative counts 0.
+    `[s_neg - m_n]+` with s_neg the anchor's hardest negative. An anchor without a negative counts
+    0.
 
     Args:
         scores_IC: `[I, C]` similarities.

@@ -115,8 +115,8 @@ def _check(
     if is_bad.any():
         image, caption = np.argwhere(is_bad)[0]
         raise ScoreError(
-            f"expected finite scores, got {scores_IC[image, caption]} for image {image} and caption "
-            f"{caption} ({int(is_bad.sum())} such scores). A model that diverged gives these: "
+            f"expected finite scores, got {scores_IC[image, caption]} for image {image} and "
+            f"caption {caption} ({int(is_bad.sum())} such scores). A model that diverged gives these: "
             "look at its training loss."
         )
     if image_of_caption_C.size and not (

@@ -83,7 +83,7 @@ class Trainer:
             The metrics of the last evaluation.
 
         Raises:
-            TrainingAlarm: training cannot succeed as it goes.
+            TrainingError: training cannot succeed as it goes.
         """
         metrics = None
         while self.epoch < self.settings.train.epochs and not self._is_stale():

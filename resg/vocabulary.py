@@ -36,7 +36,7 @@ class Vocabulary:
         min_count: int = 1,
         predicates: Iterable[str] = (),
     ) -> "Vocabulary":
-        """Words that occur at least `min_count` times, and all edge types, in order of frequency."""
+        """Words that occur at least `min_count` times and all edge types, by frequency."""
         words: Counter[str] = Counter()
         types: Counter[str] = Counter()
         for caption in captions:

@@ -1,1 +1,1 @@
-"""Graphs over regions and words: the batch that kernels take, and how edges are built."""
+"""Semantic graphs: the batch that kernels and models share, and how edges are built."""

@@ -19,8 +19,8 @@ def textual_edges(
 
     Arcs give `arc:LABEL` from head to dependent and its inverse. A triple joins its predicate's
     word with those of its subject and object; one whose predicate has no word joins subject and
-    object, typed by the predicate's string; an attribute joins its object (*reconstruction*). A span
-    is represented by its syntactic head.
+    object, typed by the predicate's string; an attribute joins its object (*reconstruction*). A
+    span is represented by its syntactic head.
 
     Args:
         caption: tokens, arcs and triples.
@@ -41,7 +41,7 @@ def textual_edges(
 
 
 def span_head(span: CaptionSpan, heads: tuple[int, ...]) -> int:
-    """The token of a span whose own head stands outside it; the last one where there are several."""
+    """The token of a span whose own head stands outside it; the last of several."""
     inside = range(span.start, span.end)
     outward = [i for i in inside if heads[i] not in inside or heads[i] == i]
     return outward[-1] if outward else span.end - 1

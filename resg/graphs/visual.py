@@ -1,7 +1,7 @@
 """Edges between the regions of an image: spatial classes, feature neighbours, predicates.
 
 I images, R the largest number of regions, D feature width, E edges, K types an edge.
-An edge (source, target) lets the target attend the source; edges are sorted by image, target, source.
+An edge (source, target) lets the target attend the source; edges are sorted by (target, source).
 """
 
 import math
@@ -46,9 +46,9 @@ def num_visual_edge_types(num_predicates: int) -> int:
 def spatial_classes(boxes_IR4: Tensor, image_sizes_I2: Tensor) -> Tensor:
     """Spatial relation of every ordered pair of boxes (Yao et al. 2018, section 3.2).
 
-    Class 1: the target lies inside the source; 2: it covers it; 3: IoU of at least 0.5; 4 to 11: the
-    direction from target to source in steps of 45 degrees (4 starts at the right and goes up), when
-    their centres are at most half the image's diagonal apart; 0: none.
+    Class 1: the target lies inside the source; 2: it covers it; 3: IoU of at least 0.5; 4 to 11:
+    the direction from target to source in steps of 45 degrees (4 starts at the right and goes up),
+    when their centres are at most half the image's diagonal apart; 0: none.
 
     Args:
         boxes_IR4: corners in pixels.
@@ -142,7 +142,7 @@ def visual_edges(
 
 
 def _predicate_planes(relations_P4: Tensor, is_pair: Tensor) -> list[Tensor]:
-    """Two `[I, R, R]` planes of types: the object for its subject, and the subject for its object."""
+    """Two `[I, R, R]` planes of types: objects for their subjects, and the other way."""
     image, subject, predicate, obj = relations_P4.long().unbind(1)
     planes = []
     for target, source, inverse in ((subject, obj, 0), (obj, subject, 1)):

@@ -24,7 +24,7 @@ def test_triplet_takes_the_hardest_negatives_as_worked_by_hand():
 def test_triplet_in_warm_up_sums_all_violations_as_worked_by_hand():
     # only pair (1, 2) has two negative captions: 0.4 -> 0 and 0.65 -> 0.05
     negatives = torch.tensor([[0.5, 0.7, 0.6], [0.75, 0.65, 0.8]])
-    # pair (0, 0): caption 0.3, image 0.45; pair (0, 1): 0.1, 0.15; pair (1, 2): 0.15 + 0.05, image 0
+    # pair (0, 0): caption 0.3, image 0.45; pair (0, 1): 0.1, 0.15; pair (1, 2): 0.15 + 0.05, 0
     loss = triplet_loss(negatives, IS_MATCH, 0.2, hardest=False)
     assert loss.item() == pytest.approx(0.3 + 0.45 + 0.1 + 0.15 + 0.15 + 0.05)
 
