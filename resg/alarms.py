@@ -53,7 +53,8 @@ class CollapseAlarm:
             raise TrainingError(
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
                 "of 2 B m (1 means that all scores are equal), the embeddings' variance "
-                f"{variance:.1e}.\nTry all violations first (--set loss.warmup_steps=2000), a smaller step "
+                f"{variance:.1e}.\n"
+                "Try all violations first (--set loss.warmup_steps=2000), a smaller step "
                 "(--set train.learning_rate=1e-4) or a larger batch."
             )
 

@@ -116,8 +116,8 @@ def _check(
         image, caption = np.argwhere(is_bad)[0]
         raise ScoreError(
             f"expected finite scores, got {scores_IC[image, caption]} for image {image} and "
-            f"caption {caption} ({int(is_bad.sum())} such scores). A model that diverged gives these: "
-            "look at its training loss."
+            f"caption {caption} ({int(is_bad.sum())} such scores). A model that diverged gives "
+            "these: look at its training loss."
         )
     if image_of_caption_C.size and not (
         image_of_caption_C.min() >= 0 and image_of_caption_C.max() < scores_IC.shape[0]
