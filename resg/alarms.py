@@ -30,19 +30,18 @@ class CollapseAlarm:
         self.loss = settings.loss
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
-    def check(self, step: int, triplet: float, num_pairs: int, embeddings: Tensor) -> None:
-        """Look at one step.
+    def check(self, triplet: float, num_pairs: int, embeddings: Tensor) -> None:
+        """Look at one step after warm-up.
 
         Args:
-            step: optimiser steps done.
-            triplet: the triplet loss, a sum over anchors.
+            triplet: the triplet loss with hardest negatives, a sum over anchors.
             num_pairs: B.
             embeddings: `[N, d]` unit length.
 
         Raises:
             TrainingError: collapsed.
         """
-        if step < self.loss.warmup_steps or not self.loss.triplet_weight or num_pairs < 2:
+        if not self.loss.triplet_weight or num_pairs < 2:
             return
         self.shares.append(triplet / (2 * num_pairs * self.loss.triplet_margin))
         if len(self.shares) < WINDOW:
@@ -54,7 +53,7 @@ class CollapseAlarm:
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
                 "of 2 B m (1 means that all scores are equal), the embeddings' variance "
                 f"{variance:.1e}.\n"
-                "Try all violations first (--set loss.warmup_steps=2000), a smaller step "
+                "Try all violations for longer (--set loss.warmup_epochs=5), a smaller step "
                 "(--set train.learning_rate=1e-4) or a larger batch."
             )
 
@@ -100,5 +99,5 @@ def check_chance(metrics: Metrics, step: int, chance_steps: int) -> None:
         raise TrainingError(
             f"after {step} steps validation Recall@1 is {best:.2f}, guessing gives {guess:.2f}.\n"
             "Do images and captions belong together (pipeline verify)? Else try a larger "
-            "--set train.learning_rate, or --set loss.warmup_steps=2000."
+            "--set train.learning_rate, or --set loss.warmup_epochs=5."
         )

@@ -138,8 +138,8 @@ class LossSettings(Settings):
 
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet ranking loss.")
     triplet_margin: float = Field(0.2, gt=0, description="Cosine by which a match must win.")
-    warmup_steps: int = Field(
-        0, ge=0, description="Steps that sum all violations before the hardest alone."
+    warmup_epochs: float = Field(
+        1.0, ge=0, description="Epochs that sum all violations before the hardest alone."
     )
     center_weight: float = Field(0.1, ge=0, description="Weight a of the center hinge loss.")
     center_margin: float = Field(0.2, gt=0, description="Distance by which the own centre wins.")

@@ -22,6 +22,16 @@ class Losses:
     center: Tensor
     margin: Tensor
 
+    def as_numbers(self) -> dict[str, float]:
+        """The values by name; `loss` is the total."""
+        named = {
+            "loss": self.total,
+            "triplet": self.triplet,
+            "center": self.center,
+            "margin": self.margin,
+        }
+        return {name: value.detach().item() for name, value in named.items()}
+
 
 def total_loss(
     scores_IC: Tensor,
@@ -29,7 +39,8 @@ def total_loss(
     captions_Cd: Tensor,
     image_of_caption_C: Tensor,
     settings: LossSettings,
-    step: int,
+    *,
+    hardest: bool = True,
 ) -> Losses:
     """`L = w L_triplet + a L_center + b L_margin`; a part of weight 0 is not computed.
 
@@ -39,13 +50,12 @@ def total_loss(
         captions_Cd: `[C, d]` global embeddings of the captions, unit length.
         image_of_caption_C: `[C]` row of each caption's image.
         settings: weights and margins.
-        step: optimiser steps done; below `warmup_steps` the triplet loss sums all violations.
+        hardest: the triplet loss takes the hardest negatives; all violations during warm-up.
     """
     zero = scores_IC.new_zeros(())
     is_match_IC = matches(image_of_caption_C, scores_IC.shape[0])
     triplet = center = margin = zero
     if settings.triplet_weight:
-        hardest = step >= settings.warmup_steps
         triplet = triplet_loss(scores_IC, is_match_IC, settings.triplet_margin, hardest=hardest)
     if settings.center_weight:
         center = center_loss(images_Id, captions_Cd, image_of_caption_C, settings.center_margin)

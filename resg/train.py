@@ -3,6 +3,7 @@
 resg train --shards data/scenes-shards --out runs/first --preset resg-gru
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -69,12 +70,11 @@ class Trainer:
         )
         self.collapse = CollapseAlarm(self.settings)
         self.log = RunLog(run.folder, on_event) if self.processes.is_first else None
-        self.step = self.epoch = self.batches_done = self.stale = 0
+        self.step = self.epoch = self.stale = 0
         self.best = -1.0
-        batches = self._batches(0)
-        self.total_steps = max(
-            1, self.settings.train.epochs * len(batches) // self.settings.train.accumulate
-        )
+        train = self.settings.train
+        self.steps_per_epoch = math.ceil(len(self._batches(0)) / train.accumulate)
+        self.total_steps = train.epochs * self.steps_per_epoch
 
     def fit(self) -> Metrics:
         """Train to the last epoch, or until validation stops getting better.
@@ -88,7 +88,7 @@ class Trainer:
         metrics = None
         while self.epoch < self.settings.train.epochs and not self._is_stale():
             self._train_epoch()
-            self.epoch, self.batches_done = self.epoch + 1, 0
+            self.epoch += 1
             metrics = self._evaluate()
         return metrics or self._score_validation()
 
@@ -112,13 +112,16 @@ class Trainer:
         batches = self._batches(self.epoch)
         for number, captions in enumerate(batches, start=1):
             begun = time.perf_counter()
-            losses, variance_of = self._accumulate(captions)
+            losses, embeddings = self._accumulate(captions)
             if number % settings.accumulate and number < len(batches):
                 continue
             self._apply()
-            self._check(losses, variance_of, len(captions))
+            numbers = losses.as_numbers()
+            if self._takes_hardest():
+                self.collapse.check(numbers["triplet"], len(captions), embeddings)
             if self.log is not None:
-                self.log.step(self._step_event(losses, len(captions), begun))
+                seconds = time.perf_counter() - begun
+                self.log.step(self._step_event(numbers, len(captions) / seconds))
             self.step += 1
 
     def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor]:
@@ -138,7 +141,12 @@ class Trainer:
         embeddings = gather_rows(images.embeddings, self.processes)
         owner = torch.arange(len(captions), device=self.device)
         losses = total_loss(
-            scores, embeddings, all_captions.embeddings, owner, settings.loss, self.step
+            scores,
+            embeddings,
+            all_captions.embeddings,
+            owner,
+            settings.loss,
+            hardest=self._takes_hardest(),
         )
         parts = {
             "features": image_batch.features,
@@ -165,9 +173,6 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.matcher)
-
-    def _check(self, losses: Losses, embeddings: Tensor, num_pairs: int) -> None:
-        self.collapse.check(self.step, float(losses.triplet), num_pairs, embeddings)
 
     def _evaluate(self) -> Metrics:
         metrics = self._score_validation()
@@ -214,6 +219,9 @@ class Trainer:
             self.training.captions.image, settings.batch_size, settings.seed, epoch
         )
 
+    def _takes_hardest(self) -> bool:
+        return self.step >= self.settings.loss.warmup_epochs * self.steps_per_epoch
+
     def _is_stale(self) -> bool:
         return 0 < self.settings.train.patience <= self.stale
 
@@ -222,17 +230,14 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.device.type, self.autocast_type)
 
-    def _step_event(self, losses: Losses, num_pairs: int, begun: float) -> Event:
+    def _step_event(self, losses: Mapping[str, float], pairs_per_second: float) -> Event:
         on_gpu = self.device.type == "cuda"
         return {
             "step": self.step,
             "epoch": self.epoch,
-            "loss": float(losses.total),
-            "triplet": float(losses.triplet),
-            "center": float(losses.center),
-            "margin": float(losses.margin),
+            **losses,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "pairs_per_second": num_pairs / (time.perf_counter() - begun),
+            "pairs_per_second": pairs_per_second,
             "memory": torch.cuda.max_memory_allocated() if on_gpu else 0,
         }
 

@@ -74,22 +74,22 @@ def test_each_loss_can_be_turned_off():
     images = F.normalize(torch.randn(2, 4), dim=-1)
     captions = F.normalize(torch.randn(3, 4), dim=-1)
     settings = LossSettings(center_weight=0, margin_weight=0)
-    losses = total_loss(SCORES, images, captions, OWNER, settings, step=0)
+    losses = total_loss(SCORES, images, captions, OWNER, settings)
     assert losses.center.item() == losses.margin.item() == 0
     assert losses.total.item() == pytest.approx(losses.triplet.item())
     settings = LossSettings(triplet_weight=0, center_weight=0.5, margin_weight=0)
-    losses = total_loss(SCORES, images, captions, OWNER, settings, step=0)
+    losses = total_loss(SCORES, images, captions, OWNER, settings)
     assert losses.triplet.item() == 0
     assert losses.total.item() == pytest.approx(0.5 * losses.center.item())
 
 
-def test_warm_up_ends_at_its_step():
+def test_warm_up_sums_what_the_hardest_alone_decide_later():
     embeddings = F.normalize(torch.randn(3, 4), dim=-1)
     scores = torch.tensor([[0.5, 0.6, 0.6], [0.6, 0.5, 0.6], [0.6, 0.6, 0.5]])
     owner = torch.arange(3)
-    settings = LossSettings(warmup_steps=10, center_weight=0, margin_weight=0)
-    before = total_loss(scores, embeddings, embeddings, owner, settings, step=9).total
-    after = total_loss(scores, embeddings, embeddings, owner, settings, step=10).total
+    settings = LossSettings(center_weight=0, margin_weight=0)
+    before = total_loss(scores, embeddings, embeddings, owner, settings, hardest=False).total
+    after = total_loss(scores, embeddings, embeddings, owner, settings).total
     assert before.item() == pytest.approx(2 * after.item())  # two negatives a row, equally hard
 
 
