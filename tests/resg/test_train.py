@@ -27,7 +27,9 @@ def small(preset="resg-gru", *changes):
 @pytest.mark.parametrize("preset", [p for p in preset_names() if p != "resg-bert"])
 def test_every_preset_learns_to_match(preset, shards, tmp_path):
     before = train_run(shards, tmp_path / "one", small(preset, "train.epochs=1"), CPU)
-    after = train_run(shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.warmup_epochs=20"), CPU)
+    after = train_run(
+        shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.warmup_epochs=20"), CPU
+    )
     assert after.rsum > before.rsum
     figures = evaluate_runs([tmp_path / "run"], "test", "full", CPU).as_json()
     assert figures["t2i"]["r5"] > 100 * 5 / 12 + 10  # guessing finds 5 of 12
