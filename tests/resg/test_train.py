@@ -63,14 +63,14 @@ def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, tmp_pat
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
     train_run(shards, tmp_path / "whole", settings, CPU)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(event):
         if event["kind"] == "step" and event["step"] == 14:  # in the middle of the third epoch
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_run(shards, tmp_path / "broken", settings, CPU, kill)
     resume_run(tmp_path / "broken", CPU)
     whole, broken = (read_metrics(tmp_path / name) for name in ("whole", "broken"))
