@@ -19,8 +19,8 @@ class Selection:
     """Keep the regions with the largest class score that survives per-class suppression.
 
     With `score_threshold` 0.2 this is what bottom-up attention's Caffe code does (Anderson et al.
-    2018, `generate_tsv.py`): of all regions at or above the threshold, at least `min_regions` and at
-    most `max_regions`.
+    2018, `generate_tsv.py`): of all regions at or above the threshold, at least `min_regions` and
+    at most `max_regions`.
 
     Attributes:
         min_regions: fewest regions; where fewer pass, the next best fill up.
