@@ -16,7 +16,13 @@ from pipeline.fingerprint import differences
 from pipeline.shards.arrays import CaptionsShard, OpenShard, open_shard
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
-from pipeline.shards.sidecar import Sidecar, check_shard_file, find_sidecars, read_sidecar
+from pipeline.shards.sidecar import (
+    Sidecar,
+    check_shard_file,
+    find_sidecars,
+    partial_folder,
+    read_sidecar,
+)
 
 MAX_OPEN_SHARDS = 512
 """Maps kept at once: each costs a file descriptor, of which a process often has 1,024."""
@@ -181,6 +187,11 @@ class ShardReader:
 
 
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
+    if partial_folder(directory, kind).exists():
+        raise DataError(
+            f"{directory} holds a half-done import of {kind}: let it finish, or run the same "
+            "pipeline import-regions again."
+        )
     sidecars: list[Sidecar] = []
     splits = set()
     for path in find_sidecars(directory, kind):

@@ -1,8 +1,8 @@
 """The TSV of bottom-up attention: boxes and features of each image, no classes.
 
 Six columns without a header: image_id, image_w, image_h, num_boxes, boxes (float32), features
-(float32); arrays in base64 (peteanderson80/bottom-up-attention, tools/generate_tsv.py). Width stands
-before height, unlike LXMERT's.
+(float32); arrays in base64 (peteanderson80/bottom-up-attention, tools/generate_tsv.py). Width
+stands before height, unlike LXMERT's.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from pipeline.shards.records import ImageRegions
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
-NEEDS = ("boxes", "image_size")
+NEEDS = KEEPS = ("boxes", "image_size")
 
 NOTICE = (
     "BUTD files hold no labels, scores or attributes: region order is the file's, and no class is "

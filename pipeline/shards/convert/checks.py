@@ -87,7 +87,7 @@ def _array_faults(record: ImageRegions) -> list[tuple[str, str]]:
 
 
 def _are_classes(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "iu" and ((array >= 0) & (array <= np.iinfo(np.int32).max)).all()
+    return array.dtype.kind in "iu" and bool(((array >= 0) & (array < 2**31 - 1)).all())
 
 
 def _size_fault(record: ImageRegions) -> str | None:

@@ -1,7 +1,7 @@
 """From shards to a file of another project's format."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
@@ -53,7 +53,50 @@ def export_regions(
         captions_file = scan.sibling(out, "_caps.txt")
         notices += scan.write_captions(_captions(shards, reader), captions_file)
         paths.append(captions_file)
-    lost = _lost(reader[0], form.needs)
-    if lost:
-        notices.append(f"{format_name} has no place for: {', '.join(lost)}.")
+    notices += _lost(reader, format_name)
     return ExportReport(len(reader), tuple(paths), tuple(notices))
+
+
+def _complete(reader: ShardReader, format_name: str) -> Iterator[ImageRegions]:
+    """The images, each of which has all that the format needs.
+
+    Raises:
+        DataError: one has not; the text says which formats would do.
+    """
+    needs = FORMATS[format_name].needs
+    for record in cast(Iterator[ImageRegions], iter(reader)):
+        missing = [name for name in needs if getattr(record, name) is None]
+        if missing:
+            fits = [
+                name
+                for name, form in FORMATS.items()
+                if all(getattr(record, need) is not None for need in form.needs)
+            ]
+            raise DataError(
+                f"{format_name} needs {', '.join(needs)}: {reader.directory} lacks "
+                f"{', '.join(missing)} (image {record.image_id}).\n"
+                f"What it holds can be exported to {', '.join(fits)}."
+            )
+        yield record
+
+
+def _captions(shards: Path, images: ShardReader) -> Iterator[tuple[str, list[str]]]:
+    """Each image's id and its captions."""
+    captions = ShardReader(shards, "captions")
+    for image_id in images.ids:
+        found = captions.batch(captions.captions_of(image_id))
+        yield image_id, [cast(ParsedCaption, caption).text for caption in found]
+
+
+def _lost(reader: ShardReader, format_name: str) -> list[str]:
+    """A notice of what the format has no place for."""
+    record = cast(ImageRegions, reader[0])
+    lost = [
+        field.name
+        for field in fields(record)
+        if field.name not in ("image_id", "features", *FORMATS[format_name].keeps)
+        and getattr(record, field.name) is not None
+    ]
+    if reader.names:
+        lost.append("class names")
+    return [f"{format_name} has no place for {', '.join(lost)}."] if lost else []

@@ -18,18 +18,20 @@ class Format:
         read: gives the splits of a file or folder; images are read when they are asked for.
         write: writes images (so many) to a file or folder, and gives the paths that it made.
         needs: attributes of `ImageRegions` without which an image cannot be written.
+        keeps: attributes that it has a place for, beside the features.
     """
 
     read: Callable[[Path, ReadOptions], list[Source]]
     write: Callable[[Iterable[ImageRegions], Path, int], list[Path]]
     needs: tuple[str, ...]
+    keeps: tuple[str, ...]
 
 
 FORMATS = {
-    "scan": Format(scan.read, scan.write, scan.NEEDS),
-    "butd-tsv": Format(butd_tsv.read, butd_tsv.write, butd_tsv.NEEDS),
-    "lxmert-tsv": Format(lxmert_tsv.read, lxmert_tsv.write, lxmert_tsv.NEEDS),
-    "npz": Format(npz.read, npz.write, npz.NEEDS),
+    "scan": Format(scan.read, scan.write, scan.NEEDS, scan.KEEPS),
+    "butd-tsv": Format(butd_tsv.read, butd_tsv.write, butd_tsv.NEEDS, butd_tsv.KEEPS),
+    "lxmert-tsv": Format(lxmert_tsv.read, lxmert_tsv.write, lxmert_tsv.NEEDS, lxmert_tsv.KEEPS),
+    "npz": Format(npz.read, npz.write, npz.NEEDS, npz.KEEPS),
 }
 
 

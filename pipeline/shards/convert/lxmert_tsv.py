@@ -28,7 +28,7 @@ COLUMNS = (
     "features",
 )
 
-NEEDS = ("boxes", "image_size", "labels", "scores", "attributes", "attribute_scores")
+NEEDS = KEEPS = ("boxes", "image_size", "labels", "scores", "attributes", "attribute_scores")
 
 
 def read(source: Path, options: ReadOptions) -> list[Source]:

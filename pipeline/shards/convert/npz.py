@@ -4,7 +4,7 @@ What stands in them, as the code that writes and reads them says:
 
 - MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (caffe mode): `x` [R, 2048], `bbox`
   [R, 4], `num_bbox`, `image_h`, `image_w`, and `info`, a pickled dict of `objects_id`,
-  `objects_conf` and, with attributes, `attrs_id`, `attrs_conf`; ids count from 0 without background.
+  `objects_conf` and, with attributes, `attrs_id`, `attrs_conf`; ids count from 0, no background.
 - The same, utils/extract_d2features.py (d2 mode): `info` holds `objects` [R] and `cls_prob` [R, C]
   without background; `attrs_id` is then the matrix [R, A] of attribute probabilities.
 - Its first version: `x` and `bbox` alone; its mode `bboxes`: no `x`, refused here.
@@ -33,6 +33,8 @@ from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import ImageRegions
 
 NEEDS = ("boxes", "image_size")
+
+KEEPS = (*NEEDS, "labels", "scores", "attributes", "attribute_scores")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -77,7 +79,7 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
             raise ValueError("it is no zip file, or is cut short")
         with cast(NpzFile, np.load(path, allow_pickle=trust_pickle)) as archive:
             for name in archive.files:
-                with archive.zip.open(f"{name}.npy") as stream:
+                with cast(zipfile.ZipFile, archive.zip).open(f"{name}.npy") as stream:
                     if array_dtype(stream).hasobject:
                         refuse_pickle(path, f"the array {name!r}", trust_pickle)
             return {name: archive[name] for name in archive.files}

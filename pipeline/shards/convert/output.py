@@ -36,7 +36,7 @@ def new_file(out: Path) -> Iterator[IO[bytes]]:
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill, `<out>.partial`, which is renamed to `out` when the block ends well.
 
-    What an interrupted run left in `<out>.partial` is removed first; `out` may exist if it is empty.
+    What an interrupted run left in `<out>.partial` is removed first.
     """
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
@@ -58,4 +58,6 @@ def refuse_existing(out: Path) -> None:
     if out.exists():
         raise DataError(f"{out} exists already: choose another --out, or remove it.")
     if not out.parent.is_dir():
-        raise DataError(f"the folder {out.parent} does not exist: make it, or choose another --out.")
+        raise DataError(
+            f"the folder {out.parent} does not exist: make it, or choose another --out."
+        )

@@ -1,4 +1,4 @@
-"""SCAN's arrays: `<split>_ims.npy`, features alone, with `<split>_caps.txt`, captions in image order.
+"""SCAN's arrays: `<split>_ims.npy`, features alone; `<split>_caps.txt`, captions in image order.
 
 The array is float32 `[N, 36, 2048]` (kuanghuei/SCAN, data.py and util/convert_data.py): no boxes,
 no classes, no ids. A caption stands on each line, five an image. Older files repeat each image five
@@ -22,7 +22,9 @@ from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import ImageRegions
 
-NEEDS = ()
+NEEDS: tuple[str, ...] = ()
+
+KEEPS: tuple[str, ...] = ()
 
 CAPTIONS_PER_IMAGE = 5
 
@@ -52,7 +54,9 @@ def _array_files(source: Path, options: ReadOptions) -> list[Path]:
     if not found:
         raise DataError(f"no *{ARRAY_SUFFIX} in {source}: name the array itself.")
     if len(found) > 1 and options.ids:
-        raise SettingsError("--ids names the images of one array: give the array itself as --input.")
+        raise SettingsError(
+            "--ids names the images of one array: give the array itself as --input."
+        )
     if len(found) > 1 and options.split:
         chosen = [path for path in found if _split_of(path) == options.split]
         if not chosen:
@@ -159,7 +163,8 @@ def _captions_per_image(file: Path, num_captions: int, num_images: int) -> int:
     if rest or not per_image:
         raise DataError(
             f"{file}: expected {CAPTIONS_PER_IMAGE} captions an image, one a line, "
-            f"found {num_captions:,} for {num_images:,} images.\nIs it of another split, or cut short?"
+            f"found {num_captions:,} for {num_images:,} images.\n"
+            "Is it of another split, or cut short?"
         )
     return per_image
 
@@ -221,7 +226,11 @@ def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[P
             features = np.ascontiguousarray(record.features, dtype="<f4")
             if first_shape is None:
                 first_shape = features.shape
-                header = {"descr": "<f4", "fortran_order": False, "shape": (num_images, *first_shape)}
+                header = {
+                    "descr": "<f4",
+                    "fortran_order": False,
+                    "shape": (num_images, *first_shape),
+                }
                 np.lib.format.write_array_header_1_0(stream, header)
             if features.shape != first_shape:
                 raise DataError(
@@ -257,7 +266,8 @@ def write_captions(captions: Iterable[tuple[str, Sequence[str]]], out: Path) -> 
         for image_id, texts in captions:
             if len(texts) < CAPTIONS_PER_IMAGE:
                 raise DataError(
-                    f"SCAN needs {CAPTIONS_PER_IMAGE} captions an image: {image_id} has {len(texts)}."
+                    f"SCAN needs {CAPTIONS_PER_IMAGE} captions an image: "
+                    f"{image_id} has {len(texts)}."
                 )
             longer += len(texts) > CAPTIONS_PER_IMAGE
             for text in texts[:CAPTIONS_PER_IMAGE]:

@@ -1,8 +1,8 @@
-"""Tab-separated rows with base64 arrays: the ground that the BUTD and LXMERT formats share.
+r"""Tab-separated rows with base64 arrays: the ground that the BUTD and LXMERT formats share.
 
 A file is read row by row, gzip or not, and a row without an end is refused: memory is bounded by
 the longest row, whatever the file's size. Fields are what Python's csv module wrote with a tab as
-delimiter and \\r\\n as line end; only an id can need its quotes.
+delimiter and \r\n as line end; only an id can need its quotes.
 """
 
 import base64
@@ -172,8 +172,9 @@ def open_input(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if is_gzip else path.open("rb")
 
 
-def encode(array: NDArray[Any], dtype: str) -> bytes:
+def encode(array: NDArray[Any] | None, dtype: str) -> bytes:
     """An array as base64 of its values in `dtype`."""
+    assert array is not None  # an export checks first that each image has what the format needs
     return base64.b64encode(np.ascontiguousarray(array, dtype=dtype).tobytes())
 
 
