@@ -1,17 +1,23 @@
 """Is an image of a foreign file sound? Each error names the file, the row and the field."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.shards.records import Floats, ImageRegions
+from pipeline.shards.records import ImageRegions
 
 BOX_TOLERANCE = 1.0
 """Pixels by which a box may leave its image: detectors clip to the resized image and scale back."""
 
-PER_REGION = ("boxes", "labels", "scores", "attributes", "attribute_scores")
+FLOATS = ("features", "boxes", "scores", "attribute_scores")
+
+CLASSES = ("labels", "attributes")
+
+COLUMNS = {"features": None, "boxes": 4}
+"""Length of the second axis, None for any; the other arrays have one axis."""
 
 
 class RowChecks:
@@ -34,83 +40,74 @@ class RowChecks:
             where: the file and the row, as the user should read it.
 
         Raises:
-            DataError: an id that is empty or not new, an array that is not as long as the features,
-                NaN, infinity, another feature width, or a box that leaves the image by more than
-                a pixel or ends before it begins.
+            DataError: an id that is empty or not new, an array that is not as long as the features
+                or of another type, NaN, infinity, another feature width, or a box that leaves the
+                image by more than a pixel or ends before it begins.
         """
-        for attribute, fault in (
-            ("image_id", self._id_fault(record.image_id)),
-            ("features", self._width_fault(record)),
-            *_array_faults(record),
-            ("image_size", _size_fault(record)),
-            ("boxes", _box_fault(record)),
-        ):
-            if fault:
-                field = self._fields.get(attribute, attribute)
-                raise DataError(f"{where}, field {field}: {fault}.\nMend or remove it.")
+        for attribute, fault in self._faults(record):
+            field = self._fields.get(attribute, attribute)
+            raise DataError(f"{where}, field {field}: {fault}.\nMend or remove it.")
         self._where[record.image_id] = where
+        self._width = self._width or record.features.shape[1]
         return record
 
-    def _id_fault(self, image_id: str) -> str | None:
+    def _faults(self, record: ImageRegions) -> Iterator[tuple[str, str]]:
+        """Attributes and what is wrong with them; each check relies on those before it."""
+        image_id = record.image_id
         if not image_id or not image_id.isprintable():
-            return f"expected an id of printable characters, found {image_id!r}"
+            yield "image_id", f"expected an id of printable characters, found {image_id!r}"
         if image_id in self._where:
-            return f"the id {image_id!r} already stands in {self._where[image_id]}"
-        return None
-
-    def _width_fault(self, record: ImageRegions) -> str | None:
+            yield "image_id", f"the id {image_id!r} already stands in {self._where[image_id]}"
+        for attribute in (*FLOATS, *CLASSES):
+            array = getattr(record, attribute)
+            fault = None if array is None else _array_fault(attribute, array, len(record.features))
+            if fault:
+                yield attribute, fault
         num_regions, width = record.features.shape
-        if num_regions == 0:
-            return None
-        self._width = self._width or width
-        if width == self._width:
-            return None
-        return f"features are {width} wide, {self._width} in the rows before"
+        if num_regions and not width:
+            yield "features", f"there are none for {num_regions} regions"
+        if num_regions and self._width and width != self._width:
+            yield "features", f"they are {width} wide, {self._width} in the rows before"
+        if record.image_size is not None and min(record.image_size) < 1:
+            height, width = record.image_size
+            yield "image_size", f"an image cannot be {width} x {height} pixels"
+        if record.boxes is not None:
+            fault = _box_fault(record.boxes, record.image_size)
+            if fault:
+                yield "boxes", fault
 
 
-def _array_faults(record: ImageRegions) -> list[tuple[str, str]]:
-    """The attributes whose arrays are too short or long, or not finite, and why."""
-    faults = []
-    num_regions = len(record.features)
-    for attribute in ("features", *PER_REGION):
-        array = getattr(record, attribute)
-        if array is None:
-            continue
-        if len(array) != num_regions:
-            faults.append((attribute, f"expected {num_regions} regions, found {len(array)}"))
-        elif not np.isfinite(array).all():
-            region = int(np.argwhere(~np.isfinite(array))[0, 0])
-            faults.append((attribute, f"region {region} holds NaN or infinity"))
-        elif attribute in ("labels", "attributes") and not _are_classes(array):
-            faults.append((attribute, "expected class numbers, whole and from 0"))
-    return faults
-
-
-def _are_classes(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "iu" and bool(((array >= 0) & (array < 2**31 - 1)).all())
-
-
-def _size_fault(record: ImageRegions) -> str | None:
-    if record.image_size is None or min(record.image_size) > 0:
+def _array_fault(attribute: str, array: NDArray[Any], num_regions: int) -> str | None:
+    """What is wrong with the shape, the type or the values of an array, or None."""
+    axes = (num_regions, COLUMNS[attribute]) if attribute in COLUMNS else (num_regions,)
+    if len(array.shape) != len(axes) or any(
+        want is not None and want != have for want, have in zip(axes, array.shape, strict=True)
+    ):
+        expected = " x ".join("any" if n is None else str(n) for n in axes)
+        found = " x ".join(str(n) for n in array.shape)
+        return f"expected {expected} values, found {found}"
+    if attribute in CLASSES:
+        in_range = array.dtype.kind in "iu" and ((array >= 0) & (array < 2**31 - 1)).all()
+        return None if in_range else "expected class numbers, whole and from 0"
+    if array.dtype.kind != "f":
+        return f"expected floats, found {array.dtype}"
+    finite = np.isfinite(array)
+    if finite.all():
         return None
-    height, width = record.image_size
-    return f"an image cannot be {width} x {height} pixels"
+    return f"region {int(np.argwhere(~finite)[0, 0])} holds NaN or infinity"
 
 
-def _box_fault(record: ImageRegions) -> str | None:
+def _box_fault(boxes: NDArray[Any], image_size: tuple[int, int] | None) -> str | None:
     """What is wrong with the first unsound box, or None."""
-    if record.boxes is None:
-        return None
-    boxes: Floats = record.boxes
-    outside = (boxes[:, 2:] < boxes[:, :2]).any(axis=1) | (boxes < -BOX_TOLERANCE).any(axis=1)
+    unsound = (boxes[:, 2:] < boxes[:, :2]).any(axis=1) | (boxes < -BOX_TOLERANCE).any(axis=1)
     size = ""
-    if record.image_size is not None:
-        height, width = record.image_size
+    if image_size is not None:
+        height, width = image_size
         size = f" of {width} x {height} pixels"
         limits = np.array([width, height], dtype=np.float64) + BOX_TOLERANCE
-        outside |= (boxes[:, 2:] > limits).any(axis=1)
-    if not outside.any():
+        unsound |= (boxes[:, 2:] > limits).any(axis=1)
+    if not unsound.any():
         return None
-    row = int(np.flatnonzero(outside)[0])
-    corners = ", ".join(f"{value:g}" for value in boxes[row])
-    return f"box {row} is ({corners}): expected x0 <= x1, y0 <= y1, inside the image{size}"
+    first = int(np.flatnonzero(unsound)[0])
+    corners = ", ".join(f"{value:g}" for value in boxes[first])
+    return f"box {first} is ({corners}): expected x0 <= x1, y0 <= y1, inside the image{size}"

@@ -1,6 +1,6 @@
 """From shards to a file of another project's format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
@@ -8,6 +8,7 @@ from typing import cast
 from pipeline.errors import DataError
 from pipeline.shards.convert import scan
 from pipeline.shards.convert.formats import FORMATS, format_named
+from pipeline.shards.convert.output import refuse_existing
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.sidecar import find_sidecars
@@ -47,13 +48,21 @@ def export_regions(
     """
     form = format_named(format_name)
     reader = ShardReader(shards, "regions", split)
+    if len(reader) == 0:
+        raise DataError(f"{shards} holds no images: extract or import some first.")
+    refuse_existing(out)
     paths = form.write(_complete(reader, format_name), out, len(reader))
-    notices: list[str] = []
-    if format_name == "scan" and find_sidecars(shards, "captions"):
-        captions_file = scan.sibling(out, "_caps.txt")
-        notices += scan.write_captions(_captions(shards, reader), captions_file)
+    notices = _lost(reader, format_name)
+    captions = _captions(shards, reader) if format_name == "scan" else ()
+    if captions:
+        try:
+            captions_file = scan.sibling(out, "_caps.txt")
+            notices += scan.write_captions(captions, captions_file)
+        except BaseException:
+            for path in paths:  # an array without its captions would look like a whole export
+                path.unlink()
+            raise
         paths.append(captions_file)
-    notices += _lost(reader, format_name)
     return ExportReport(len(reader), tuple(paths), tuple(notices))
 
 
@@ -80,12 +89,17 @@ def _complete(reader: ShardReader, format_name: str) -> Iterator[ImageRegions]:
         yield record
 
 
-def _captions(shards: Path, images: ShardReader) -> Iterator[tuple[str, list[str]]]:
-    """Each image's id and its captions."""
+def _captions(shards: Path, images: ShardReader) -> Iterable[tuple[str, list[str]]]:
+    """Each image's id and its captions; nothing where no image has one."""
+    if not find_sidecars(shards, "captions"):
+        return ()
     captions = ShardReader(shards, "captions")
-    for image_id in images.ids:
-        found = captions.batch(captions.captions_of(image_id))
-        yield image_id, [cast(ParsedCaption, caption).text for caption in found]
+    if not any(captions.captions_of(image_id) for image_id in images.ids):
+        return ()
+    return (
+        (image_id, [cast(ParsedCaption, captions[i]).text for i in captions.captions_of(image_id)])
+        for image_id in images.ids
+    )
 
 
 def _lost(reader: ShardReader, format_name: str) -> list[str]:

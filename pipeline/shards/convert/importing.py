@@ -185,13 +185,12 @@ def _with_width(records: Iterable[ImageRegions]) -> Iterator[ImageRegions]:
     waiting: list[ImageRegions] = []
     width: int | None = None
     for record in records:
-        if len(record.features):
-            width = record.features.shape[1]
+        width = record.features.shape[1] or width
         waiting.append(record)
         if width is None:
             continue
         for image in waiting:
-            if len(image.features):
+            if image.features.shape[1]:
                 yield image
             else:
                 yield replace(image, features=np.zeros((0, width), np.float32))
@@ -208,7 +207,7 @@ def _write_captions(part: Source, folder: Path) -> None:
         return
     with (folder / f"{part.split}_captions.tsv").open("w", encoding="utf-8") as stream:
         for caption_id, text in part.captions:
-            stream.write(f"{caption_id}\t{text}\n")
+            stream.write(f"{caption_id}\t{' '.join(text.splitlines())}\n")
 
 
 def _check_not_empty(sidecars: list[Sidecar], source: Path) -> None:

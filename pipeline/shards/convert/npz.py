@@ -105,7 +105,7 @@ def _record(path: Path, arrays: Arrays) -> ImageRegions:
         features=features,
         boxes=None if boxes is None else boxes.astype(np.float32),
         image_size=_image_size(path, arrays),
-        **_classes(path, arrays),
+        **_named_classes(path, arrays),
     )
 
 
@@ -157,8 +157,19 @@ def _image_size(path: Path, arrays: Arrays) -> tuple[int, int] | None:
     return None
 
 
-def _classes(path: Path, arrays: Arrays) -> dict[str, Any]:
+def _named_classes(path: Path, arrays: Arrays) -> dict[str, Any]:
     """Labels and attributes with their probabilities, as far as the file has them."""
+    try:
+        return _classes(path, arrays)
+    except (IndexError, TypeError, ValueError) as error:
+        field = "info" if "info" in arrays else "cls_prob, attr_prob"
+        raise DataError(
+            f"{path}, field {field}: classes and probabilities do not fit together ({error}).\n"
+            "Mend or remove the file."
+        ) from error
+
+
+def _classes(path: Path, arrays: Arrays) -> dict[str, Any]:
     if "info" not in arrays:
         info: Mapping[str, Any] = {}
         objects = _best(arrays["cls_prob"][:, 1:]) if "cls_prob" in arrays else (None, None)

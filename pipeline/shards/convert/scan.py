@@ -73,9 +73,12 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
     num_captions = None
     if path.name.endswith(ARRAY_SUFFIX) and captions_file.is_file():
         num_captions = sum(1 for _ in read_captions(captions_file))
-    copies = _copies(array, num_captions)
+    named = None if options.ids is None else _read_ids(options.ids)
+    copies = _copies(array, num_captions, named)
     num_images = len(array) // copies
-    ids = _image_ids(options.ids, split, num_images, copies)
+    ids = [f"{split}:{number}" for number in range(num_images)]
+    if options.ids and named is not None:
+        ids = _one_an_image(named, options.ids, num_images, copies)
     notices = [NOTICE]
     if copies > 1:
         notices.append(
@@ -121,10 +124,15 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
     return array
 
 
-def _copies(array: NDArray[Any], num_captions: int | None) -> int:
-    """How often each image stands in the array: five times in a row, or once."""
+def _copies(array: NDArray[Any], num_captions: int | None, ids: Sequence[str] | None) -> int:
+    """How often each image stands in the array: five times in a row, or once.
+
+    Five captions a row, or an id of its own for each row, show that no row is a copy.
+    """
     num_rows = len(array)
     if num_rows % CAPTIONS_PER_IMAGE or num_captions == num_rows * CAPTIONS_PER_IMAGE:
+        return 1
+    if ids is not None and len(set(ids)) == num_rows:
         return 1
     for start in range(0, num_rows, CAPTIONS_PER_IMAGE):
         first = np.asarray(array[start])
@@ -134,21 +142,22 @@ def _copies(array: NDArray[Any], num_captions: int | None) -> int:
     return CAPTIONS_PER_IMAGE
 
 
-def _image_ids(file: Path | None, split: str, num_images: int, copies: int) -> Sequence[str]:
-    """One id an image: the file's, or `split:number`."""
-    if file is None:
-        return [f"{split}:{number}" for number in range(num_images)]
+def _read_ids(file: Path) -> list[str]:
     try:
-        ids = file.read_text(encoding="utf-8").split("\n")
+        ids = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: expected UTF-8 text, one id a line ({error}).") from error
-    ids = [line.strip() for line in ids]
     while ids and not ids[-1]:
         ids.pop()
+    return ids
+
+
+def _one_an_image(ids: list[str], file: Path, num_images: int, copies: int) -> list[str]:
+    """The ids, each once where the file repeats them like the array does."""
     if copies > 1 and len(ids) == num_images * copies:
-        groups = [ids[start : start + copies] for start in range(0, len(ids), copies)]
-        if all(len(set(group)) == 1 for group in groups):
-            ids = ids[::copies]
+        firsts = ids[::copies]
+        if ids == [image_id for image_id in firsts for _ in range(copies)]:
+            ids = firsts
     if len(ids) != num_images:
         rows = f", or {num_images * copies:,} with each repeated {copies} times"
         raise DataError(
