@@ -8,8 +8,8 @@ stands before height, unlike LXMERT's.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.shards.convert.checks import RowChecks
 from pipeline.shards.convert.output import new_file
+from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.convert.tsv import encode, read_rows, row_bytes, tsv_files
 from pipeline.shards.records import ImageRegions

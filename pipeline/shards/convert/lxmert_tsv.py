@@ -9,8 +9,8 @@ attribute ids count from 0 without background, as labels do here.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.shards.convert.checks import RowChecks
 from pipeline.shards.convert.output import new_file
+from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.convert.tsv import Row, encode, read_rows, row_bytes, tsv_files
 from pipeline.shards.records import ImageRegions

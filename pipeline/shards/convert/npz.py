@@ -26,9 +26,9 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.shards.convert.checks import RowChecks
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_folder, refuse_existing
+from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import ImageRegions
 

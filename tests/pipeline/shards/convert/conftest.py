@@ -128,8 +128,9 @@ def _images(draw, image_id, width, min_regions, max_regions):
     def values(strategy, count):
         return draw(st.lists(strategy, min_size=count, max_size=count))
 
-    shares = np.array(values(share, R * 4), np.float32).reshape(R, 2, 2)
-    boxes = np.sort(shares, axis=1) * np.array([breadth, height], np.float32)
+    pairs = st.lists(st.integers(0, 64), min_size=2, max_size=2, unique=True).map(sorted)
+    sides = np.array(values(st.tuples(pairs, pairs), R), np.float32).reshape(R, 2, 2) / 64
+    boxes = sides.transpose(0, 2, 1) * np.array([breadth, height], np.float32)  # x0, y0, x1, y1
     classes = st.integers(0, 2**31 - 2)
     return ImageRegions(
         image_id,

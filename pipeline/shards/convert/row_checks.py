@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.shards.content import BOX_TOLERANCE
 from pipeline.shards.records import ImageRegions
-
-BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: detectors clip to the resized image and scale back."""
 
 FLOATS = ("features", "boxes", "scores", "attribute_scores")
 
@@ -42,7 +40,7 @@ class RowChecks:
         Raises:
             DataError: an id that is empty or not new, an array that is not as long as the features
                 or of another type, NaN, infinity, another feature width, or a box that leaves the
-                image by more than a pixel or ends before it begins.
+                image by more than a pixel or has no area.
         """
         for attribute, fault in self._faults(record):
             field = self._fields.get(attribute, attribute)
@@ -99,7 +97,7 @@ def _array_fault(attribute: str, array: NDArray[Any], num_regions: int) -> str |
 
 def _box_fault(boxes: NDArray[Any], image_size: tuple[int, int] | None) -> str | None:
     """What is wrong with the first unsound box, or None."""
-    unsound = (boxes[:, 2:] < boxes[:, :2]).any(axis=1) | (boxes < -BOX_TOLERANCE).any(axis=1)
+    unsound = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1) | (boxes < -BOX_TOLERANCE).any(axis=1)
     size = ""
     if image_size is not None:
         height, width = image_size
@@ -110,4 +108,4 @@ def _box_fault(boxes: NDArray[Any], image_size: tuple[int, int] | None) -> str |
         return None
     first = int(np.flatnonzero(unsound)[0])
     corners = ", ".join(f"{value:g}" for value in boxes[first])
-    return f"box {first} is ({corners}): expected x0 <= x1, y0 <= y1, inside the image{size}"
+    return f"box {first} is ({corners}): expected x0 < x1, y0 < y1, inside the image{size}"
