@@ -95,5 +95,3 @@ def import_regions(
         f"{done} {report.images:,} images, {report.regions:,} regions, "
         f"{report.shards:,} shards in {out}"
     )
-    for captions in report.captions:
-        click.echo(f"Captions for pipeline parse-captions --captions: {captions}")

@@ -30,7 +30,6 @@ class ImportReport:
         images: how many.
         regions: how many.
         shards: how many.
-        captions: the files of captions that were written beside the shards.
         notices: what a user of the shards should know, a sentence each.
         is_new: False where the folder held this import already.
     """
@@ -38,7 +37,6 @@ class ImportReport:
     images: int
     regions: int
     shards: int
-    captions: tuple[Path, ...]
     notices: tuple[str, ...]
     is_new: bool
 
@@ -82,7 +80,7 @@ def import_regions(
     partial = partial_folder(out, "regions")
     found = _sidecars_of(out, about)
     if found and not partial.exists():
-        return _report(found, sources, out, is_new=False)
+        return _report(found, sources, is_new=False)
     out.mkdir(parents=True, exist_ok=True)
     _remove(partial, out, found)
     partial.mkdir()
@@ -93,13 +91,12 @@ def import_regions(
                 sidecars.append(sidecar)
                 if on_shard:
                     on_shard(sidecar)
-            _write_captions(part, partial)
         _check_not_empty(sidecars, source)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     _move(partial, out)
-    return _report(sidecars, sources, out, is_new=True)
+    return _report(sidecars, sources, is_new=True)
 
 
 def _settings(
@@ -201,15 +198,6 @@ def _with_width(records: Iterable[ImageRegions]) -> Iterator[ImageRegions]:
         )
 
 
-def _write_captions(part: Source, folder: Path) -> None:
-    """Captions that came along, as `file#k<TAB>caption`, which parse-captions reads."""
-    if part.captions is None:
-        return
-    with (folder / f"{part.split}_captions.tsv").open("w", encoding="utf-8") as stream:
-        for caption_id, text in part.captions:
-            stream.write(f"{caption_id}\t{' '.join(text.splitlines())}\n")
-
-
 def _check_not_empty(sidecars: list[Sidecar], source: Path) -> None:
     if not sidecars:
         raise DataError(f"{source} holds no images.")
@@ -223,16 +211,11 @@ def _move(partial: Path, out: Path) -> None:
     partial.rmdir()
 
 
-def _report(
-    sidecars: list[Sidecar], sources: list[Source], out: Path, *, is_new: bool
-) -> ImportReport:
+def _report(sidecars: list[Sidecar], sources: list[Source], *, is_new: bool) -> ImportReport:
     return ImportReport(
         images=sum(sidecar.counts["images"] for sidecar in sidecars),
         regions=sum(sidecar.counts["regions"] for sidecar in sidecars),
         shards=len(sidecars),
-        captions=tuple(
-            out / f"{part.split}_captions.tsv" for part in sources if part.captions is not None
-        ),
         notices=tuple(dict.fromkeys(notice for part in sources for notice in part.notices)),
         is_new=is_new,
     )

@@ -87,7 +87,7 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
         raise DataError(
             f"{path}: expected an .npz archive of arrays ({error}). Make or fetch it anew."
         ) from error
-    except (pickle.UnpicklingError, ImportError, RuntimeError) as error:
+    except (pickle.UnpicklingError, ImportError, AttributeError, RuntimeError) as error:
         raise DataError(f"{path}: a pickled array cannot be loaded here ({error}).") from error
 
 

@@ -5,9 +5,11 @@ no classes, no ids. A caption stands on each line, five an image. Older files re
 times, a row a caption; that is noticed by comparing the rows, and each image is stored once.
 
 The image of caption line k is therefore number k // 5, whatever the layout, and its id is
-`<split>:<number>` unless the user names a file of ids: captions and regions join by it.
+`<split>:<number>` unless the user names a file of ids. The caption format `scan-txt` of data
+manifests has the same rule: captions and regions join by it.
 """
 
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,8 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
     captions_file = sibling(path, "_caps.txt")
     num_captions = None
     if path.name.endswith(ARRAY_SUFFIX) and captions_file.is_file():
-        num_captions = sum(1 for _ in read_captions(captions_file))
+        with captions_file.open("rb") as stream:
+            num_captions = sum(1 for _ in stream)
     named = None if options.ids is None else _read_ids(options.ids)
     copies = _copies(array, num_captions, named)
     num_images = len(array) // copies
@@ -85,16 +88,10 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
             f"{path.name} repeats each image {copies} times: {len(array):,} rows, "
             f"{num_images:,} images stored."
         )
-    captions = None
     if num_captions is not None:
-        per_image = _captions_per_image(captions_file, num_captions, num_images)
-        captions = (
-            (f"{ids[line // per_image]}#{line % per_image}", text)
-            for line, text in enumerate(read_captions(captions_file))
-        )
+        _check_captions(captions_file, num_captions, num_images)
     records = _records(path, array, copies, ids)
-    files = (path,) if captions is None else (path, captions_file)
-    return Source(files, split, records, captions, tuple(notices))
+    return Source((path,), split, records, tuple(notices))
 
 
 def _split_of(path: Path) -> str:
@@ -116,6 +113,8 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
             f"{path}: expected a whole, uncompressed .npy array ({error}). "
             "Decompress it, or fetch it anew."
         ) from error
+    except (pickle.UnpicklingError, ImportError, AttributeError) as error:
+        raise DataError(f"{path}: the pickled array cannot be loaded here ({error}).") from error
     if array.ndim != (1 if is_pickle else 3) or array.dtype.kind not in "fO" or not len(array):
         raise DataError(
             f"{path}: expected floats [images, regions, width], such as [N, 36, 2048], "
@@ -167,15 +166,13 @@ def _one_an_image(ids: list[str], file: Path, num_images: int, copies: int) -> l
     return ids
 
 
-def _captions_per_image(file: Path, num_captions: int, num_images: int) -> int:
-    per_image, rest = divmod(num_captions, num_images)
-    if rest or not per_image:
+def _check_captions(file: Path, num_captions: int, num_images: int) -> None:
+    if num_captions % num_images or not num_captions:
         raise DataError(
             f"{file}: expected {CAPTIONS_PER_IMAGE} captions an image, one a line, "
             f"found {num_captions:,} for {num_images:,} images.\n"
             "Is it of another split, or cut short?"
         )
-    return per_image
 
 
 def _records(
@@ -193,22 +190,6 @@ def _records(
             )
         # A copy: a view of the file's map would keep every page that was read in memory.
         yield check(ImageRegions(image_id, features.astype(np.float32)), where)
-
-
-def read_captions(file: Path) -> Iterator[str]:
-    """The captions of a `*_caps.txt`, one a line, without the white space around them.
-
-    Raises:
-        DataError: a line is not UTF-8; it names the line.
-    """
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                yield line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{file}, line {number}: expected UTF-8 text ({error}). Mend the line."
-                ) from error
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:

@@ -30,12 +30,10 @@ class Source:
         files: what is read.
         split: the split's name, None where neither the user nor the format names it.
         records: the images, in the input's order; can be gone through once.
-        captions: pairs (caption id, text), for a format that brings captions along.
         notices: what a user of the shards should know, a sentence each.
     """
 
     files: Sequence[Path]
     split: str | None
     records: Iterable[ImageRegions]
-    captions: Iterable[tuple[str, str]] | None = None
     notices: tuple[str, ...] = ()
