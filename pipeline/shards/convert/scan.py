@@ -81,7 +81,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
     num_images = len(array) // copies
     ids = [f"{split}:{number}" for number in range(num_images)]
     if options.ids and named is not None:
-        ids = _one_an_image(named, options.ids, num_images, copies)
+        ids = _one_an_image(named, options.ids, num_images)
     notices = [NOTICE]
     if copies > 1:
         notices.append(
@@ -151,17 +151,16 @@ def _read_ids(file: Path) -> list[str]:
     return ids
 
 
-def _one_an_image(ids: list[str], file: Path, num_images: int, copies: int) -> list[str]:
-    """The ids, each once where the file repeats them like the array does."""
-    if copies > 1 and len(ids) == num_images * copies:
-        firsts = ids[::copies]
-        if ids == [image_id for image_id in firsts for _ in range(copies)]:
-            ids = firsts
+def _one_an_image(ids: list[str], file: Path, num_images: int) -> list[str]:
+    """The ids, each once where the file repeats them for every caption."""
+    firsts = ids[::CAPTIONS_PER_IMAGE]
+    if ids == [image_id for image_id in firsts for _ in range(CAPTIONS_PER_IMAGE)]:
+        ids = firsts
     if len(ids) != num_images:
-        rows = f", or {num_images * copies:,} with each repeated {copies} times"
         raise DataError(
-            f"{file}: expected {num_images:,} ids, one an image{rows if copies > 1 else ''}, "
-            f"found {len(ids):,}.\nGive the file that belongs to this array."
+            f"{file}: expected {num_images:,} ids, one an image, or each repeated for its "
+            f"{CAPTIONS_PER_IMAGE} captions; found {len(ids):,}.\n"
+            "Give the file that belongs to this array."
         )
     return ids
 
