@@ -1,6 +1,5 @@
 """Random access to the records of a folder of shards, for the trainer and everybody else."""
 
-import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -16,6 +15,7 @@ from pipeline.shards.arrays import CaptionsShard, OpenShard, open_shard
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
 from pipeline.shards.sidecar import (
+    KnownNames,
     Sidecar,
     check_alike,
     check_shard_file,
@@ -94,11 +94,11 @@ class ShardReader:
         Raises:
             IndexError: there is no such record.
         """
-        index = operator.index(index)
+        total = self._starts[-1]
         if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)} in {self.directory}")
+            index += total
+        if not 0 <= index < total:
+            raise IndexError(f"record {index} of {total} in {self.directory}")
         shard = bisect_right(self._starts, index) - 1
         return shard, index - self._starts[shard]
 
@@ -194,8 +194,9 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
         )
     sidecars: list[Sidecar] = []
     splits = set()
+    known_names: KnownNames = {}
     for path in find_sidecars(directory, kind):
-        sidecar = read_sidecar(path)
+        sidecar = read_sidecar(path, known_names)
         splits.add(sidecar.split)
         if split is None or sidecar.split == split:
             check_shard_file(sidecar, path)

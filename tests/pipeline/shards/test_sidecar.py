@@ -89,3 +89,21 @@ def test_newer_shard_is_believed_only_if_its_hash_is_right(sidecar, shards):
 def test_folder_that_is_none_is_named(tmp_path):
     with pytest.raises(DataError, match="expected a folder of shards"):
         find_sidecars(tmp_path / "no")
+
+
+def test_names_seen_before_are_not_parsed_again_and_never_mistaken(shards):
+    """Names with what ends them in the text, other names, and none at all."""
+    path = shards / "regions-00000.json"
+    known = {}
+    for names in [{"labels": ("\n },", "x")}, {"labels": ("\n },", "y")}, {}, None] * 2:
+        content = read_sidecar(path).model_copy(update={"names": names})
+        path.write_text(content.to_json())
+        assert read_sidecar(path, known).names == names
+        assert read_sidecar(path, known) == read_sidecar(path)
+    assert len(known) == 2
+
+
+def test_reformatted_sidecar_is_read(sidecar):
+    expected = read_sidecar(sidecar)
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text())))
+    assert read_sidecar(sidecar, {}) == expected
