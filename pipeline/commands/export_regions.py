@@ -25,12 +25,12 @@ from pipeline.options import shards_argument
 )
 @click.option("--split", metavar="NAME", help="Only the images of that split.")
 def export_regions(shards: Path, format_name: str, out: Path, split: str | None) -> None:
-    r"""Write the regions in SHARDS as another project reads them.
+    """Write the regions in SHARDS as another project reads them.
 
     \b
     Example:
       pipeline export-regions data/coco-shards --format butd-tsv --out coco.tsv
-    """
+    """  # noqa: D301 - click reads the backspace character
     from pipeline.shards.convert import exporting  # lazy: --help stays fast
 
     report = exporting.export_regions(shards, out, format_name, split=split)

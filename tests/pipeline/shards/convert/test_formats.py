@@ -23,3 +23,11 @@ def test_unknown_format_is_a_usage_error(run, tmp_path):
     code, output = run("import-regions", "--format", "x", "--input", tmp_path, "--out", tmp_path)
     assert code == 2
     assert "'x' is not one of" in output
+
+
+@pytest.mark.parametrize("command", ["import-regions", "export-regions"])
+def test_help_shows_examples_line_by_line(command, run):
+    code, output = run(command, "--help")
+    assert code == 0
+    assert "\\b" not in output
+    assert f"\n    pipeline {command}" in output
