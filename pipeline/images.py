@@ -57,7 +57,7 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
             # A copy: the array of a Pillow image is read-only.
             return np.array(_as_rgb(ImageOps.exif_transpose(image)))
     except _DECODING_FAULTS as error:
-        raise DataError(f"the picture {path} {_fault(path, error)}") from error
+        raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
 
 def _open(path: Path) -> Image.Image:
@@ -76,7 +76,7 @@ def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         raise DataError(
-            f"the picture {path} has {width} x {height} pixels ({megapixels:.0f} megapixels), "
+            f"the picture {path.name} has {width} x {height} pixels ({megapixels:.0f} megapixels), "
             f"the limit is {max_megapixels:g} megapixels; shrink it or raise the limit"
         )
 
