@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import dask
+from dask import config
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster, Worker, WorkerPlugin
 
@@ -59,7 +59,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
 
 
 class IgnoreInterrupts(WorkerPlugin):
-    """Ctrl-C reaches every process of the terminal; only the one that started the run acts on it."""
+    """Ctrl-C reaches all processes of a terminal; the one that started the run acts on it."""
 
     name = "ignore-interrupts"
 
@@ -92,23 +92,24 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
     # Results are counts: dask's own limit would only pause or kill workers with large models.
     options: dict[str, Any] = {"memory_limit": 0, "silence_logs": logging.CRITICAL}
     if execution.gpus:
-        kind, host = Nanny, "tcp://127.0.0.1"
+        kind, place = Nanny, {"protocol": "tcp://", "host": "127.0.0.1"}
         specs = [
-            options
-            | {"nthreads": 1, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
+            {"nthreads": 1, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
             for device in _gpus(execution.gpus)[:workers]
         ]
     elif execution.processes:
-        kind, host, specs = Nanny, "tcp://127.0.0.1", [options | {"nthreads": 1}] * workers
+        kind, place = Nanny, {"protocol": "tcp://", "host": "127.0.0.1"}
+        specs = [{"nthreads": 1}] * workers
     else:
-        kind, host, specs = Worker, "inproc://", [options | {"nthreads": workers}]
+        kind, place = Worker, {"protocol": "inproc://"}
+        specs = [{"nthreads": workers}]
+    no_dashboard = {"dashboard": False, "dashboard_address": None}
     return SpecCluster(
-        scheduler={
-            "cls": Scheduler,
-            "options": {"host": host, "dashboard": False, "dashboard_address": None},
+        scheduler={"cls": Scheduler, "options": place | no_dashboard | {"port": 0}},
+        workers={
+            i: {"cls": kind, "options": options | place | no_dashboard | spec}
+            for i, spec in enumerate(specs)
         },
-        workers={i: {"cls": kind, "options": spec} for i, spec in enumerate(specs)},
-        silence_logs=logging.CRITICAL,
     )
 
 
@@ -146,7 +147,7 @@ def _checked(client: Client, execution: ExecutionSettings) -> Workers:
         raise SettingsError(
             f"{execution.gpus} workers with the resource GPU=1 were asked for (--gpus), the "
             f"scheduler at {execution.scheduler} has {len(able)}; its workers are: {offered}.\n"
-            'Start each with: CUDA_VISIBLE_DEVICES=N dask worker ADDRESS --nthreads 1 --resources '
+            "Start each with: CUDA_VISIBLE_DEVICES=N dask worker ADDRESS --nthreads 1 --resources "
             '"GPU=1"'
         )
     tasks_per_host = Counter(worker["host"] for worker in able)
@@ -170,7 +171,7 @@ def _quiet_logs() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        with dask.config.set({"logging": {"distributed": "critical"}}):
+        with config.set({"logging": {"distributed": "critical"}}):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

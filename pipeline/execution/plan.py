@@ -44,9 +44,7 @@ class FinishedShard:
     failures: Mapping[str, str]
 
 
-def plan_shards(
-    items: Iterable[Item], out: Path, kind: Kind, shard_size: int
-) -> list[ShardJob]:
+def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -> list[ShardJob]:
     """Cut the items into shards of one split each, in their order.
 
     Raises:

@@ -67,7 +67,7 @@ class Stage(Protocol):
         ...
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What identifies its weights or model, as JSON can hold it. Called once, before the work."""
+        """What identifies its model, as JSON can hold it; asked once, before the work."""
         ...
 
     def process(

@@ -3,7 +3,7 @@
 import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.errors import PipelineError
@@ -34,7 +34,7 @@ class TaskSettings:
     settings: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     on_error: Literal["skip", "stop"]
-    tasks_per_host: Mapping[str, int]
+    tasks_per_host: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,7 @@ def _records(
             failures.append(outcome)
 
 
-def _outcomes(
-    stage: Stage, job: ShardJob, threads: int
-) -> tuple[int, Iterator[Record | Failure]]:
+def _outcomes(stage: Stage, job: ShardJob, threads: int) -> tuple[int, Iterator[Record | Failure]]:
     """How many items are worked on, and the outcomes of all items of the shard."""
     beside = sidecar_path(job.path)
     # A retry whose worker died between removing the old sidecar and writing the new is a new shard.
@@ -133,9 +131,7 @@ def _outcomes(
     )
 
 
-def _process(
-    stage: Stage, items: Sequence[Item], threads: int
-) -> Iterator[Record | Failure]:
+def _process(stage: Stage, items: Sequence[Item], threads: int) -> Iterator[Record | Failure]:
     """One outcome an item; an exception costs the item that was due, and no other."""
     done = 0
     while done < len(items):
@@ -183,7 +179,7 @@ def _of(item: Item | None, outcome: Record | Failure, stage: Stage) -> Record | 
 def _threads(tasks_per_host: Mapping[str, int]) -> int:
     from dask.system import CPU_COUNT  # knows of cgroups and affinity
     from distributed import get_worker
-    from distributed.comm import get_address_host
+    from distributed.comm.addressing import get_address_host
 
     host = get_address_host(get_worker().address)
     return max(1, CPU_COUNT // tasks_per_host.get(host, CPU_COUNT))
