@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.execution.plan import (
 )
 from pipeline.execution.progress import Extent, open_listeners
 from pipeline.execution.stage import NOUNS, ExecutionSettings, Item, Stage, StageReport
-from pipeline.execution.task import ShardOutcome, TaskSettings, run_shard
+from pipeline.execution.task import ShardOutcome, TaskSettings, run_shard, stopped_runs
 from pipeline.fingerprint import as_json
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run_stage(
     out = out.resolve()  # workers may have another working folder
     jobs = plan_shards(items, out, stage.kind, execution.shard_size)
     shared = TaskSettings(
+        run=uuid.uuid4().hex[:8],  # a scheduler may serve several runs
         settings=as_json(stage.settings),
         fingerprint=as_json(run_fingerprint(stage, jobs, execution.shard_size)),
         on_error=execution.on_error,
@@ -109,6 +111,7 @@ def _make(
         with (
             open_listeners(execution, extent) as listeners,
             open_workers(execution, len(jobs)) as workers,
+            _stopping(shared.run),
         ):
             for job, outcome in _outcomes(stage, jobs, shared, workers, execution.retries):
                 _check(stage, job, outcome, made)
@@ -125,6 +128,16 @@ def _make(
     return worked
 
 
+@contextmanager
+def _stopping(run: str) -> Iterator[None]:
+    """When the run ends early, tell those of its threads that are in this process."""
+    try:
+        yield
+    except BaseException:
+        stopped_runs.add(run)
+        raise
+
+
 def _outcomes(
     stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, workers: "Workers", retries: int
 ) -> Iterator[tuple[ShardJob, ShardOutcome]]:
@@ -135,14 +148,13 @@ def _outcomes(
     from distributed import as_completed
 
     shared = replace(shared, tasks_per_host=workers.tasks_per_host)
-    run = uuid.uuid4().hex[:8]  # a scheduler may serve several runs
     running: dict[str, ShardJob] = {}
     done = as_completed(loop=workers.client.loop)
     waiting = iter(jobs)
 
     def submit() -> None:
         for job in islice(waiting, workers.tasks * TASKS_AHEAD - len(running)):
-            key = f"{stage.name}-{job.path.stem}-{run}"
+            key = f"{stage.name}-{job.path.stem}-{shared.run}"
             running[key] = job
             done.add(
                 workers.client.submit(
