@@ -126,7 +126,12 @@ def _sentence(caption: Caption) -> Json:
         "tokens": caption.text.lower().replace(",", "").rstrip(".").split(),
         "triples": [list(triple) for triple in caption.triples],
         "objects": [
-            {"noun": noun, "attributes": list(mention.attributes), "count": mention.count}
+            {
+                "noun": noun,
+                "shape": mention.shape,
+                "attributes": list(mention.attributes),
+                "count": mention.count,
+            }
             for noun, mention in zip(caption.nouns, caption.graph.mentions, strict=True)
         ],
         "predicates": [list(edge) for edge in caption.edges],

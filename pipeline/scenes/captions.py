@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.scenes.layout import Twins
-from pipeline.scenes.meaning import CaptionGraph, Mention
+from pipeline.scenes.meaning import CaptionGraph, Mention, Thing
 from pipeline.scenes.relations import CONVERSE, loose_relations, relations
 from pipeline.scenes.scene import Scene, SceneObject
 from pipeline.scenes.wording import Clause, Style, clause, lot
@@ -77,6 +77,7 @@ class _Writer:
         self.twins = twins
         self.holding = tuple(relations(scene) for scene in twins.scenes)
         self.lenient = tuple(loose_relations(scene) for scene in twins.scenes)
+        self.things = [[Thing.of(item) for item in scene.objects] for scene in twins.scenes]
         self.pairs: list[tuple[Caption, Caption]] = []
 
     def add_core(self, style: Style, *, turned: bool, extended: bool) -> None:
@@ -99,13 +100,12 @@ class _Writer:
     def _add(self, plan: _Plan, *, is_hard: bool) -> bool:
         """Word the plan for both twins; keep it if each is true of its own alone, and new."""
         attributes = self._chosen_attributes(plan)
-        scenes = self.twins.scenes
-        pair = tuple(_worded(plan, scene, attributes, is_hard) for scene in scenes)
+        pair = [_worded(plan, scene, attributes, is_hard) for scene in self.twins.scenes]
         for own, twin in ((0, 1), (1, 0)):
             graph = pair[own].graph
             if (
-                not graph.is_true_of(scenes[own].objects, self.holding[own])
-                or graph.is_true_of(scenes[twin].objects, self.lenient[twin])
+                not graph.is_true_of(self.things[own], self.holding[own])
+                or graph.is_true_of(self.things[twin], self.lenient[twin])
                 or any(pair[own].text == old[own].text for old in self.pairs)
             ):
                 return False
@@ -229,18 +229,19 @@ class _Writer:
 
     def _is_ambiguous(self, plan: _Plan, role: int, named: Set[str]) -> bool:
         """Whether a noun phrase for that role could mean something else in one of the twins."""
-        for scene in self.twins.scenes:
+        for scene, things in zip(self.twins.scenes, self.things, strict=True):
             for members in plan.members:
                 item = scene.objects[members[0]]
-                mention = _mention(item, named, len(members))
-                fitting = sum(mention.fits(other) for other in scene.objects)
-                if item.role == role and fitting != len(members):
-                    return True
+                if item.role == role:
+                    mention = _mention(item, named, len(members))
+                    if sum(map(mention.fits, things)) != len(members):
+                        return True
         return False
 
 
 def _mention(item: SceneObject, named: Set[str], count: int) -> Mention:
-    words = tuple(item.attributes[group] for group in ADJECTIVES if group in named)
+    attributes = item.attributes
+    words = tuple(attributes[group] for group in ADJECTIVES if group in named)
     return Mention(item.kind.shape, words, count)
 
 

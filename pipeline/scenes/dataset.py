@@ -34,6 +34,8 @@ HELD_OUT = 0.1
 """Share of the images in `val`, and again in `test`."""
 
 PAIRS_PER_TASK = 20
+COMPRESSION = 4
+"""Of PNG, 1 to 9: half the time of the usual 6, files an eighth larger."""
 _SPLIT, _PAIR = 0, 1
 """Second part of the seeds: one stream assigns splits, one for each pair draws it."""
 
@@ -183,7 +185,8 @@ def _make_pairs(task: _Task) -> list[PairRecord]:
         captions = write_captions(rng, twins)
         record = pair_record(plan.number, plan.split, twins, captions)
         for scene, image in zip(twins.scenes, record.images, strict=True):
-            Image.fromarray(draw(scene)).save(task.out / "images" / image.file_name)
+            path = task.out / "images" / image.file_name
+            Image.fromarray(draw(scene)).save(path, compress_level=COMPRESSION)
         records.append(record)
     return records
 

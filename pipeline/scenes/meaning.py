@@ -1,11 +1,25 @@
 """What a caption claims, as a graph, and whether that is true of a scene."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Self
 
 from pipeline.scenes.relations import Relation
 from pipeline.scenes.scene import SceneObject
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What a caption can say of an object: its shape and its attributes."""
+
+    shape: str
+    attributes: frozenset[str]
+
+    @classmethod
+    def of(cls, item: SceneObject) -> Self:
+        """The thing that an object of a scene is."""
+        return cls(item.kind.shape, frozenset(item.attributes.values()))
 
 
 @dataclass(frozen=True)
@@ -22,11 +36,9 @@ class Mention:
     attributes: tuple[str, ...] = ()
     count: int = 1
 
-    def fits(self, item: SceneObject) -> bool:
-        """Whether an object is one of those that the phrase could mean."""
-        return self.shape == item.kind.shape and set(self.attributes) <= set(
-            item.attributes.values()
-        )
+    def fits(self, thing: Thing) -> bool:
+        """Whether the thing is one of those that the phrase could mean."""
+        return self.shape == thing.shape and thing.attributes.issuperset(self.attributes)
 
 
 @dataclass(frozen=True)
@@ -36,16 +48,16 @@ class CaptionGraph:
     mentions: tuple[Mention, ...]
     relations: tuple[Relation, ...]
 
-    def is_true_of(self, objects: tuple[SceneObject, ...], holding: Set[Relation]) -> bool:
+    def is_true_of(self, things: Sequence[Thing], holding: Set[Relation]) -> bool:
         """Whether each mention can be given objects of its own so that all relations hold.
 
         Args:
-            objects: those of a scene.
+            things: the objects of a scene.
             holding: the relations among them.
         """
         choices = []
         for mention in self.mentions:
-            fitting = [k for k, item in enumerate(objects) if mention.fits(item)]
+            fitting = [k for k, thing in enumerate(things) if mention.fits(thing)]
             choices.append(list(combinations(fitting, mention.count)))
             if not choices[-1]:
                 return False

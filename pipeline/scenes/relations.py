@@ -1,6 +1,6 @@
 """Who stands in which relation to whom in a scene, by the pixels that the objects take."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,9 +53,14 @@ def loose_relations(scene: Scene) -> frozenset[Relation]:
     A caption is called wrong only where even this reader finds it wrong. `under` is granted
     wherever `below` is.
     """
-    found = set(relations(scene))
-    for i, (x, y) in enumerate(item.extent.centre for item in scene.objects):
-        for j, (other_x, other_y) in enumerate(item.extent.centre for item in scene.objects):
+    return relations(scene) | offsets([item.extent.centre for item in scene.objects])
+
+
+def offsets(centres: Sequence[tuple[float, float]]) -> frozenset[Relation]:
+    """Left, right, above, below and under by the centres alone, however far across."""
+    found = set()
+    for i, (x, y) in enumerate(centres):
+        for j, (other_x, other_y) in enumerate(centres):
             if other_x - x > LOOSE_OFFSET:
                 found |= {(i, "left of", j), (j, "right of", i)}
             if other_y - y > LOOSE_OFFSET:
