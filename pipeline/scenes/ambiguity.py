@@ -10,7 +10,9 @@ from pipeline.scenes.relations import Relation, offsets
 
 
 @dataclass(frozen=True)
-class _Picture:
+class Picture:
+    """What is known of a picture: its objects, and the relations that a lenient reader grants."""
+
     image_id: str
     things: tuple[Thing, ...]
     holding: frozenset[Relation]
@@ -28,7 +30,7 @@ def ambiguous_captions(folder: Path, split: str) -> dict[str, list[str]]:
     Returns:
         The other images by caption id; a caption that is true of its own image alone is left out.
     """
-    pictures = _pictures(json.loads((folder / "instances.json").read_text("utf-8")), split)
+    known = pictures(json.loads((folder / "instances.json").read_text("utf-8")), split)
     captions = json.loads((folder / "captions.json").read_text("utf-8"))
     found = {}
     for image in captions["images"]:
@@ -38,7 +40,7 @@ def ambiguous_captions(folder: Path, split: str) -> dict[str, list[str]]:
             graph = caption_graph(sentence)
             others = [
                 picture.image_id
-                for picture in pictures
+                for picture in known
                 if picture.image_id != image["filename"]
                 and graph.is_true_of(picture.things, picture.holding)
             ]
@@ -58,7 +60,8 @@ def caption_graph(sentence: dict[str, Any]) -> CaptionGraph:
     )
 
 
-def _pictures(instances: dict[str, Any], split: str) -> list[_Picture]:
+def pictures(instances: dict[str, Any], split: str) -> list[Picture]:
+    """The pictures of a split, from the content of `instances.json`."""
     shapes = {category["id"]: category["name"] for category in instances["categories"]}
     members: dict[int, list[dict[str, Any]]] = {}
     for annotation in instances["annotations"]:
@@ -66,15 +69,15 @@ def _pictures(instances: dict[str, Any], split: str) -> list[_Picture]:
     relations: dict[int, list[dict[str, Any]]] = {}
     for relation in instances["relations"]:
         relations.setdefault(relation["image_id"], []).append(relation)
-    pictures = []
+    found = []
     for image in instances["images"]:
         if image["split"] != split:
             continue
         objects = members[image["id"]]
         index = {annotation["id"]: k for k, annotation in enumerate(objects)}
         stated = {
-            (index[found["subject_id"]], found["predicate"], index[found["object_id"]])
-            for found in relations.get(image["id"], [])
+            (index[entry["subject_id"]], entry["predicate"], index[entry["object_id"]])
+            for entry in relations.get(image["id"], [])
         }
         boxes = [annotation["bbox"] for annotation in objects]
         centres = [(x + width / 2, y + height / 2) for x, y, width, height in boxes]
@@ -83,5 +86,5 @@ def _pictures(instances: dict[str, Any], split: str) -> list[_Picture]:
             for annotation in objects
         )
         holding = stated | offsets(centres)
-        pictures.append(_Picture(image["file_name"], tuple(things), frozenset(holding)))
-    return pictures
+        found.append(Picture(image["file_name"], tuple(things), frozenset(holding)))
+    return found

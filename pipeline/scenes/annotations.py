@@ -72,8 +72,7 @@ def pair_record(
             number=numbers[k],
             file_name=names[k],
             twin_file_name=names[1 - k],
-            instances=_instances(twins.scenes[k]),
-            relations=tuple(sorted(relations(twins.scenes[k]))),
+            **_content(twins.scenes[k]),
             captions=tuple(captions[k]),
         )
         for k in (0, 1)
@@ -81,7 +80,19 @@ def pair_record(
     return PairRecord(split, twins.relation, (first, second))
 
 
-def _instances(scene: Scene) -> tuple[InstanceRecord, ...]:
+def _content(scene: Scene) -> Json:
+    """Instances and relations, sorted by what each object is: the order tells nothing of places."""
+    found = _instances(scene)
+    order = sorted(
+        range(len(found)), key=lambda k: (found[k].shape, found[k].attributes, found[k].box)
+    )
+    place = {old: new for new, old in enumerate(order)}
+    held = ((place[i], name, place[j]) for i, name, j in relations(scene))
+    return {"instances": tuple(found[k] for k in order), "relations": tuple(sorted(held))}
+
+
+def _instances(scene: Scene) -> list[InstanceRecord]:
+    """The objects in drawing order."""
     records = []
     for item, shown in zip(scene.objects, visible_pixels(scene), strict=True):
         rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
@@ -96,7 +107,7 @@ def _instances(scene: Scene) -> tuple[InstanceRecord, ...]:
                 visible=round(area / int(own_pixels(item).sum()), 4),
             )
         )
-    return tuple(records)
+    return records
 
 
 def captions_json(pairs: Sequence[PairRecord]) -> Json:

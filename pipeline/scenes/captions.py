@@ -57,8 +57,16 @@ class _Plan:
     clauses: tuple[Clause, ...]
 
 
+class NoCaptionError(Exception):
+    """The words drawn by lot never told the twins apart; other twins may be luckier."""
+
+
 def write_captions(rng: np.random.Generator, twins: Twins) -> tuple[list[Caption], list[Caption]]:
-    """Five captions for each of two twins; those in the same position are exchanged forms."""
+    """Five captions for each of two twins; those in the same position are exchanged forms.
+
+    Raises:
+        NoCaptionError: no five captions were found that are true of one twin alone.
+    """
     writer = _Writer(rng, twins)
     for extended in (False, True):
         style = lot(rng, twins.relation)
@@ -86,7 +94,7 @@ class _Writer:
             planned = extended and attempt < 50 and self._extended(style, turned)
             if self._add(planned or self._simple(style, turned), is_hard=True):
                 return
-        raise RuntimeError("no caption of the core relation tells the twins apart")
+        raise NoCaptionError
 
     def add_partial(self) -> None:
         """Add a caption of another object and one of the core; of the core where none will do."""
@@ -95,7 +103,7 @@ class _Writer:
             style, turned = lot(self.rng, self.twins.relation), self.rng.random() < 0.5
             if self._add(planned or self._simple(style, turned), is_hard=False):
                 return
-        raise RuntimeError("no caption of a part of the scene tells the twins apart")
+        raise NoCaptionError
 
     def _add(self, plan: _Plan, *, is_hard: bool) -> bool:
         """Word the plan for both twins; keep it if each is true of its own alone, and new."""

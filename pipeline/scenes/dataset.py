@@ -22,9 +22,9 @@ from pipeline.scenes.annotations import (
     manifest,
     pair_record,
 )
-from pipeline.scenes.captions import write_captions
+from pipeline.scenes.captions import Caption, NoCaptionError, write_captions
 from pipeline.scenes.drawing import draw
-from pipeline.scenes.layout import CORE_RELATIONS, make_twins
+from pipeline.scenes.layout import CORE_RELATIONS, Twins, make_twins
 
 LAYOUT_VERSION = 1
 """Goes up when the same seed would give other bytes."""
@@ -104,7 +104,7 @@ def make_scenes(
         _Task(out, seed, tuple(plans[start : start + PAIRS_PER_TASK]))
         for start in range(0, len(plans), PAIRS_PER_TASK)
     ]
-    records = list(_run(tasks, workers or len(os.sched_getaffinity(0))))
+    records = list(_run(tasks, workers or os.cpu_count() or 1))
     _write_json(out / "captions.json", captions_json(records))
     _write_json(out / "instances.json", instances_json(records, settings))
     _write_json(out / "hard_pairs.json", hard_pairs_json(records))
@@ -137,7 +137,13 @@ def _is_there(out: Path, settings: dict[str, int]) -> bool:
             f"expected a new or empty folder, {out} holds files but no whole set of scenes "
             "(another thing, or a run that was stopped).\nGive --out another folder, or delete it."
         )
-    info = json.loads((out / "instances.json").read_text(encoding="utf-8"))["info"]
+    try:
+        info = json.loads((out / "instances.json").read_text(encoding="utf-8"))["info"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{out} holds a manifest of scenes, but its instances.json is missing or damaged "
+            f"({type(error).__name__}).\nGive --out another folder, or delete it."
+        ) from error
     found = {key: info.get(key) for key in settings}
     if found != settings:
         raise DataError(
@@ -181,14 +187,24 @@ def _make_pairs(task: _Task) -> list[PairRecord]:
     records = []
     for plan in task.pairs:
         rng = np.random.default_rng([task.seed, _PAIR, plan.number])
-        twins = make_twins(rng, plan.relation)
-        captions = write_captions(rng, twins)
+        twins, captions = _captioned_twins(rng, plan.relation)
         record = pair_record(plan.number, plan.split, twins, captions)
         for scene, image in zip(twins.scenes, record.images, strict=True):
             path = task.out / "images" / image.file_name
             Image.fromarray(draw(scene)).save(path, compress_level=COMPRESSION)
         records.append(record)
     return records
+
+
+def _captioned_twins(
+    rng: np.random.Generator, relation: str
+) -> tuple[Twins, tuple[list[Caption], list[Caption]]]:
+    while True:
+        twins = make_twins(rng, relation)
+        try:
+            return twins, write_captions(rng, twins)
+        except NoCaptionError:
+            continue
 
 
 def _write_json(path: Path, content: Any) -> None:

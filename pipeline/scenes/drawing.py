@@ -93,13 +93,13 @@ def _pattern(item: SceneObject, x: Floats, y: Floats) -> Floats:
     if item.kind.texture == "striped":
         period = 11.0 * scale
         wave = np.abs(((x + y) / np.sqrt(2) % period) - period / 2)  # 0 in the middle of a stripe
-        return np.clip(period * 0.23 - wave + 0.5, 0, 1)
+        return np.clip(period * 0.23 - wave + 0.5, 0, 1).astype(np.float32)
     if item.kind.texture == "dotted":
         period = 11.5 * scale
         row = np.floor(y / period)
         across = (x + period / 2 * (row % 2)) % period - period / 2
         distance = np.hypot(across, y % period - period / 2)
-        return np.clip(period * 0.30 - distance + 0.5, 0, 1)
+        return np.clip(period * 0.30 - distance + 0.5, 0, 1).astype(np.float32)
     return np.zeros_like(x)
 
 
@@ -122,7 +122,7 @@ def _shadow(shape: str, radius: int) -> Floats:
     alpha = np.pad(stencil(shape, radius).alpha, SHADOW_BLUR * 3)
     picture = Image.fromarray((alpha * 255).astype(np.uint8))
     blurred = picture.filter(ImageFilter.GaussianBlur(SHADOW_BLUR))
-    return np.asarray(blurred, dtype=np.float32) / 255
+    return (np.asarray(blurred) / 255).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -133,7 +133,8 @@ def _background(style: int) -> Floats:
     y, x = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32) / (IMAGE_SIZE - 1)
     mix = (0.25 * x + 0.75 * y)[..., None]
     far = np.hypot(x - 0.45, y - 0.35)[..., None]
-    return (upper * (1 - mix) + lower * 0.93 * mix) * (1.02 - 0.10 * far**2)
+    light = 1.02 - 0.10 * far**2
+    return ((upper * (1 - mix) + lower * 0.93 * mix) * light).astype(np.float32)
 
 
 NUM_BACKGROUNDS = len(BACKGROUNDS) ** 2

@@ -5,9 +5,9 @@ first place and another the second; in the second twin they are exchanged, and n
 background, other objects, and who of the two is small or large stay the same.
 
 The core relation `inside` needs a large container and a small content, so there both kinds come in
-both sizes, four objects, and the exchange keeps the bag of objects: a small star in a large ring,
-with a large star and a small ring elsewhere, becomes a small ring in a large star, with the other
-two elsewhere.
+both sizes, four objects in two couples: a small star in a large ring, and a small ring over the
+edge of a large star. The twin moves the small ones a little: the star over the edge of the ring, and
+the ring into the star. So it has the same objects, and each couple is as close.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,6 +28,8 @@ RADII = {"small": (16, 19), "large": (28, 33)}
 CONTENT_RADII, CONTAINER_RADII = (14, 16), (37, 41)
 COVERED = (0.10, 0.36)
 """Least and most of an object that the one in front of it may cover."""
+OVER_EDGE = (0.25, 0.75)
+"""Least and most of a small object over the edge of a large one that lies on it."""
 MARGIN, GAP = 5, 5
 MAX_OTHERS = 3
 
@@ -187,8 +189,7 @@ def _above(rng: np.random.Generator, kinds: tuple[Kind, Kind]) -> CorePair:
 
 def _in_front_of(rng: np.random.Generator, kinds: tuple[Kind, Kind]) -> CorePair:
     a, b = _two_figures(rng, kinds)
-    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.65, 1.0) * (a.radius + b.radius)
-    step = distance * np.array([np.cos(angle), np.sin(angle)])
+    step = _step(rng, rng.uniform(0.65, 1.0) * (a.radius + b.radius))
     back = _point(rng, step)
     front = back + step
     pair = (b.centred(*back), a.centred(*front)), (a.centred(*back), b.centred(*front))
@@ -219,21 +220,28 @@ def _stacked(upper: _Figure, lower: _Figure, x: float, y: float, shift: float) -
 def _inside(rng: np.random.Generator, kinds: tuple[Kind, Kind]) -> CorePair:
     large = int(rng.integers(CONTAINER_RADII[0], CONTAINER_RADII[1] + 1))
     small = int(rng.integers(CONTENT_RADII[0], CONTENT_RADII[1] + 1))
-    places = [rng.uniform(MARGIN, IMAGE_SIZE - MARGIN, 2) for _ in range(3)]
+    places = [rng.uniform(MARGIN, IMAGE_SIZE - MARGIN, 2) for _ in kinds]
+    steps = [_step(rng, rng.uniform(0.8, 1.15) * large) for _ in kinds]
     cores = []
-    for inner, outer in ((0, 1), (1, 0)):
-        core = (
-            _Figure(kinds[outer], "large", large, outer).around(*places[0]),
-            _Figure(kinds[inner], "small", small, inner).centred(*places[0]),
-            _Figure(kinds[inner], "large", large, inner).centred(*places[1]),
-            _Figure(kinds[outer], "small", small, outer).centred(*places[2]),
-        )
-        container, _, free_large, free_small = (item.extent for item in core)
-        boxes = (container, free_large, free_small)
-        if any(a.meets(b, GAP) for k, a in enumerate(boxes) for b in boxes[k + 1 :]):
+    for held in (0, 1):  # the kind that is inside; the couple of its container comes first
+        couples = []
+        for content in (held, 1 - held):
+            kind = 1 - content
+            container = _Figure(kinds[kind], "large", large, kind).around(*places[kind])
+            at = places[kind] if content == held else places[kind] + steps[kind]
+            small_one = _Figure(kinds[content], "small", small, content).centred(*at)
+            couples.append((container, small_one))
+        if not OVER_EDGE[0] <= covered_share(*couples[1]) <= OVER_EDGE[1]:
             raise NoRoomError
-        cores.append(core)
+        if any(a.extent.meets(b.extent, GAP) for a in couples[0] for b in couples[1]):
+            raise NoRoomError
+        cores.append((*couples[0], *couples[1]))
     return (cores[0], cores[1]), 1, 0
+
+
+def _step(rng: np.random.Generator, distance: float) -> Points:
+    angle = rng.uniform(0, 2 * np.pi)
+    return distance * np.array([np.cos(angle), np.sin(angle)])
 
 
 _CORES: dict[str, Callable[[np.random.Generator, tuple[Kind, Kind]], CorePair]] = {

@@ -166,18 +166,23 @@ def stencil(shape: str, radius: int) -> Stencil:
         hole = (_CIRCLE * RING_HOLE * radius + half) * SUPERSAMPLING
         ImageDraw.Draw(filled).polygon([tuple(point) for point in hole], fill=0)
     body = filled.filter(ImageFilter.MinFilter(2 * (OUTLINE_WIDTH * SUPERSAMPLING // 2) + 1))
-    alpha = np.asarray(filled.reduce(SUPERSAMPLING), dtype=np.float32) / 255
+    alpha = _shares(filled)
     crop = _covered_part(alpha >= 0.5)
     inner_x, inner_y = _roomiest_point(shape)
     return Stencil(
         alpha=alpha[crop],
-        body=(np.asarray(body.reduce(SUPERSAMPLING), dtype=np.float32) / 255)[crop],
-        solid=(np.asarray(solid.reduce(SUPERSAMPLING)) >= 128)[crop],
+        body=_shares(body)[crop],
+        solid=_shares(solid)[crop] >= 0.5,
         inner=(
             inner_x * radius + half - crop[1].start,
             inner_y * radius + half - crop[0].start,
         ),
     )
+
+
+def _shares(drawn: Image.Image) -> NDArray[np.float32]:
+    """Share of each final pixel that is drawn, in [0, 1]."""
+    return (np.asarray(drawn.reduce(SUPERSAMPLING)) / 255).astype(np.float32)
 
 
 def _covered_part(covers: NDArray[np.bool_]) -> tuple[slice, slice]:
