@@ -6,8 +6,8 @@ background, other objects, and who of the two is small or large stay the same.
 
 The core relation `inside` needs a large container and a small content, so there both kinds come in
 both sizes, four objects in two couples: a small star in a large ring, and a small ring over the
-edge of a large star. The twin moves the small ones a little: the star over the edge of the ring, and
-the ring into the star. So it has the same objects, and each couple is as close.
+edge of a large star. The twin moves the small ones a little: the star over the edge of the ring,
+and the ring into the star. So it has the same objects, and each couple is as close.
 """
 
 from collections.abc import Callable, Iterator

@@ -47,9 +47,9 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def captioned_twins() -> list[tuple[Twins, tuple[list[Caption], list[Caption]]]]:
-    """Sixteen pairs of twins for each core relation, not drawn."""
+    """Twelve pairs of twins for each core relation, not drawn."""
     found = []
-    for number, relation in enumerate(CORE_RELATIONS * 16):
+    for number, relation in enumerate(CORE_RELATIONS * 12):
         rng = np.random.default_rng([11, number])
         twins = make_twins(rng, relation)
         found.append((twins, write_captions(rng, twins)))

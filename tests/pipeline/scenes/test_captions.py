@@ -90,6 +90,8 @@ def test_triple_says_who_stands_in_which_relation_to_whom(captioned_twins):
     seen = Counter()
     lemma = {"covered": "cover", "surrounded": "surround", "supported": "support"}
     for caption in all_captions(captioned_twins):
+        if re.search(r" and |,| that ", caption.text):
+            continue
         if match := PLAIN.fullmatch(caption.text):
             assert caption.triples[0] == match.groups(), caption.text
             seen["plain"] += 1
