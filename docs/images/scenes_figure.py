@@ -35,9 +35,7 @@ def main() -> None:
             text = "\n".join(textwrap.wrap(own[number].text, 34))
             pen.text((left + 2, IMAGE_SIZE + 5), text, fill=(40, 40, 48), font=font)
             left += IMAGE_SIZE + GAP
-    figure.quantize(256, dither=Image.Dither.NONE).save(
-        Path(__file__).with_name("scenes.png"), optimize=True
-    )
+    figure.save(Path(__file__).with_name("scenes.png"), optimize=True)
 
 
 if __name__ == "__main__":
