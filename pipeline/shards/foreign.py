@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import as_json, file_digest
 from pipeline.shards.schema import SCHEMA_VERSION, Kind
 from pipeline.shards.sidecar import Sidecar, StoredArray, sidecar_path
-from pipeline.shards.writer import as_json, check_arguments, packages, write_sidecar
+from pipeline.shards.writer import check_arguments, packages, write_sidecar
 
 _Result = TypeVar("_Result")
 
