@@ -1,6 +1,5 @@
 """Random access to the records of a folder of shards, for the trainer and everybody else."""
 
-import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -12,11 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import differences
 from pipeline.shards.arrays import CaptionsShard, OpenShard, open_shard
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
-from pipeline.shards.sidecar import Sidecar, check_shard_file, find_sidecars, read_sidecar
+from pipeline.shards.sidecar import (
+    KnownNames,
+    Sidecar,
+    check_alike,
+    check_shard_file,
+    find_sidecars,
+    read_sidecar,
+)
 
 MAX_OPEN_SHARDS = 512
 """Maps kept at once: each costs a file descriptor, of which a process often has 1,024."""
@@ -88,11 +93,11 @@ class ShardReader:
         Raises:
             IndexError: there is no such record.
         """
-        index = operator.index(index)
+        total = self._starts[-1]
         if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)} in {self.directory}")
+            index += total
+        if not 0 <= index < total:
+            raise IndexError(f"record {index} of {total} in {self.directory}")
         shard = bisect_right(self._starts, index) - 1
         return shard, index - self._starts[shard]
 
@@ -183,12 +188,13 @@ class ShardReader:
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
     sidecars: list[Sidecar] = []
     splits = set()
+    known_names: KnownNames = {}
     for path in find_sidecars(directory, kind):
-        sidecar = read_sidecar(path)
+        sidecar = read_sidecar(path, known_names)
         splits.add(sidecar.split)
         if split is None or sidecar.split == split:
             check_shard_file(sidecar, path)
-            sidecars.append(_alike(sidecar, sidecars[0], directory) if sidecars else sidecar)
+            sidecars.append(_alike(sidecar, sidecars[0]) if sidecars else sidecar)
     if not sidecars and splits:
         there = ", ".join(sorted(str(s) for s in splits))
         raise DataError(f"{directory} has no {kind} of split {split!r}, only of {there}.")
@@ -200,18 +206,9 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
     return tuple(sidecars)
 
 
-def _alike(sidecar: Sidecar, first: Sidecar, directory: Path) -> Sidecar:
-    """The sidecar with the mappings that it shares with the first; refuse it where they differ."""
-    for field in ("fingerprint", "settings", "names"):
-        ours, theirs = getattr(first, field), getattr(sidecar, field)
-        if ours != theirs:
-            what = differences({field: ours}, {field: theirs})[0]
-            if len(what) > 300:
-                what = f"{field} differ"
-            raise DataError(
-                f"the shards in {directory} were not made alike: {what} "
-                f"(here {first.file}, there {sidecar.file}).\nKeep shards of one run in a folder."
-            )
+def _alike(sidecar: Sidecar, first: Sidecar) -> Sidecar:
+    """The sidecar with the mappings that it has in common with the first."""
+    check_alike(sidecar, first)
     # 10,000 shards with 1,600 class names each would otherwise hold 16 million strings.
     return sidecar.model_copy(
         update={f: getattr(first, f) for f in ("fingerprint", "settings", "names")}

@@ -12,8 +12,14 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import differences, file_digest
 from pipeline.shards.schema import KINDS, RECORDS, SCHEMA_VERSION, Kind
+
+_LONGEST_DIFFERENCE = 300  # characters; class names alone can be 1,600 words
+_NAMES_START, _NAMES_END = b'\n "names": {\n', b"\n },"
+
+KnownNames = dict[bytes, Mapping[str, tuple[str, ...]] | None]
+"""Class names by the text that they were parsed from."""
 
 
 class StoredArray(NamedTuple):
@@ -109,8 +115,13 @@ def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
     return [directory / name for name in found]
 
 
-def read_sidecar(path: Path) -> Sidecar:
+def read_sidecar(path: Path, known_names: KnownNames | None = None) -> Sidecar:
     """Read and check a sidecar.
+
+    Args:
+        path: of the sidecar.
+        known_names: what earlier calls learnt, for who reads many: class names are most of a
+            sidecar and the same in all of them, so the same text is parsed once.
 
     Raises:
         DataError: it is missing, damaged, of another version or of another shard.
@@ -123,7 +134,7 @@ def read_sidecar(path: Path) -> Sidecar:
             "Make the shard again; a run that is resumed does so."
         ) from error
     try:
-        sidecar = Sidecar.model_validate_json(text)
+        sidecar = _parse(text, known_names)
     except ValidationError as error:
         raise _unreadable(path, text, error) from error
     if sidecar.schema_version != SCHEMA_VERSION:
@@ -168,6 +179,40 @@ def check_shard_file(sidecar: Sidecar, path: Path) -> None:
             f"{shard} was changed after its sidecar was written: its SHA-256 is another. "
             "Copy it again, or delete it and its sidecar and resume the run."
         )
+
+
+def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
+    """See whether two shards of a kind may be read as one sequence.
+
+    Raises:
+        DataError: their fingerprints, settings or names differ.
+    """
+    for field in ("fingerprint", "settings", "names"):
+        ours, theirs = getattr(first, field), getattr(sidecar, field)
+        if ours != theirs:
+            what = differences({field: ours}, {field: theirs})[0]
+            if len(what) > _LONGEST_DIFFERENCE:
+                what = f"their {field} differ"
+            raise DataError(
+                f"shards that were not made alike lie together: {what} "
+                f"(here {first.file}, there {sidecar.file}).\n"
+                "Keep the shards of one run in a folder."
+            )
+
+
+def _parse(text: bytes, known_names: KnownNames | None) -> Sidecar:
+    """The sidecar of a text; names that stand in it as `to_json` writes them may be known."""
+    start = text.find(_NAMES_START)  # in a string a line's end is escaped, so this is the key
+    end = text.find(_NAMES_END, start)
+    if known_names is None or start < 0 or end < 0:
+        return Sidecar.model_validate_json(text)
+    names_text = text[start:end]
+    if names_text not in known_names:
+        sidecar = Sidecar.model_validate_json(text)
+        known_names[names_text] = sidecar.names
+        return sidecar
+    without = Sidecar.model_validate_json(b'%s\n "names": null%s' % (text[:start], text[end + 3 :]))
+    return without.model_copy(update={"names": known_names[names_text]})
 
 
 def _unreadable(path: Path, text: bytes, error: ValidationError) -> DataError:
