@@ -1,0 +1,110 @@
+"""Words that a rule has to know: people, clothes, body parts, containers, verbs of a kind."""
+
+PEOPLE = frozenset(
+    "man men woman women boy boys girl girls person people lady ladies child children kid kids baby "
+    "player players skier skiers surfer surfers skateboarder snowboarder rider guy guys male female "
+    "batter catcher pitcher umpire chef cook baby toddler officer policeman worker couple crowd adult "
+    "bride groom soldier soldiers student students teenager mother father son daughter family boarder "
+    "referee pedestrian pedestrians someone motorcyclist cyclist athlete individual gentleman".split()
+)
+
+CLOTHES = frozenset(
+    "shirt shirts t-shirt t-shirts jacket jackets coat coats hat hats cap helmet helmets pants jeans "
+    "shorts dress skirt suit suits tie uniform uniforms glasses sunglasses goggles gloves shoes boots "
+    "sandals socks sweater sweatshirt hoodie vest vests scarf outfit outfits clothes clothing costume "
+    "wetsuit apron bikini swimsuit trunks shoe boot glove sock watch necklace earrings bracelet blouse "
+    "top tank overalls headband backpack belt robe jersey tuxedo kimono gown visor bandana mask wig "
+    "swimwear attire sneakers beanie turban raincoat bathing".split()
+)
+
+BODY_PARTS = frozenset(
+    "arm arms hand hands head leg legs foot feet face mouth eye eyes ear ears nose neck back hair "
+    "shoulder shoulders finger fingers wrist wrists tail trunk tusks tongue teeth lap chest beard "
+    "knee knees thumb lips chin elbow waist fur horns paw paws wing wings beak mane hoof hooves "
+    "stomach hip ankle mustache moustache".split()
+)
+
+CONTAINERS = {
+    "bottle": "in",
+    "bottles": "in",
+    "cup": "in",
+    "cups": "in",
+    "glass": "in",
+    "glasses": "in",
+    "mug": "in",
+    "plate": "on",
+    "plates": "on",
+    "platter": "on",
+    "tray": "on",
+    "bag": "in",
+    "bags": "in",
+    "box": "in",
+    "boxes": "in",
+    "jar": "in",
+    "can": "in",
+    "bowl": "in",
+    "bowls": "in",
+    "basket": "in",
+    "pot": "in",
+    "vase": "in",
+    "field": "in",
+}
+"""Holders before `of` (`a cup of coffee`) and the predicate that puts their content there."""
+
+ED_NOUNS = {
+    "haired": ("have", "hair"),
+    "sleeved": ("have", "sleeve"),
+    "sleeve": ("have", "sleeve"),
+    "legged": ("have", "legs"),
+    "wheeled": ("have", "wheels"),
+    "leaved": ("have", "leaves"),
+    "bearded": ("have", "beard"),
+    "framed": ("have", "frame"),
+    "tiled": ("on", "tile"),
+    "tile": ("on", "tile"),
+    "fenced": ("around", "fence"),
+    "snowy": ("on", "snow"),
+    "faced": ("have", "face"),
+}
+"""Adjectives made of a noun: with `have` the thing has it, with another predicate it is there."""
+
+PRONOUNS = {
+    "he": "man",
+    "him": "man",
+    "she": "woman",
+    "her": "woman",
+    "they": "people",
+    "them": "people",
+    "we": "people",
+    "i": "person",
+    "you": "person",
+    "me": "person",
+    "someone": "person",
+    "somebody": "person",
+    "everyone": "people",
+    "himself": "man",
+    "herself": "woman",
+}
+"""Pronouns to what they mean where nothing before them can."""
+
+RELATIVE = frozenset(("who", "that", "which", "whom", "whose", "where"))
+
+LIGHT_VERBS = frozenset(
+    "try get start begin prepare go appear seem attempt about ready want continue look use learn "
+    "need like love help keep finish proceed decide wait set".split()
+)
+"""Verbs and adjectives whose `to` or `-ing` complement says what is done."""
+
+LOCATIVE_VERBS = frozenset(
+    "park sit stand walk lie lay locate place situate hang rest lean seat fly go swim sleep graze mount "
+    "build gather line position run".split()
+)
+"""Verbs after which `by` says where, not by whom."""
+
+SHADES = frozenset("light dark bright lime navy pale deep sky hot multi royal olive burnt neon off".split())
+"""Words that belong to the colour after them: `(shirt, is, light blue)`."""
+
+COLOURS = frozenset(
+    "white black blue green red brown yellow gray grey orange silver pink purple tan gold beige maroon "
+    "teal turquoise colored colred golden violet".split()
+)
