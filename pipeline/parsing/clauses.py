@@ -128,7 +128,9 @@ class _Clauses:
             for target in targets:
                 if subject == target:
                     continue
-                if name == "of":
+                if name == "of" and self.tree.words[head] == "full":
+                    self.scene.relate(subject, (head, end, "have"), target, "content")
+                elif name == "of":
                     self._read_of(subject, target, (start, end))
                 else:
                     said = (start, end, self._noun_predicate(name, subject, target))
@@ -227,7 +229,7 @@ class _Clauses:
         if objects:
             self._read_loose_obliques(verb, subjects, objects, denied)
         else:
-            self._read_obliques(subjects, verb, string, denied)
+            self._read_obliques(subjects, verb, lemma, denied)
             self._read_gap(verb, subjects, string)
         if len(self.scene.triples) == count and not objects and not self._has_inner(verb):
             for subject in subjects:
@@ -325,7 +327,9 @@ class _Clauses:
             for target in self.nouns.referents(noun):
                 if subject == target:
                     continue
-                if string:
+                if string == "dress" and name == "in":
+                    said = (verb[0], end, "wear")
+                elif string:
                     said = (verb[0], end if verb[0] < end else verb[1], f"{string} {name}")
                 else:
                     said = (start, end, self._noun_predicate(name, subject, target))
@@ -357,11 +361,26 @@ class _Clauses:
         """`the sofa the man is sitting on`: the man sits on the sofa."""
         if self.tree.roles[verb] != "acl:relcl":
             return
+        lemma = verb_lemma(self.tree.words[verb], self.tree.lemmas[verb])
         for token in self._stranded(verb)[:1]:
-            self._read_stranded(token, subjects, verb_lemma(self.tree.words[verb], ""))
+            self._read_stranded(token, subjects, lemma)
 
     def _read_stranded(self, token: int, subjects: list[int], verb: str) -> None:
-        pass
+        """A preposition whose noun stands before its clause: `the table the food is on`."""
+        tree = self.tree
+        clause = token
+        while not tree.roles[clause].startswith("acl") and tree.heads[clause] != clause:
+            clause = tree.heads[clause]
+        if not tree.roles[clause].startswith("acl"):
+            for subject in subjects:
+                self._describe(subject, token, "state", self._denied(token))
+            return
+        name = preposition_name(tree.words[token])
+        said = (token, token + 1, f"{verb} {name}" if verb else name)
+        for subject in subjects:
+            for target in self.nouns.referents(tree.heads[clause]):
+                if subject != target:
+                    self.scene.relate(subject, said, target, "relative")
 
     def _denied(self, token: int) -> bool:
         tree = self.tree

@@ -26,6 +26,7 @@ _NOUN_POS = frozenset(("NOUN", "PROPN"))
 _NEVER_OBJECTS = frozenset(("ADP", "DET", "CCONJ", "SCONJ", "PUNCT", "AUX", "PART", "SPACE", "INTJ"))
 _NOMINAL_ROLES = frozenset(("obj", "obl", "nmod", "nsubj", "nsubj:pass", "agent"))
 _MODIFIERS = frozenset(("amod", "compound", "nummod", "acl", "advmod", "det"))
+_BETWEEN = frozenset(("-", ",", "and", "/", "&"))
 _HAVE = (*NO_WORD, "have")
 
 
@@ -60,13 +61,26 @@ class Nouns:
         if token in self.skipped or not tree.words[token][0].isalnum():
             return False
         if pos in _NOUN_POS:
+            if tree.roles[token] in ("amod", "nummod") and tree.heads[token] > token:
+                return False
             return tree.roles[token] not in ("case", "advmod", "prt", "fixed")
         if pos in _NEVER_OBJECTS or pos in ("PRON", "ADV", "NUM"):
             return False
         if pos == "VERB":
-            return bool(tree.of_role(token, "det")) and not tree.of_role(token, "nsubj", "obj", "obl")
+            return self._is_misread_noun(token)
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
+
+    def _is_misread_noun(self, token: int) -> bool:
+        """`fork on a table`, `the bird perches`: a verb without subject is one only in `-ing`, `-ed`."""
+        tree = self.tree
+        if tree.of_role(token, "nsubj", "nsubj:pass", "obj", "expl", "cop", "aux", "aux:pass"):
+            return False
+        before = [child for child in tree.of_role(token, "det", "amod", "nummod") if child < token]
+        if before:
+            return True
+        is_participle = tree.words[token].endswith(("ing", "ed", "en"))
+        return tree.roles[token] == "root" and not is_participle and token < 2
 
     def referents(self, token: int) -> list[int]:
         """The objects that a token stands for: itself and its conjuncts, or a pronoun's antecedent."""
@@ -146,12 +160,14 @@ class Nouns:
         attributes: list[int] = []
         name, start = [self._head_name(head)], head
         for token in range(head - 1, -1, -1):
-            if tree.heads[token] != head or tree.roles[token] not in _MODIFIERS:
-                if tree.words[token] == "-" or self._is_under(token, head):
-                    continue
-                break
             if token in self.skipped:
                 break
+            if not self._modifies(token, head):
+                if tree.words[token] in _BETWEEN or self._is_under(token, head):
+                    continue
+                break
+            if token in self.inside:
+                continue
             outcome, string = self._outcome(token, head, name[0])
             if outcome == NAME and start == token + 1:
                 self.inside.add(token)
@@ -161,13 +177,24 @@ class Nouns:
                 attributes.append(token)
         self.scene.name(head, start, head + 1, " ".join(name))
         for token in attributes:
-            self.inside.add(token)
-            self._describe(head, token)
+            if token not in self.inside:
+                self.inside.add(token)
+                self._describe(head, token)
         for token in self._relational_modifiers(head):
             self._relate_modifier(head, token)
 
     def _head_name(self, head: int) -> str:
         return lexicon().words.get(self.tree.words[head], self.tree.words[head])
+
+    def _modifies(self, token: int, head: int) -> bool:
+        """Whether a token stands before a noun as a modifier of it or of another such modifier."""
+        for _ in range(4):
+            if self.tree.roles[token] not in _MODIFIERS:
+                return False
+            token = self.tree.heads[token]
+            if token >= head:
+                return token == head
+        return False
 
     def _is_under(self, token: int, head: int) -> bool:
         above = self.tree.heads[token]

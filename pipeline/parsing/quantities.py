@@ -38,8 +38,8 @@ DROPPED_QUANTITIES = frozenset(
 
 VAGUE = frozenset(
     "many several some few lots multiple various numerous any all each every other another different "
-    "same such much more most both no one couple own only next first last certain whole entire two "
-    "single individual else additional extra various".split()
+    "same such much more most both no one couple own only next first last certain whole entire "
+    "individual else additional extra various".split()
 )
 """Determiners and adjectives that are no attribute."""
 
