@@ -1,6 +1,7 @@
 """Relations of a caption: verbs, prepositions, copulas and their frames, over the view of its arcs."""
 
 from pipeline.parsing.lemmas import verb_lemma
+from pipeline.parsing.lexicon import lexicon
 from pipeline.parsing.nouns import Nouns
 from pipeline.parsing.prepositions import find_prepositions, preposition_name
 from pipeline.parsing.relations import NO_WORD
@@ -8,7 +9,6 @@ from pipeline.parsing.scene import Scene, Words
 from pipeline.parsing.schemes import CaptionTree
 from pipeline.parsing.wordlists import (
     BODY_PARTS,
-    CLOTHES,
     CONTAINERS,
     LIGHT_VERBS,
     LOCATIVE_VERBS,
@@ -122,6 +122,8 @@ class _Clauses:
     def _read_noun_preposition(self, noun: int) -> None:
         """`a dog on a bench`, `the leg of the man`."""
         head = self.tree.heads[noun]
+        if self.nouns.counted.get(head) == noun:
+            return
         start, end, name = self.cases[noun]
         targets = self.nouns.referents(noun)
         for subject in self.nouns.referents(head):
@@ -137,9 +139,8 @@ class _Clauses:
                     self.scene.relate(subject, said, target, "preposition", negated=self._denied(noun))
 
     def _noun_predicate(self, name: str, subject: int, target: int) -> str:
-        words = self.tree.words
-        if name in ("in", "with") and words[subject] in PEOPLE and words[target] in CLOTHES:
-            return "wear"
+        if name in ("in", "with") and self.scene.string(subject) in PEOPLE:
+            return lexicon().worn.get((name, self.scene.string(target)), name)
         return name
 
     def _read_of(self, whole: int, part: int, span: tuple[int, int]) -> None:
@@ -251,12 +252,14 @@ class _Clauses:
 
     def _subjects(self, verb: int, depth: int = 0) -> list[int]:
         tree = self.tree
-        own = tree.of_role(verb, *_SUBJECTS)
+        own = tree.of_role(verb, *_SUBJECTS) or [
+            child for child in tree.of_role(verb, "compound") if self.scene.has(child)
+        ]
         if own:
             return [referent for child in own for referent in self.nouns.referents(child)]
         head, role = tree.heads[verb], tree.roles[verb]
         if role in _CLAUSES:
-            return self.nouns.referents(head)
+            return self.nouns.referents(self._doer(head) if tree.of_role(verb, "obj") else head)
         if role in _INHERITS and depth < 8 and head != verb:
             if role == "xcomp":
                 objects = self._own_objects(head)
@@ -265,6 +268,14 @@ class _Clauses:
             inherited = self._subjects(head, depth + 1)
             return inherited or (self.nouns.referents(head) if self.scene.has(head) else [])
         return []
+
+    def _doer(self, noun: int) -> int:
+        """The person in `woman in a dress wearing a necklace`, as a dress wears nothing."""
+        tree = self.tree
+        first = tree.heads[noun] if tree.roles[noun] == "conj" else noun
+        above = tree.heads[first]
+        is_held = tree.roles[first] == "nmod" and above < first
+        return above if is_held and tree.words[above] in PEOPLE else noun
 
     def _own_objects(self, verb: int) -> list[int]:
         return [

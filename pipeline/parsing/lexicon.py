@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.parsing.wordlists import CLOTHES, PEOPLE
+
 Strings = tuple[str, ...]
 Key = TypeVar("Key", str, Strings)
 
@@ -41,6 +43,7 @@ class Lexicon:
         words: a noun to the name that it goes by (`guy`: person).
         attributes: an attribute to the form it takes (`wood`: wooden).
         verbs: base forms of verbs that captions use.
+        worn: (`in` or `with`, clothes) to what a person does with them (`in`, `shirt`: wear).
     """
 
     pairs: dict[tuple[str, str], tuple[str, str]]
@@ -48,18 +51,22 @@ class Lexicon:
     words: dict[str, str]
     attributes: dict[str, str]
     verbs: set[str]
+    worn: dict[tuple[str, str], str]
 
 
 @lru_cache(maxsize=1)
 def lexicon() -> Lexicon:
     """The table that ships with the package."""
-    made = Lexicon({}, {}, {}, {}, set())
+    made = Lexicon({}, {}, {}, {}, set(), {})
     with _PATH.open(encoding="utf-8") as stream:
         for line in stream:
             kind, words, outcome, string = line.rstrip("\n").split("\t")
             if kind == "pair":
                 modifier, noun = words.split(" ")
                 made.pairs[modifier, noun] = (outcome, string)
+            elif kind == "worn":
+                preposition, noun = words.split(" ")
+                made.worn[preposition, noun] = outcome
             elif kind == "verb":
                 made.verbs.add(words)
             elif kind == "modifier":
@@ -97,6 +104,7 @@ def build_lexicon(gold: Path) -> Iterator[Strings]:
     yield from _form_rows("word", words)
     yield from _form_rows("attribute", attributes)
     yield from _verb_rows(captions)
+    yield from _worn_rows(captions)
 
 
 def forms_of_verb(verb: str) -> set[str]:
@@ -188,6 +196,20 @@ def _verb_rows(captions: list[tuple[list[str], list[Strings]]]) -> Iterator[Stri
             if len(first) > 2 and forms_of_verb(first) & set(caption):
                 verbs[first] += 1
     yield from (("verb", verb, "", "") for verb in sorted(verbs))
+
+
+def _worn_rows(captions: list[tuple[list[str], list[Strings]]]) -> Iterator[Strings]:
+    """`man in shirt`, `man with glasses`: what the graph says that the person does with them."""
+    counts: dict[Strings, Counter[str]] = defaultdict(Counter)
+    for caption, triples in captions:
+        said = {t[2]: t[1] for t in triples if len(t) == 3 and t[0] in PEOPLE and t[2] in CLOTHES}
+        for place, word in enumerate(caption):
+            near = caption[place + 1 : place + 6]
+            noun = next((n for n in near if n in CLOTHES), None)
+            if word in ("in", "with") and noun and said.get(noun) in ("in", "with", "wear", "have"):
+                counts[word, noun][said[noun]] += 1
+    for (preposition, noun), outcomes in sorted(counts.items()):
+        yield "worn", f"{preposition} {noun}", outcomes.most_common(1)[0][0], ""
 
 
 if __name__ == "__main__":

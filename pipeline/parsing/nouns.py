@@ -5,6 +5,7 @@ from pipeline.parsing.quantities import (
     DROPPED_QUANTITIES,
     KEPT_QUANTITIES,
     PAIRS,
+    PARTITIVES,
     VAGUE,
     number_string,
 )
@@ -42,14 +43,15 @@ class Nouns:
         self.tree, self.skipped, self.scene = tree, skipped, Scene()
         self.inside: set[int] = set()
         """Tokens that are part of another object's name or attribute."""
-        self._counted: dict[int, int] = {}
+        self.counted: dict[int, int] = {}
+        """Nouns of quantity to the noun that they count."""
         nouns = [token for token in range(len(tree.words)) if self.is_noun(token)]
-        for noun in nouns:
-            self._find_counted(noun)
+        for token in {*nouns, *(t for t, word in enumerate(tree.words) if word in PARTITIVES)}:
+            self._find_counted(token)
         for noun in reversed(nouns):
-            if noun not in self.inside and noun not in self._counted:
+            if noun not in self.inside and noun not in self.counted:
                 self._read(noun)
-        for noun, counted in self._counted.items():
+        for noun, counted in self.counted.items():
             self._read_quantity(noun, counted)
         for noun in nouns:
             if noun not in self.inside:
@@ -92,7 +94,7 @@ class Nouns:
         return found
 
     def _referents_alone(self, token: int) -> list[int]:
-        counted = self._counted.get(token)
+        counted = self.counted.get(token)
         if counted is not None:
             return self.referents(counted)
         if self.scene.has(token):
@@ -130,12 +132,12 @@ class Nouns:
     def _find_counted(self, noun: int) -> None:
         """`a group of men`: the group stands for the men."""
         word = self.tree.words[noun]
-        if word not in DROPPED_QUANTITIES and word not in KEPT_QUANTITIES:
+        if not (word in DROPPED_QUANTITIES or word in KEPT_QUANTITIES or word in PARTITIVES):
             return
         for child in self.tree.of_role(noun, "nmod", "obl"):
             cases = [self.tree.words[case] for case in self.tree.of_role(child, "case")]
             if cases[:1] == ["of"] and child > noun and self.is_noun(child):
-                self._counted[noun] = child
+                self.counted[noun] = child
                 return
 
     def _read_quantity(self, noun: int, counted: int) -> None:

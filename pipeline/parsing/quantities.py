@@ -23,12 +23,15 @@ KEPT_QUANTITIES = {
 }
 """Nouns before `of` that the noun after it takes as an attribute: `(pizza, is, slice)`."""
 
+PARTITIVES = frozenset("some many all most several each one none any both few much half".split())
+"""Determiners before `of` (`some of the people`); parsers take them for pronouns."""
+
 PAIRS = frozenset(("pair", "couple", "pairs"))
 """Nouns before `of` that count two where what they count has no number of its own."""
 
 DROPPED_QUANTITIES = frozenset(
     "amount array assortment batch bit bits body bouquet bunch bunches cluster clusters collection "
-    "crowd expanse flock half handful heap herd herds kind line lines load loads lot lots majority "
+    "crowd expanse flock half handful heap herd herds kind load loads lot lots majority "
     "mix number pack pile piles portion rest row rows school section selection series set sets sheet "
     "side sides sort stack stacks stretch string strip swarm team ton tons trio type types variety "
     "view views picture pictures image photo photograph close-up closeup shot hundreds dozens "

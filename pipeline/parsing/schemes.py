@@ -13,6 +13,7 @@ from spacy.attrs import DEP, HEAD, LEMMA, LOWER, POS
 from spacy.tokens import Doc
 
 from pipeline.errors import DataError
+from pipeline.parsing.wordlists import NOUNS_IN_ING
 
 CLEARNLP = {
     "acomp": "xcomp",
@@ -91,6 +92,7 @@ class CaptionTree:
         self.words, self.lemmas, self.pos, self.heads = words, lemmas, pos, heads
         self.roles = [_role(label) for label in labels]
         self._find_children()
+        self._mend_tags()
         if "prep" in self.roles:
             self._put_prepositions_under_nouns()
         self._put_copulas_under_predicates()
@@ -116,6 +118,13 @@ class CaptionTree:
         for token, head in enumerate(self.heads):
             if head != token:
                 self.children[head].append(token)
+
+    def _mend_tags(self) -> None:
+        for token, word in enumerate(self.words):
+            if word in NOUNS_IN_ING and self.pos[token] == "VERB" and not self.of_role(token, "obj"):
+                self.pos[token] = "NOUN"
+                if self.roles[self.heads[token]] == "prep":
+                    self.roles[token] = "obl"
 
     def _put_prepositions_under_nouns(self) -> None:
         """`sit -prep-> on -pobj-> bench` becomes `sit -obl-> bench -case-> on`."""

@@ -38,19 +38,29 @@ CONTAINERS = {
     "tray": "on",
     "bag": "in",
     "bags": "in",
-    "box": "in",
     "boxes": "in",
     "jar": "in",
     "can": "in",
-    "bowl": "in",
-    "bowls": "in",
-    "basket": "in",
     "pot": "in",
     "vase": "in",
-    "field": "in",
+    "line": "in",
+    "lines": "in",
+    "field": "have",
+    "bowl": "have",
+    "bowls": "have",
+    "basket": "have",
+    "bucket": "have",
+    "box": "in",
 }
-"""Holders before `of` (`a cup of coffee`) and the predicate that puts their content there."""
+"""Holders before `of` and what is said: the content is `in` or `on` them, or they `have` it."""
 
+NOUNS_IN_ING = frozenset(
+    "building buildings painting paintings ceiling railing railings clothing lighting siding awning "
+    "topping toppings wing wings string ring rings icing frosting wiring piping bedding flooring "
+    "fencing landing crossing parking evening morning covering lettering marking markings opening "
+    "earring stuffing seating string swing swings king spring wedding thing things something".split()
+)
+"""Nouns that a tagger may read as the `-ing` form of a verb."""
 ED_NOUNS = {
     "haired": ("have", "hair"),
     "sleeved": ("have", "sleeve"),
