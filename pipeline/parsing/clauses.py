@@ -2,6 +2,7 @@
 
 from pipeline.parsing.lemmas import verb_lemma
 from pipeline.parsing.lexicon import lexicon
+from pipeline.parsing.mending import mend
 from pipeline.parsing.nouns import Nouns
 from pipeline.parsing.prepositions import find_prepositions, preposition_name
 from pipeline.parsing.relations import NO_WORD
@@ -9,6 +10,7 @@ from pipeline.parsing.scene import Scene, Words
 from pipeline.parsing.schemes import CaptionTree
 from pipeline.parsing.wordlists import (
     BODY_PARTS,
+    CLOTHES,
     CONTAINERS,
     LIGHT_VERBS,
     LOCATIVE_VERBS,
@@ -26,6 +28,7 @@ _NOT_PARTICLES = frozenset(("away", "together", "around", "along", "back", "forw
 
 def read_scene(tree: CaptionTree) -> Scene:
     """Objects and triples of a caption; triples that it denies are in it, marked so."""
+    mend(tree)
     return _Clauses(tree).scene
 
 
@@ -223,10 +226,17 @@ class _Clauses:
         string = f"{lemma} {particle[2]}" if particle else lemma
         end = particle[1] if particle and particle[0] == verb + 1 else verb + 1
         count = len(self.scene.triples)
+        if lemma == "have" and particle and objects:
+            self._read_held(subjects, objects, particle, denied)
+            return
         for subject in subjects:
             for object_ in objects:
                 if subject != object_:
                     self.scene.relate(subject, (verb, end, string), object_, "verb", negated=denied)
+        for child in tree.of_role(verb, "xcomp"):
+            if tree.pos[child] == "ADJ" and lemma not in LIGHT_VERBS:
+                for described in objects or subjects:  # painted red, holds it open
+                    self._describe(described, child, "state", denied)
         if objects:
             self._read_loose_obliques(verb, subjects, objects, denied)
         else:
@@ -236,6 +246,18 @@ class _Clauses:
             for subject in subjects:
                 state = f"{word} {particle[2]}" if particle else word
                 self.scene.describe(subject, (verb, end, state), "verb", negated=denied)
+
+    def _read_held(
+        self, owners: list[int], held: list[int], particle: Words, denied: bool
+    ) -> None:
+        """`has a hat on` is worn, `has his arm up` says where the arm is."""
+        for owner in owners:
+            for thing in held:
+                is_worn = particle[2] == "on" and self.scene.string(thing) in CLOTHES
+                said = (*NO_WORD, "wear" if is_worn else "have")
+                self.scene.relate(owner, said, thing, "verb", negated=denied)
+                if not is_worn:
+                    self.scene.describe(thing, particle, "state", negated=denied)
 
     def _read_existence(self, verb: int) -> None:
         """`there is a clock on the wall`: the preposition may hang under the verb."""

@@ -70,6 +70,8 @@ class Nouns:
             return False
         if pos == "VERB":
             return self._is_misread_noun(token)
+        if token == 0 and pos in ("INTJ", "ADJ", "X") and tree.roles[0] == "root":
+            return bool(tree.of_role(0, "nmod", "obl", "acl")) and not tree.of_role(0, "cop")
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
 
