@@ -11,6 +11,7 @@ from pipeline.parsing.schemes import CaptionTree
 from pipeline.parsing.wordlists import (
     BODY_PARTS,
     CLOTHES,
+    COLOURS,
     CONTAINERS,
     LIGHT_VERBS,
     LOCATIVE_VERBS,
@@ -39,7 +40,7 @@ class _Clauses:
         self.tree = tree
         self.cases: dict[int, Words] = {}
         skipped = self._join_prepositions()
-        self.nouns = Nouns(tree, skipped)
+        self.nouns = Nouns(tree, self.cases, skipped)
         self.scene = self.nouns.scene
         for token, role in enumerate(tree.roles):
             if token in skipped or token in self.nouns.inside:
@@ -172,11 +173,12 @@ class _Clauses:
                     said = (token, token + 1, self.scene.string(token))
                     self.scene.describe(subject, said, "copula", negated=denied)
         else:
-            for word in (token, *tree.of_role(token, "conj")):
+            described = () if tree.words[token] == "about" else (token,)
+            for word in (*described, *tree.of_role(token, "conj")):
                 for subject in subjects:
                     self._describe(subject, word, "copula", denied)
         if not self._is_verb(token):
-            self._read_obliques(subjects, token, "", denied)
+            self._read_obliques(subjects, token, "", denied, "obl")
 
     def _describe(self, subject: int, token: int, rule: str, denied: bool) -> None:
         start, string = self.nouns._with_shades(token)
@@ -233,8 +235,9 @@ class _Clauses:
             for object_ in objects:
                 if subject != object_:
                     self.scene.relate(subject, (verb, end, string), object_, "verb", negated=denied)
-        for child in tree.of_role(verb, "xcomp"):
-            if tree.pos[child] == "ADJ" and lemma not in LIGHT_VERBS:
+        for child in tree.of_role(verb, "xcomp", "advmod"):
+            is_state = tree.pos[child] == "ADJ" and tree.roles[child] == "xcomp"
+            if (is_state or tree.words[child] in COLOURS) and lemma not in LIGHT_VERBS:
                 for described in objects or subjects:  # painted red, holds it open
                     self._describe(described, child, "state", denied)
         if objects:
@@ -242,7 +245,8 @@ class _Clauses:
         else:
             self._read_obliques(subjects, verb, lemma, denied)
             self._read_gap(verb, subjects, string)
-        if len(self.scene.triples) == count and not objects and not self._has_inner(verb):
+        is_state = not objects and lemma != "have" and not self._has_inner(verb)
+        if len(self.scene.triples) == count and is_state:
             for subject in subjects:
                 state = f"{word} {particle[2]}" if particle else word
                 self.scene.describe(subject, (verb, end, state), "verb", negated=denied)
@@ -347,8 +351,10 @@ class _Clauses:
                 return child, child + 1, tree.words[child]
         return None
 
-    def _read_obliques(self, subjects: list[int], verb: int, string: str, denied: bool) -> None:
-        for child in self.tree.of_role(verb, "obl", "nmod"):
+    def _read_obliques(
+        self, subjects: list[int], verb: int, string: str, denied: bool, *also: str
+    ) -> None:
+        for child in self.tree.of_role(verb, *(also or ("obl", "nmod"))):
             if child in self.cases:
                 self._read_oblique(subjects, child, string, (verb, verb + 1), denied)
 

@@ -10,7 +10,7 @@ from pipeline.parsing.quantities import (
     number_string,
 )
 from pipeline.parsing.relations import NO_WORD
-from pipeline.parsing.scene import Scene
+from pipeline.parsing.scene import Scene, Words
 from pipeline.parsing.schemes import CaptionTree
 from pipeline.parsing.wordlists import (
     BODY_PARTS,
@@ -36,11 +36,12 @@ class Nouns:
 
     Args:
         tree: the caption.
+        cases: the preposition of each noun that has one.
         skipped: tokens that belong to a preposition of several words.
     """
 
-    def __init__(self, tree: CaptionTree, skipped: set[int]) -> None:
-        self.tree, self.skipped, self.scene = tree, skipped, Scene()
+    def __init__(self, tree: CaptionTree, cases: dict[int, Words], skipped: set[int]) -> None:
+        self.tree, self.cases, self.skipped, self.scene = tree, cases, skipped, Scene()
         self.inside: set[int] = set()
         """Tokens that are part of another object's name or attribute."""
         self.counted: dict[int, int] = {}
@@ -69,22 +70,11 @@ class Nouns:
         if pos in _NEVER_OBJECTS or pos in ("PRON", "ADV", "NUM"):
             return False
         if pos == "VERB":
-            return self._is_misread_noun(token)
+            return False
         if token == 0 and pos in ("INTJ", "ADJ", "X") and tree.roles[0] == "root":
             return bool(tree.of_role(0, "nmod", "obl", "acl")) and not tree.of_role(0, "cop")
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
-
-    def _is_misread_noun(self, token: int) -> bool:
-        """`fork on a table`, `the bird perches`: a verb without subject is one only in `-ing`, `-ed`."""
-        tree = self.tree
-        if tree.of_role(token, "nsubj", "nsubj:pass", "obj", "expl", "cop", "aux", "aux:pass"):
-            return False
-        before = [child for child in tree.of_role(token, "det", "amod", "nummod") if child < token]
-        if before:
-            return True
-        is_participle = tree.words[token].endswith(("ing", "ed", "en"))
-        return tree.roles[token] == "root" and not is_participle and token < 2
 
     def referents(self, token: int) -> list[int]:
         """The objects that a token stands for: itself and its conjuncts, or a pronoun's antecedent."""
@@ -137,10 +127,12 @@ class Nouns:
         if not (word in DROPPED_QUANTITIES or word in KEPT_QUANTITIES or word in PARTITIVES):
             return
         for child in self.tree.of_role(noun, "nmod", "obl"):
-            cases = [self.tree.words[case] for case in self.tree.of_role(child, "case")]
-            if cases[:1] == ["of"] and child > noun and self.is_noun(child):
+            is_of = child in self.cases and self.cases[child][2] == "of"
+            if is_of and child > noun and self.is_noun(child):
                 self.counted[noun] = child
                 return
+        if word in KEPT_QUANTITIES and self.tree.of_role(noun, "compound"):  # snow patch
+            self.counted[noun] = self.tree.of_role(noun, "compound")[-1]
 
     def _read_quantity(self, noun: int, counted: int) -> None:
         word = self.tree.words[noun]
@@ -215,6 +207,8 @@ class Nouns:
             if outcome in (NAME, ATTRIBUTE):
                 return outcome, string
             return "drop", ""
+        if self._is_owner(token, head):
+            return "drop", ""
         if role == "nummod" or word in ED_NOUNS:
             return ATTRIBUTE, word
         if role == "advmod" and word not in table.modifiers:
@@ -230,13 +224,24 @@ class Nouns:
             child
             for child in self.tree.children[head]
             if child < head
-            and pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE)
+            and (
+                pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE)
+                or self._is_owner(child, head)
+            )
         ]
+
+    def _is_owner(self, token: int, head: int) -> bool:
+        """`bird feet`: the feet that the bird has."""
+        words, table = self.tree.words, lexicon()
+        is_noun = self.tree.pos[token] in _NOUN_POS and self.tree.roles[token] == "compound"
+        is_known = (words[token], words[head]) in table.pairs or words[token] in table.modifiers
+        return is_noun and words[head] in BODY_PARTS and not is_known
 
     def _relate_modifier(self, head: int, token: int) -> None:
         """`tree branches`: the tree has the branches; `tile floor`: the tile is on the floor."""
         words = self.tree.words
-        predicate, direction = lexicon().pairs[words[token], words[head]]
+        pair = words[token], words[head]
+        predicate, direction = lexicon().pairs.get(pair, ("have", "<"))
         self.inside.add(token)
         self.scene.name(token, token, token + 1, self._head_name(token))
         subject, object_ = (token, head) if direction == "<" else (head, token)

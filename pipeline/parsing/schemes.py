@@ -131,7 +131,9 @@ class CaptionTree:
         for prep in range(len(self.words) - 1, -1, -1):  # inner ones first: out (of (the box))
             if self.roles[prep] != "prep":
                 continue
-            nouns = self.of_role(prep, "obl", "nmod")
+            nouns = self.of_role(prep, "obl", "nmod") or [
+                child for child in self.of_role(prep, "advcl") if self.of_role(child, "compound")
+            ]  # a shoe on (lady walking): read as one compound
             if not nouns:
                 self.roles[prep] = "advmod" if self.of_role(prep, "advcl") else "stranded"
                 continue
