@@ -53,6 +53,8 @@ class _Clauses:
                 self._read_verb(token)
             elif role in ("advmod", "stranded", "acl", "amod") and self.tree.heads[token] < token:
                 self._read_state(token)
+        if self.nouns.pointed_back:
+            self.scene.drop_holding()
 
     # ---- prepositions
 
@@ -140,7 +142,8 @@ class _Clauses:
                     self._read_of(subject, target, (start, end))
                 else:
                     said = (start, end, self._noun_predicate(name, subject, target))
-                    self.scene.relate(subject, said, target, "preposition", negated=self._denied(noun))
+                    rule = "pronoun" if noun in self.nouns.pointed_back else "preposition"
+                    self.scene.relate(subject, said, target, rule, negated=self._denied(noun))
 
     def _noun_predicate(self, name: str, subject: int, target: int) -> str:
         if name in ("in", "with") and self.scene.string(subject) in PEOPLE:
@@ -173,7 +176,8 @@ class _Clauses:
                     said = (token, token + 1, self.scene.string(token))
                     self.scene.describe(subject, said, "copula", negated=denied)
         else:
-            described = () if tree.words[token] == "about" else (token,)
+            is_full = tree.words[token] == "full" and tree.of_role(token, "obl", "nmod")
+            described = () if tree.words[token] == "about" or is_full else (token,)
             for word in (*described, *tree.of_role(token, "conj")):
                 for subject in subjects:
                     self._describe(subject, word, "copula", denied)
@@ -192,7 +196,8 @@ class _Clauses:
                 self._describe(head, token, "state", self._denied(token))
         elif self.tree.pos[token] == "ADJ" and self.tree.roles[token] in ("acl", "amod"):
             for subject in self.nouns.referents(head):
-                self._describe(subject, token, "state", self._denied(token))
+                if self.tree.words[token] != "full":
+                    self._describe(subject, token, "state", self._denied(token))
                 self._read_obliques([subject], token, "", self._denied(token))
 
     # ---- verbs
@@ -366,13 +371,16 @@ class _Clauses:
             for target in self.nouns.referents(noun):
                 if subject == target:
                     continue
-                if string == "dress" and name == "in":
+                if name == "of" and self.tree.words[self.tree.heads[noun]] == "full":
+                    said = (start - 1, end, "have")
+                elif string == "dress" and name == "in":
                     said = (verb[0], end, "wear")
                 elif string:
                     said = (verb[0], end if verb[0] < end else verb[1], f"{string} {name}")
                 else:
                     said = (start, end, self._noun_predicate(name, subject, target))
-                self.scene.relate(subject, said, target, "oblique", negated=denied)
+                rule = "pronoun" if noun in self.nouns.pointed_back else "oblique"
+                self.scene.relate(subject, said, target, rule, negated=denied)
 
     def _read_loose_obliques(
         self, verb: int, subjects: list[int], objects: list[int], denied: bool
@@ -381,8 +389,9 @@ class _Clauses:
         for child in self.tree.of_role(verb, "obl"):
             if child not in self.cases:
                 continue
-            in_hand = self.tree.words[child] in BODY_PARTS
-            holders = objects if in_hand and self._preposition(child) != "with" else subjects
+            targets = self.nouns.referents(child)
+            in_hand = self.tree.words[child] in BODY_PARTS and self._preposition(child) != "with"
+            holders = objects if in_hand or set(targets) & set(subjects) else subjects
             self._read_oblique(holders, child, "", NO_WORD, denied)
 
     def _stranded(self, verb: int) -> list[int]:

@@ -14,7 +14,6 @@ from pipeline.parsing.scene import Scene, Words
 from pipeline.parsing.schemes import CaptionTree
 from pipeline.parsing.wordlists import (
     BODY_PARTS,
-    CLOTHES,
     COLOURS,
     ED_NOUNS,
     PEOPLE,
@@ -44,6 +43,8 @@ class Nouns:
         self.tree, self.cases, self.skipped, self.scene = tree, cases, skipped, Scene()
         self.inside: set[int] = set()
         """Tokens that are part of another object's name or attribute."""
+        self.pointed_back: set[int] = set()
+        """Pronouns that mean what their phrase belongs to: `a plate with food on it`."""
         self.counted: dict[int, int] = {}
         """Nouns of quantity to the noun that they count."""
         nouns = [token for token in range(len(tree.words)) if self.is_noun(token)]
@@ -110,6 +111,10 @@ class Nouns:
 
     def _antecedent_of_pronoun(self, token: int, word: str) -> list[int]:
         is_person = word in PRONOUNS
+        holder = self._holder(token)
+        if holder is not None and (self.tree.words[holder] in PEOPLE) == is_person:
+            self.pointed_back.add(token)
+            return [holder]
         for earlier in range(token - 1, -1, -1):
             if not self.scene.has(earlier):
                 continue
@@ -120,6 +125,28 @@ class Nouns:
             return []
         self.scene.name(token, token, token + 1, PRONOUNS[word])
         return [token]
+
+    def _holder(self, token: int) -> int | None:
+        """What `it` is in `a plate with food on it`: the second noun above the pronoun."""
+        tree = self.tree
+        if tree.roles[token] not in ("nmod", "obl"):
+            return None
+        above: list[int] = []
+        here = token
+        for _ in tree.words:
+            head = tree.heads[here]
+            if head == here:
+                break
+            if self.scene.has(head):
+                above.append(head)
+            else:
+                is_first = not above
+                above += [o for o in tree.of_role(head, "obj") if is_first and self.scene.has(o)]
+                above += [s for s in tree.of_role(head, "nsubj", "nsubj:pass") if self.scene.has(s)]
+            if len(above) > 1:
+                return above[1]
+            here = head
+        return None
 
     def _find_counted(self, noun: int) -> None:
         """`a group of men`: the group stands for the men."""
@@ -318,11 +345,9 @@ class Nouns:
             else:
                 continue
             for subject in owners:
-                is_worn = self.tree.words[noun] in CLOTHES and self.tree.words[subject] in PEOPLE
-                predicate = (*NO_WORD, "wear" if is_worn else "have")
                 for object_ in self.referents(noun):
                     if subject != object_:
-                        self.scene.relate(subject, predicate, object_, "possessive")
+                        self.scene.relate(subject, _HAVE, object_, "possessive")
 
     def _is_far(self, noun: int, owner: int) -> bool:
         """`luggage under his arm` says that the man has an arm, `touching his arm` does not."""

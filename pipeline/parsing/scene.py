@@ -48,6 +48,16 @@ class Scene:
         if subject in self._index:
             self._add((self._index[subject], -1), (*NO_WORD, IS), attribute, rule, negated)
 
+    def drop_holding(self) -> None:
+        """Drop (plate, with, food) where a pronoun says (food, on, plate)."""
+        placed = {(t.object, t.subject) for t in self.triples if t.rule == "pronoun"}
+        self.triples = [
+            triple
+            for triple in self.triples
+            if (triple.subject, triple.object) not in placed
+            or triple.predicate.string not in ("with", "have")
+        ]
+
     def _add(
         self,
         indices: tuple[int, int],
