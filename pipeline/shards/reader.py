@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import differences
 from pipeline.shards.arrays import CaptionsShard, OpenShard, open_shard
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
-from pipeline.shards.sidecar import Sidecar, check_shard_file, find_sidecars, read_sidecar
+from pipeline.shards.sidecar import (
+    Sidecar,
+    check_alike,
+    check_shard_file,
+    find_sidecars,
+    read_sidecar,
+)
 
 MAX_OPEN_SHARDS = 512
 """Maps kept at once: each costs a file descriptor, of which a process often has 1,024."""
@@ -188,7 +193,7 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
         splits.add(sidecar.split)
         if split is None or sidecar.split == split:
             check_shard_file(sidecar, path)
-            sidecars.append(_alike(sidecar, sidecars[0], directory) if sidecars else sidecar)
+            sidecars.append(_alike(sidecar, sidecars[0]) if sidecars else sidecar)
     if not sidecars and splits:
         there = ", ".join(sorted(str(s) for s in splits))
         raise DataError(f"{directory} has no {kind} of split {split!r}, only of {there}.")
@@ -200,18 +205,9 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
     return tuple(sidecars)
 
 
-def _alike(sidecar: Sidecar, first: Sidecar, directory: Path) -> Sidecar:
-    """The sidecar with the mappings that it shares with the first; refuse it where they differ."""
-    for field in ("fingerprint", "settings", "names"):
-        ours, theirs = getattr(first, field), getattr(sidecar, field)
-        if ours != theirs:
-            what = differences({field: ours}, {field: theirs})[0]
-            if len(what) > 300:
-                what = f"{field} differ"
-            raise DataError(
-                f"the shards in {directory} were not made alike: {what} "
-                f"(here {first.file}, there {sidecar.file}).\nKeep shards of one run in a folder."
-            )
+def _alike(sidecar: Sidecar, first: Sidecar) -> Sidecar:
+    """The sidecar with the mappings that it has in common with the first."""
+    check_alike(sidecar, first)
     # 10,000 shards with 1,600 class names each would otherwise hold 16 million strings.
     return sidecar.model_copy(
         update={f: getattr(first, f) for f in ("fingerprint", "settings", "names")}

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import differences, file_digest
 from pipeline.shards.schema import KINDS, RECORDS, SCHEMA_VERSION, Kind
+
+_LONGEST_DIFFERENCE = 300  # characters; class names alone can be 1,600 words
 
 
 class StoredArray(NamedTuple):
@@ -168,6 +170,25 @@ def check_shard_file(sidecar: Sidecar, path: Path) -> None:
             f"{shard} was changed after its sidecar was written: its SHA-256 is another. "
             "Copy it again, or delete it and its sidecar and resume the run."
         )
+
+
+def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
+    """See whether two shards of a kind may be read as one sequence.
+
+    Raises:
+        DataError: their fingerprints, settings or names differ.
+    """
+    for field in ("fingerprint", "settings", "names"):
+        ours, theirs = getattr(first, field), getattr(sidecar, field)
+        if ours != theirs:
+            what = differences({field: ours}, {field: theirs})[0]
+            if len(what) > _LONGEST_DIFFERENCE:
+                what = f"their {field} differ"
+            raise DataError(
+                f"shards that were not made alike lie together: {what} "
+                f"(here {first.file}, there {sidecar.file}).\n"
+                "Keep the shards of one run in a folder."
+            )
 
 
 def _unreadable(path: Path, text: bytes, error: ValidationError) -> DataError:

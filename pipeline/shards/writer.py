@@ -4,8 +4,10 @@ HDF5 lays the datasets out, contiguous and aligned, and their bytes are then wri
 them: a full disk is an ordinary OSError, and one piece after the other needs no second copy.
 """
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -70,7 +72,7 @@ def write_shard(
         OSError: the system refused, such as a full disk; no shard and no temporary file stays.
     """
     path = Path(path)
-    _check_arguments(path, kind, dtype, names)
+    check_arguments(path, kind, dtype, names)
     encoder = make_encoder(kind, dtype, names)
     for record in records:
         encoder.add(record)
@@ -81,10 +83,10 @@ def write_shard(
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
         "split": split,
-        "settings": _as_json(settings),
-        "fingerprint": _as_json(fingerprint),
-        "names": _as_json(names) if names is not None else None,
-        "packages": _packages(),
+        "settings": as_json(settings),
+        "fingerprint": as_json(fingerprint),
+        "names": as_json(names) if names is not None else None,
+        "packages": packages(),
     }
     arrays = encoder.arrays()
     try:
@@ -104,6 +106,8 @@ def write_shard(
             datasets=datasets,
         )
         _commit(temporary, path, sidecar)
+    except (OSError, RuntimeError) as error:
+        raise _refusal(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     return sidecar
@@ -127,9 +131,10 @@ def write_sidecar(sidecar: Sidecar, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _check_arguments(
+def check_arguments(
     path: Path, kind: str, dtype: str, names: Mapping[str, Sequence[str]] | None
 ) -> None:
+    """See whether a shard may be called, made and named like this; SettingsError where not."""
     if kind not in KINDS:
         raise SettingsError(f"a shard is one of {', '.join(KINDS)}, not {kind!r}.")
     if not (path.name.startswith(f"{kind}-") and path.suffix == ".h5"):
@@ -150,12 +155,13 @@ def _failed(failures: Iterable[Failure], ids: set[str]) -> dict[str, str]:
     return failed
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The value as it reads back from JSON: lists for tuples, strings for keys."""
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
+    """Versions of the packages that write shards."""
     try:
         ours = version("resg")
     except PackageNotFoundError:  # run from the sources
@@ -224,6 +230,15 @@ def _commit(temporary: Path, path: Path, sidecar: Sidecar) -> None:
     os.replace(temporary, path)  # noqa: PTH105 - the call that the protocol names
     _sync_folder(path.parent)
     write_sidecar(sidecar, beside)
+
+
+def _refusal(error: OSError | RuntimeError, path: Path) -> OSError:
+    """The error as the system gave it, with the path: HDF5 hides it in a text of many lines."""
+    hidden = re.search(r"errno = (\d+)", str(error))
+    number = int(hidden[1]) if hidden else getattr(error, "errno", None)
+    if number is None:
+        return OSError(errno.EIO, f"HDF5 could not write ({error})", str(path))
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _sync_folder(folder: Path) -> None:
