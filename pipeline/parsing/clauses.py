@@ -22,8 +22,12 @@ from pipeline.parsing.wordlists import (
 _SUBJECTS = ("nsubj", "nsubj:pass")
 _CLAUSES = ("acl", "acl:relcl")
 _INHERITS = ("conj", "advcl", "xcomp", "ccomp", "parataxis")
-_STATES = frozenset(("on", "off", "up", "down", "out", "outside", "inside", "open", "outdoors", "in"))
-_STAY_VERBS = frozenset(("sit", "stand", "walk", "lay", "park", "hang", "run", "sleep", "play", "ski"))
+_STATES = frozenset(
+    ("on", "off", "up", "down", "out", "outside", "inside", "open", "outdoors", "in")
+)
+_STAY_VERBS = frozenset(
+    ("sit", "stand", "walk", "lay", "park", "hang", "run", "sleep", "play", "ski")
+)
 _NOT_PARTICLES = frozenset(("away", "together", "around", "along", "back", "forward", "over"))
 
 
@@ -93,7 +97,10 @@ class _Clauses:
                 return tree.heads[inner]
         for token in range(end, min(end + 5, len(tree.words))):
             if tree.pos[token] in ("NOUN", "PROPN", "PRON"):
-                while tree.heads[token] > token and tree.pos[tree.heads[token]] in ("NOUN", "PROPN"):
+                while tree.heads[token] > token and tree.pos[tree.heads[token]] in (
+                    "NOUN",
+                    "PROPN",
+                ):
                     token = tree.heads[token]
                 return token
         return None
@@ -256,9 +263,7 @@ class _Clauses:
                 state = f"{word} {particle[2]}" if particle else word
                 self.scene.describe(subject, (verb, end, state), "verb", negated=denied)
 
-    def _read_held(
-        self, owners: list[int], held: list[int], particle: Words, denied: bool
-    ) -> None:
+    def _read_held(self, owners: list[int], held: list[int], particle: Words, denied: bool) -> None:
         """`has a hat on` is worn, `has his arm up` says where the arm is."""
         for owner in owners:
             for thing in held:
@@ -336,7 +341,9 @@ class _Clauses:
                 tree.roles[agent] = "obl"
             return []
         if lemma == "cover" and not agents:
-            agents = [c for c in tree.of_role(verb, "obl") if self._preposition(c) in ("in", "with")]
+            agents = [
+                c for c in tree.of_role(verb, "obl") if self._preposition(c) in ("in", "with")
+            ]
             for agent in agents:
                 tree.roles[agent] = "agent"
         return [referent for agent in agents for referent in self.nouns.referents(agent)]

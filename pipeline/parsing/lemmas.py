@@ -21,6 +21,7 @@ _IRREGULAR = {
     "woven": "weave", "written": "write", "wrote": "write",
 }  # fmt: skip
 
+
 def verb_lemma(word: str, lemma: str) -> str:
     """The base form of a verb's form.
 

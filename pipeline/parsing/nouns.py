@@ -23,7 +23,9 @@ from pipeline.parsing.wordlists import (
 )
 
 _NOUN_POS = frozenset(("NOUN", "PROPN"))
-_NEVER_OBJECTS = frozenset(("ADP", "DET", "CCONJ", "SCONJ", "PUNCT", "AUX", "PART", "SPACE", "INTJ"))
+_NEVER_OBJECTS = frozenset(
+    ("ADP", "DET", "CCONJ", "SCONJ", "PUNCT", "AUX", "PART", "SPACE", "INTJ")
+)
 _NOMINAL_ROLES = frozenset(("obj", "obl", "nmod", "nsubj", "nsubj:pass", "agent"))
 _MODIFIERS = frozenset(("amod", "compound", "nummod", "acl", "advmod", "det"))
 _BETWEEN = frozenset(("-", ",", "and", "/", "&"))

@@ -121,7 +121,11 @@ class CaptionTree:
 
     def _mend_tags(self) -> None:
         for token, word in enumerate(self.words):
-            if word in NOUNS_IN_ING and self.pos[token] == "VERB" and not self.of_role(token, "obj"):
+            if (
+                word in NOUNS_IN_ING
+                and self.pos[token] == "VERB"
+                and not self.of_role(token, "obj")
+            ):
                 self.pos[token] = "NOUN"
                 if self.roles[self.heads[token]] == "prep":
                     self.roles[token] = "obl"

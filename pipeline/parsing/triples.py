@@ -7,6 +7,9 @@ from pipeline.parsing.clauses import read_scene
 from pipeline.parsing.relations import NEGATED, set_triples
 from pipeline.parsing.schemes import caption_tree
 
+RULES_VERSION = 1
+"""Raised when the rules give other triples, so that shards of different rules are not mixed."""
+
 
 class RelationTriples:
     """Sets `doc._.objects`, `doc._.triples` and `doc._.negated` by rules over the parser's arcs.

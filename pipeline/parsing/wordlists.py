@@ -111,7 +111,9 @@ LOCATIVE_VERBS = frozenset(
 )
 """Verbs after which `by` says where, not by whom."""
 
-SHADES = frozenset("light dark bright lime navy pale deep sky hot multi royal olive burnt neon off".split())
+SHADES = frozenset(
+    "light dark bright lime navy pale deep sky hot multi royal olive burnt neon off".split()
+)
 """Words that belong to the colour after them: `(shirt, is, light blue)`."""
 
 COLOURS = frozenset(

@@ -32,9 +32,7 @@ def images(draw):
     there = draw(st.sets(st.sampled_from([*optional, "relations"])))
     width = draw(st.integers(0, 3))
     has_relation_scores = draw(st.booleans())
-    return [
-        draw(one_image(image_id, width, there, has_relation_scores)) for image_id in draw(IDS)
-    ]
+    return [draw(one_image(image_id, width, there, has_relation_scores)) for image_id in draw(IDS)]
 
 
 @st.composite
@@ -113,9 +111,7 @@ def assert_same_image(image, other):
 def test_images_read_back_as_written(records, dtype):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "regions-00000.h5"
-        write_shard(
-            path, "regions", records, settings={}, fingerprint={}, split=None, dtype=dtype
-        )
+        write_shard(path, "regions", records, settings={}, fingerprint={}, split=None, dtype=dtype)
         reader = ShardReader(folder, "regions")
         assert reader.ids == [image.image_id for image in records]
         for i, image in enumerate(records):
