@@ -25,7 +25,6 @@ CLEARNLP = {
     "dobj": "obj",
     "meta": "dep",
     "neg": "neg",
-    "nmod": "compound",
     "npadvmod": "advmod",
     "nsubjpass": "nsubj:pass",
     "oprd": "xcomp",
@@ -121,6 +120,9 @@ class CaptionTree:
 
     def _mend_tags(self) -> None:
         for token, word in enumerate(self.words):
+            if self.roles[token] == "nmod" and token < self.heads[token]:
+                if not self.of_role(token, "case"):  # ClearNLP's: a modifier without preposition
+                    self.roles[token] = "compound"
             if (
                 word in NOUNS_IN_ING
                 and self.pos[token] == "VERB"
