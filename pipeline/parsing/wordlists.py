@@ -111,6 +111,12 @@ LOCATIVE_VERBS = frozenset(
 )
 """Verbs after which `by` says where, not by whom."""
 
+PLACE_WORDS = frozenset(
+    "underneath inside outside behind near next atop below beneath above along around across beside "
+    "over under by".split()
+)
+"""Prepositions that a tagger may take for adverbs."""
+
 SHADES = frozenset(
     "light dark bright lime navy pale deep sky hot multi royal olive burnt neon off".split()
 )
