@@ -93,8 +93,12 @@ class _Clauses:
     def _noun_after(self, start: int, end: int) -> int | None:
         tree = self.tree
         for inner in range(end - 1, start - 1, -1):
-            if tree.roles[inner] == "case" and tree.heads[inner] >= end:
-                return tree.heads[inner]
+            noun = tree.heads[inner]
+            if tree.roles[inner] in ("case", "mark", "aux") and noun >= end:
+                if tree.pos[noun] == "VERB" and not tree.of_role(noun, "obj", "nsubj"):
+                    tree.pos[noun] = "NOUN"  # next to sink
+                if tree.pos[noun] != "VERB":
+                    return noun
         for token in range(end, min(end + 5, len(tree.words))):
             if tree.pos[token] in ("NOUN", "PROPN", "PRON"):
                 while tree.heads[token] > token and tree.pos[tree.heads[token]] in (
@@ -138,8 +142,14 @@ class _Clauses:
         if self.nouns.counted.get(head) == noun:
             return
         start, end, name = self.cases[noun]
+        subjects = self.nouns.referents(head)
+        if self._is_each_other(noun):
+            self._relate_each_other(subjects, self.cases[noun])
+            return
         targets = self.nouns.referents(noun)
-        for subject in self.nouns.referents(head):
+        if noun in self.nouns.pointed_back and self.tree.roles[head] == "conj":
+            subjects = self.nouns.referents(self.tree.heads[head])
+        for subject in subjects:
             for target in targets:
                 if subject == target:
                     continue
@@ -151,6 +161,20 @@ class _Clauses:
                     said = (start, end, self._noun_predicate(name, subject, target))
                     rule = "pronoun" if noun in self.nouns.pointed_back else "preposition"
                     self.scene.relate(subject, said, target, rule, negated=self._denied(noun))
+
+    def _is_each_other(self, noun: int) -> bool:
+        words = self.tree.words
+        return words[noun] == "eachother" or (
+            words[noun] in ("other", "another") and words[noun - 1] in ("each", "one")
+        )
+
+    def _relate_each_other(self, things: list[int], predicate: Words) -> None:
+        """`dog and cat next to each other`, `two giraffes next to each other`: once, one way."""
+        if len(things) == 1:
+            self.scene.make_singular(things[0], self.tree.lemmas[things[0]])
+            self.scene.relate(things[0], predicate, things[0], "each other")
+        for object_ in things[1:]:
+            self.scene.relate(things[0], predicate, object_, "each other")
 
     def _noun_predicate(self, name: str, subject: int, target: int) -> str:
         if name in ("in", "with") and self.scene.string(subject) in PEOPLE:
@@ -243,6 +267,10 @@ class _Clauses:
         if lemma == "have" and particle and objects:
             self._read_held(subjects, objects, particle, denied)
             return
+        for child in tree.of_role(verb, "obj"):
+            if self._is_each_other(child):
+                self._relate_each_other(subjects, (verb, end, string))
+                return
         for subject in subjects:
             for object_ in objects:
                 if subject != object_:
@@ -340,7 +368,7 @@ class _Clauses:
             for agent in agents:
                 tree.roles[agent] = "obl"
             return []
-        if lemma == "cover" and not agents:
+        if lemma in ("cover", "line") and not agents and not self._particle(verb):
             agents = [
                 c for c in tree.of_role(verb, "obl") if self._preposition(c) in ("in", "with")
             ]
@@ -374,6 +402,9 @@ class _Clauses:
         self, subjects: list[int], noun: int, string: str, verb: tuple[int, int], denied: bool
     ) -> None:
         start, end, name = self.cases[noun]
+        if self._is_each_other(noun):
+            self._relate_each_other(subjects, (start, end, f"{string} {name}" if string else name))
+            return
         for subject in subjects:
             for target in self.nouns.referents(noun):
                 if subject == target:

@@ -25,6 +25,7 @@ Key = TypeVar("Key", str, Strings)
 
 NAME = "name"
 ATTRIBUTE = "attribute"
+PHRASE = "phrase"
 _PATH = Path(__file__).with_name("lexicon.tsv")
 _MIN_COUNT = 2
 _WORD = re.compile(r"[^\W_][\w'-]*")
@@ -37,7 +38,8 @@ class Lexicon:
 
     Attributes:
         pairs: (modifier, noun) to (outcome, string): `name` and the name of both together,
-            `attribute` and the attribute, or a predicate with the string `<` where the modifier is its
+            `attribute` and the attribute, `phrase` where both are one attribute of what follows
+            (`chain link`), or a predicate with the string `<` where the modifier is its
             subject (`tree branch`: have) and `>` where the noun is (`tile floor`: on).
         modifiers: a modifier to what it is with most nouns, `name` or `attribute`.
         words: a noun to the name that it goes by (`guy`: person).
@@ -136,6 +138,8 @@ class _Graph:
             return NAME, joined.pop()
         if len(self.new) == 1 and next(iter(self.new)).endswith(noun[-4:]):
             return NAME, next(iter(self.new))  # tee shirt: t-shirt
+        if any(f" {phrase} " in f" {a} " for _, a in self.attributes):
+            return PHRASE, phrase
         said = [a for n, a in self.attributes if n.endswith(noun) and modifier in a.split()]
         if said:
             return ATTRIBUTE, modifier

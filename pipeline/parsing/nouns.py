@@ -1,6 +1,6 @@
 """Objects of a caption: their names, attributes, possessors, and what a noun or pronoun stands for."""
 
-from pipeline.parsing.lexicon import ATTRIBUTE, NAME, lexicon
+from pipeline.parsing.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
 from pipeline.parsing.quantities import (
     DROPPED_QUANTITIES,
     KEPT_QUANTITIES,
@@ -65,6 +65,8 @@ class Nouns:
         """Whether a token heads a noun phrase, as its tag or its place in the tree says."""
         tree, pos = self.tree, self.tree.pos[token]
         if token in self.skipped or not tree.words[token][0].isalnum():
+            return False
+        if tree.words[token] in ("other", "another", "others", "eachother"):
             return False
         if pos in _NOUN_POS:
             if tree.roles[token] in ("amod", "nummod") and tree.heads[token] > token:
@@ -139,7 +141,9 @@ class Nouns:
             head = tree.heads[here]
             if head == here:
                 break
-            if self.scene.has(head):
+            if tree.roles[here] == "conj" and above:
+                pass  # the things of `with plates and food on it` are one link of the chain
+            elif self.scene.has(head):
                 above.append(head)
             else:
                 is_first = not above
@@ -194,7 +198,7 @@ class Nouns:
             if token in self.inside:
                 continue
             outcome, string = self._outcome(token, head, name[0])
-            if outcome == NAME and start == token + 1:
+            if outcome == NAME and start == self._next_word(token):
                 self.inside.add(token)
                 name[:1] = string.split()
                 start = token
@@ -207,6 +211,12 @@ class Nouns:
                 self._describe(head, token)
         for token in self._relational_modifiers(head):
             self._relate_modifier(head, token)
+
+    def _next_word(self, token: int) -> int:
+        """The token after this one, or after the hyphen between them: `t - shirt`."""
+        after = token + 1
+        is_hyphen = after + 1 < len(self.tree.words) and self.tree.words[after] == "-"
+        return after + 1 if is_hyphen else after
 
     def _head_name(self, head: int) -> str:
         return lexicon().words.get(self.tree.words[head], self.tree.words[head])
@@ -235,7 +245,8 @@ class Nouns:
             outcome, string = table.pairs[word, first]
             if outcome in (NAME, ATTRIBUTE):
                 return outcome, string
-            return "drop", ""
+            if outcome != PHRASE:
+                return "drop", ""
         if self._is_owner(token, head):
             return "drop", ""
         if role == "nummod" or word in ED_NOUNS:
@@ -254,7 +265,7 @@ class Nouns:
             for child in self.tree.children[head]
             if child < head
             and (
-                pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE)
+                pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE, PHRASE)
                 or self._is_owner(child, head)
             )
         ]
@@ -328,6 +339,9 @@ class Nouns:
         """`light blue` is one attribute, and so is `light colored`."""
         words, start = self.tree.words, token
         string = lexicon().attributes.get(words[token], words[token])
+        if token > 0 and lexicon().pairs.get((words[token - 1], words[token]), "")[:1] == (PHRASE,):
+            self.inside.add(token - 1)
+            return token - 1, f"{words[token - 1]} {words[token]}"
         if words[token] in COLOURS and token > 0 and words[token - 1] != "and":
             before = token - 2 if words[token - 1] == "-" and token > 1 else token - 1
             is_phrase = words[token] in ("colored", "colred") and words[before] in COLOURS | SHADES
@@ -342,7 +356,9 @@ class Nouns:
             word = self.tree.words[owner]
             if self.is_noun(owner):
                 owners = self.referents(owner)
-            elif self.tree.words[noun] in BODY_PARTS and self._is_far(noun, owner):
+            elif self.tree.words[noun] in BODY_PARTS and (
+                self._is_far(noun, owner) or self.tree.roles[noun] in ("nsubj", "nsubj:pass")
+            ):
                 owners = self._antecedent_of_pronoun(owner, {"his": "he"}.get(word, word))
             else:
                 continue

@@ -48,6 +48,14 @@ class Scene:
         if subject in self._index:
             self._add((self._index[subject], -1), (*NO_WORD, IS), attribute, rule, negated)
 
+    def make_singular(self, token: int, lemma: str) -> None:
+        """Call an object of several by the name of one, and drop their number."""
+        index = self._index[token]
+        span = self.objects[index]
+        name = " ".join((*span.string.split()[:-1], lemma))
+        self.objects[index] = CaptionSpan(span.start, span.end, name)
+        self.triples = [t for t in self.triples if t.subject != index or t.rule != "number"]
+
     def drop_holding(self) -> None:
         """Drop (plate, with, food) where a pronoun says (food, on, plate)."""
         placed = {(t.object, t.subject) for t in self.triples if t.rule == "pronoun"}
