@@ -162,6 +162,11 @@ class _Clauses:
                     rule = "pronoun" if noun in self.nouns.pointed_back else "preposition"
                     self.scene.relate(subject, said, target, rule, negated=self._denied(noun))
 
+    def _is_worn(self, subject: int, name: str, target: int) -> bool:
+        """`walking in a black suit`: the suit is worn, not walked in."""
+        is_person = self.scene.string(subject) in PEOPLE
+        return is_person and (name, self.scene.string(target)) in lexicon().worn
+
     def _is_each_other(self, noun: int) -> bool:
         words = self.tree.words
         return words[noun] == "eachother" or (
@@ -286,7 +291,9 @@ class _Clauses:
             self._read_obliques(subjects, verb, lemma, denied)
             self._read_gap(verb, subjects, string)
         is_state = not objects and lemma != "have" and not self._has_inner(verb)
-        if len(self.scene.triples) == count and is_state:
+        if is_state and all(
+            t.rule == "state" or t.predicate.start != verb for t in self.scene.triples[count:]
+        ):
             for subject in subjects:
                 state = f"{word} {particle[2]}" if particle else word
                 self.scene.describe(subject, (verb, end, state), "verb", negated=denied)
@@ -413,6 +420,8 @@ class _Clauses:
                     said = (start - 1, end, "have")
                 elif string == "dress" and name == "in":
                     said = (verb[0], end, "wear")
+                elif self._is_worn(subject, name, target):
+                    said = (start, end, self._noun_predicate(name, subject, target))
                 elif string:
                     said = (verb[0], end if verb[0] < end else verb[1], f"{string} {name}")
                 else:
@@ -438,7 +447,7 @@ class _Clauses:
             child
             for child in tree.children[verb]
             if child > verb
-            and tree.pos[child] in ("ADP", "PART")
+            and (tree.pos[child] in ("ADP", "PART") or tree.words[child] in ("on", "in", "at"))
             and tree.roles[child] in ("stranded", "prt", "obl", "advmod", "case", "mark", "nmod")
             and not tree.children[child]
         ]

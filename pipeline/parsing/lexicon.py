@@ -28,6 +28,7 @@ ATTRIBUTE = "attribute"
 PHRASE = "phrase"
 _PATH = Path(__file__).with_name("lexicon.tsv")
 _MIN_COUNT = 2
+_FUNCTION_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "no"))
 _WORD = re.compile(r"[^\W_][\w'-]*")
 _TRIPLE = re.compile(r"\(([^()]*)\)")
 
@@ -130,6 +131,8 @@ class _Graph:
         self.all = {w for t in triples for part in t for w in part.split()}
 
     def of_pair(self, modifier: str, noun: str) -> Strings | None:
+        if modifier in _FUNCTION_WORDS or noun in _FUNCTION_WORDS:
+            return None
         phrase = f"{modifier} {noun}"
         if any(f" {phrase} " in f" {name} " for name in self.names):
             return NAME, phrase

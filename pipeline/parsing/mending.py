@@ -30,7 +30,11 @@ def mend(tree: CaptionTree) -> None:
             if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
                 _mend_participle(tree, token)
         elif roles[token] == "root" and token < 2 and tree.of_role(token, "obj"):
-            _mend_first_modifier(tree, token)
+            if not _mend_noun_verb(tree, token):
+                _mend_first_modifier(tree, token)
+        elif token == 0 and roles[0] == "root" and pos[0] in ("ADJ", "INTJ", "X"):
+            if tree.of_role(0, "obl", "nmod", "acl") and not tree.of_role(0, "cop"):
+                pos[0] = "NOUN"
         if roles[token] == "obl" and pos[tree.heads[token]] in _NOUN:
             if not tree.of_role(tree.heads[token], "cop"):
                 roles[token] = "nmod"
@@ -128,6 +132,24 @@ def _put_under_doer(tree: CaptionTree, token: int, doer: int) -> None:
             tree.roles[child] = "obl"
     tree.pos[token] = "VERB"
     tree.attach(token, doer, "acl")
+
+
+def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
+    """`man wears green jacket`: a verb that was taken for a noun."""
+    before = token - 1
+    is_subject = before >= 0 and tree.heads[before] == token and tree.pos[before] in _NOUN
+    word = tree.words[token]
+    if tree.pos[token] not in _NOUN or not is_subject:
+        return False
+    if verb_lemma(word, word) not in lexicon().verbs:
+        return False
+    tree.pos[token], tree.roles[before] = "VERB", "nsubj"
+    for child in tree.children[token][:]:
+        if child < before:
+            tree.attach(child, before, tree.roles[child])
+        elif tree.roles[child] == "nmod":
+            tree.roles[child] = "obl"
+    return True
 
 
 def _mend_first_modifier(tree: CaptionTree, token: int) -> None:

@@ -76,8 +76,6 @@ class Nouns:
             return False
         if pos == "VERB":
             return False
-        if token == 0 and pos in ("INTJ", "ADJ", "X") and tree.roles[0] == "root":
-            return bool(tree.of_role(0, "nmod", "obl", "acl")) and not tree.of_role(0, "cop")
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
 
