@@ -4,7 +4,6 @@ from pipeline.parsing.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
 from pipeline.parsing.quantities import (
     DROPPED_QUANTITIES,
     KEPT_QUANTITIES,
-    PAIRS,
     PARTITIVES,
     VAGUE,
     number_string,
@@ -171,8 +170,6 @@ class Nouns:
             if word in KEPT_QUANTITIES:
                 said = (noun, noun + 1, KEPT_QUANTITIES[word])
                 self.scene.describe(target, said, "quantity")
-            elif word in PAIRS and word == "pairs" and not self.tree.of_role(counted, "nummod"):
-                self.scene.describe(target, (noun, noun + 1, "2"), "quantity")
             for child in self.tree.of_role(noun, "nummod"):
                 self._describe_number(target, child)
 
@@ -301,7 +298,7 @@ class Nouns:
             predicate = "cover" if word == "covered" else "line"
             self.scene.relate(covering, (token, token + 1, predicate), head, "compound")
             return
-        start, string = self._with_shades(token)
+        start, string = self.attribute_string(token)
         self.scene.describe(head, (start, token + 1, string), "attribute")
         for conjunct in tree.of_role(token, "conj"):
             if conjunct < head:
@@ -330,10 +327,10 @@ class Nouns:
         if number_string(self.tree.words[before]):
             self._describe_number(token, before)
         elif self.tree.pos[before] in ("ADJ", "NOUN", "ADV") and predicate == "have":
-            start, string = self._with_shades(before)
+            start, string = self.attribute_string(before)
             self.scene.describe(token, (start, before + 1, string), "part")
 
-    def _with_shades(self, token: int) -> tuple[int, str]:
+    def attribute_string(self, token: int) -> tuple[int, str]:
         """`light blue` is one attribute, and so is `light colored`."""
         words, start = self.tree.words, token
         string = lexicon().attributes.get(words[token], words[token])

@@ -112,6 +112,16 @@ class CaptionTree:
         """Children of a token with one of the roles."""
         return [child for child in self.children[token] if self.roles[child] in roles]
 
+    def is_below(self, token: int, other: int) -> bool:
+        """Whether a token is another one or hangs under it."""
+        for _ in self.words:
+            if token == other:
+                return True
+            if self.heads[token] == token:
+                return False
+            token = self.heads[token]
+        return False
+
     def _find_children(self) -> None:
         self.children = [[] for _ in self.words]
         for token, head in enumerate(self.heads):
