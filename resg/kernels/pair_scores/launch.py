@@ -162,6 +162,7 @@ class PairLaunch:
             self.factors,
             out,
             len(images.block),
+            images.block.rows,
             S.stride(0),
             out.stride(0),
             *self.shifts(),
@@ -175,7 +176,6 @@ class PairLaunch:
     def constants(self, rows: int) -> dict[str, object]:
         safe_t2i, safe_i2t = self._is_safe()
         return {
-            "ROWS": rows,
             "R": max(16, 1 << (rows - 1).bit_length()),
             "W": self.tuning.width,
             "C": self.tuning.slots,

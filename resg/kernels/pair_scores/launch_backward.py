@@ -116,6 +116,7 @@ class PairGradient(PairLaunch):
             *tensors,
             length_w,
             length_r,
+            images.block.rows,
             S.stride(0),
             grad.stride(0),
             num_runs,

@@ -119,19 +119,19 @@ def _pool_regions(cosine, in_rows, count, lambda_lse, LSE: tl.constexpr):
     return tl.sum(tl.where(in_rows[:, None], cosine, 0.0), 0) / tl.maximum(count, 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_images", "rows", "out_stride"])
 def score_kernel(
     S_ptr, gram_r_ptr, gram_w_ptr, slot_ptr, caption_ptr, inv_r_ptr, inv_w_ptr,
     image_ptr, count_ptr, factor_ptr, out_ptr,
-    num_images, row_stride, out_stride, shift_t2i, shift_i2t, lambda_lse,
-    ROWS: tl.constexpr, R: tl.constexpr, W: tl.constexpr, C: tl.constexpr, IMAGES: tl.constexpr,
+    num_images, rows, row_stride, out_stride, shift_t2i, shift_i2t, lambda_lse,
+    R: tl.constexpr, W: tl.constexpr, C: tl.constexpr, IMAGES: tl.constexpr,
     T2I: tl.constexpr, I2T: tl.constexpr, CLIPPED: tl.constexpr, LSE: tl.constexpr,
     SAFE_T2I: tl.constexpr, SAFE_I2T: tl.constexpr, SQUARE: tl.constexpr, SPREAD: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """Scores of one run's captions with IMAGES images; grid (runs, ceil(num_images / IMAGES)).
 
-    S `[num_images * ROWS, row_stride]`, gram_r `[num_images, ROWS, ROWS]`, gram_w `[runs, W, W]` with zeros
+    S `[num_images * rows, row_stride]`, gram_r `[num_images, rows, rows]`, gram_w `[runs, W, W]` with zeros
     between captions, slot `[runs, W]`, caption `[runs, C]` (the column of out, or -1), inv_r and inv_w one
     over the nodes' lengths, image `[num_images]` the row of out, count `[num_images]` its regions,
     factor `[3]` the two temperatures in base 2 and the floor of norms, in units of the scaled nodes.
@@ -155,7 +155,7 @@ def score_kernel(
         is_image = image < num_images
         count = tl.load(count_ptr + image, mask=is_image, other=0)
         in_rows = r < count
-        row = (image * ROWS + r).to(tl.int64) * row_stride
+        row = (image * rows + r).to(tl.int64) * row_stride
         column = run * W + w
         S_rw = tl.load(S_ptr + row[:, None] + column[None, :], mask=in_rows[:, None], other=0.0).to(
             tl.float32
@@ -166,7 +166,7 @@ def score_kernel(
         score = tl.zeros([C], dtype=tl.float32)
         if T2I:
             gram_r = tl.load(
-                gram_r_ptr + image.to(tl.int64) * ROWS * ROWS + r[:, None] * ROWS + r[None, :],
+                gram_r_ptr + image.to(tl.int64) * rows * rows + r[:, None] * rows + r[None, :],
                 mask=in_rows[:, None] & in_rows[None, :], other=0.0,
             )  # fmt: skip
             _, _, _, along, square = _words_attend(
@@ -184,7 +184,7 @@ def score_kernel(
             members = member.to(DOT)
             along = tl.dot((E * S_rw).to(DOT), members, input_precision=PRECISION)
             square = tl.dot((E * attended * SPREAD).to(DOT), members, input_precision=PRECISION)
-            inv_r = tl.load(inv_r_ptr + image * ROWS + r, mask=in_rows, other=0.0)
+            inv_r = tl.load(inv_r_ptr + image * rows + r, mask=in_rows, other=0.0)
             cosine = _cosine(along, square * (1.0 / SPREAD), inv_r[:, None])
             score += _pool_regions(cosine, in_rows, count, lambda_lse, LSE)
         if T2I and I2T:

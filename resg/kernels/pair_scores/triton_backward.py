@@ -125,22 +125,22 @@ def _regions_gradient(
     return grad_S, E, -length, length
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "grad_stride", "num_runs"])
 def gradient_kernel(
     S_ptr, gram_r_ptr, gram_w_ptr, slot_ptr, caption_ptr, inv_r_ptr, inv_w_ptr,
     image_ptr, count_ptr, factor_ptr, grad_ptr,
     grad_S_ptr, E_t2i_ptr, E_t2i_scaled_ptr, E_i2t_ptr, E_i2t_scaled_ptr,
     length_w_ptr, length_r_ptr,
-    row_stride, grad_stride, num_runs, shift_t2i, shift_i2t, lambda_lse,
-    ROWS: tl.constexpr, R: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
+    rows, row_stride, grad_stride, num_runs, shift_t2i, shift_i2t, lambda_lse,
+    R: tl.constexpr, W: tl.constexpr, C: tl.constexpr,
     T2I: tl.constexpr, I2T: tl.constexpr, CLIPPED: tl.constexpr, LSE: tl.constexpr,
     SAFE_T2I: tl.constexpr, SAFE_I2T: tl.constexpr, SQUARE: tl.constexpr, SPREAD: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """One image with one run; grid (runs, images). Inputs as in `score_kernel`.
 
     grad_S and the four E are laid out as S; length_w `[images, row_stride]` and length_r
-    `[images * ROWS, num_runs]` are float32. Rows of no region and columns of no word get zeros.
+    `[images * rows, num_runs]` are float32. Rows of no region and columns of no word get zeros.
     """
     run = tl.program_id(0)
     image = tl.program_id(1)
@@ -153,8 +153,8 @@ def gradient_kernel(
     floor = tl.load(factor_ptr + 2)
     count = tl.load(count_ptr + image)
     in_rows = r < count
-    of_image = r < ROWS
-    row = (image * ROWS + r).to(tl.int64)
+    of_image = r < rows
+    row = (image * rows + r).to(tl.int64)
     column = run * W + w
     place = row[:, None] * row_stride + column[None, :]
     S_rw = tl.load(S_ptr + place, mask=in_rows[:, None], other=0.0).to(tl.float32)
@@ -167,7 +167,7 @@ def gradient_kernel(
     grad_S = tl.zeros([R, W], dtype=tl.float32)
     if T2I:
         gram_r = tl.load(
-            gram_r_ptr + image.to(tl.int64) * ROWS * ROWS + r[:, None] * ROWS + r[None, :],
+            gram_r_ptr + image.to(tl.int64) * rows * rows + r[:, None] * rows + r[None, :],
             mask=in_rows[:, None] & in_rows[None, :], other=0.0,
         )  # fmt: skip
         inv_w = tl.load(inv_w_ptr + run * W + w)
