@@ -11,12 +11,12 @@ from pipeline.options import json_option, shards_argument
 @shards_argument
 @json_option
 def info(shards: Path, as_json: bool) -> None:
-    r"""Count shards, images, regions and captions in SHARDS and say who made them.
+    """Count shards, images, regions and captions in SHARDS and say who made them.
 
     \b
     Example:
       pipeline info data/f30k-shards
-    """
+    """  # noqa: D301 - click wants the character itself
     from pipeline.shards.info import summarise_shards  # lazy: --help stays fast
 
     summary = summarise_shards(shards)

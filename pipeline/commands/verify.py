@@ -22,12 +22,12 @@ from pipeline.options import json_option, shards_argument
 def verify(
     shards: Path, full: bool, manifest: Path | None, root: Path | None, as_json: bool
 ) -> None:
-    r"""Check the shards in SHARDS and say what is wrong with which; exit 1 if anything is.
+    """Check the shards in SHARDS and say what is wrong with which; exit 1 if anything is.
 
     \b
     Example:
       pipeline verify data/f30k-shards --full
-    """
+    """  # noqa: D301 - click wants the character itself
     from pipeline.shards.verify import verify_shards  # lazy: --help stays fast
 
     report = verify_shards(shards, full=full, manifest=manifest, root=root)
