@@ -16,7 +16,7 @@ def info(shards: Path, as_json: bool) -> None:
     \b
     Example:
       pipeline info data/f30k-shards
-    """  # noqa: D301 - click wants the character itself
+    """
     from pipeline.shards.info import summarise_shards  # lazy: --help stays fast
 
     summary = summarise_shards(shards)

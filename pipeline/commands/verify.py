@@ -27,7 +27,7 @@ def verify(
     \b
     Example:
       pipeline verify data/f30k-shards --full
-    """  # noqa: D301 - click wants the character itself
+    """
     from pipeline.shards.verify import verify_shards  # lazy: --help stays fast
 
     report = verify_shards(shards, full=full, manifest=manifest, root=root)

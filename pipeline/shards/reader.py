@@ -20,6 +20,7 @@ from pipeline.shards.sidecar import (
     check_alike,
     check_shard_file,
     find_sidecars,
+    partial_folder,
     read_sidecar,
 )
 
@@ -186,6 +187,11 @@ class ShardReader:
 
 
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
+    if partial_folder(directory, kind).exists():
+        raise DataError(
+            f"{directory} holds a half-done import of {kind}: let it finish, or run the same "
+            "pipeline import-regions again."
+        )
     sidecars: list[Sidecar] = []
     splits = set()
     known_names: KnownNames = {}

@@ -98,6 +98,14 @@ def sidecar_path(shard: Path) -> Path:
     return shard.with_suffix(".json")
 
 
+def partial_folder(directory: Path, kind: Kind) -> Path:
+    """Where shards of a kind are made that count only together, and are moved from once whole.
+
+    While it is there, the folder's shards of that kind are half of something: readers refuse them.
+    """
+    return directory / f"{kind}.partial"
+
+
 def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
     """Paths of the sidecars in a folder, sorted by name.
 

@@ -13,7 +13,7 @@ from resg.options import shards_option
 )
 @shards_option
 def doctor(run: Path | None, shards: Path | None) -> None:
-    r"""Say what is installed and what can run; check a run's shards where --run is given.
+    """Say what is installed and what can run; check a run's shards where --run is given.
 
     \b
     Example:

@@ -43,7 +43,7 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    r"""Rank images for captions and captions for images, by exact and pessimistic ranks.
+    """Rank images for captions and captions for images, by exact and pessimistic ranks.
 
     \b
     Examples:

@@ -24,7 +24,7 @@ def train(
     resume: Path | None,
     device: str,
 ) -> None:
-    r"""Train a matcher on the train split; the best weights are chosen on val.
+    """Train a matcher on the train split; the best weights are chosen on val.
 
     \b
     Examples:
