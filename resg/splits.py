@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import psutil
 import torch
-from pipeline.shards.reader import ShardReader
 
+from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.config import RunSettings
 from resg.data import CaptionTable, FeatureCache, ImageTable

@@ -215,7 +215,7 @@ class CaptionTree:
         is_reduced = self.roles[verb] in ("acl", "amod") or (
             self.roles[verb] in ("root", "conj", "advcl", "acl:relcl") and "cop" in roles
         )
-        return is_reduced and word != self.lemmas[verb] or is_reduced and "obj" not in roles
+        return (is_reduced and word != self.lemmas[verb]) or (is_reduced and "obj" not in roles)
 
 
 def caption_tree(doc: Doc) -> CaptionTree:

@@ -29,7 +29,7 @@ def _leaky(S, CLIPPED: tl.constexpr):
 @triton.jit
 def _inverse_norm(square, floor, DOT: tl.constexpr):
     """One over the norm of logits, with the published floor where float32 can show it."""
-    if DOT == tl.float32:
+    if tl.float32 == DOT:
         return 1.0 / (tl.sqrt(square) + floor)
     return tl.rsqrt(square + TINY)
 
