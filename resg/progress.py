@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
+
+from resg.probes import ProbeReport
 
 PLAIN_EVERY = 50
 STEP_COLUMNS = ("loss", "triplet", "center", "margin")
@@ -99,6 +101,23 @@ def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             for key in ("r1", "r5", "r10", "medr")
         ]
         table.add_row(name, *cells, _figure(figures["rsum"], spread and spread["rsum"]))
+    return _as_text(table)
+
+
+def probe_table(report: ProbeReport) -> str:
+    """One text table of what a probe found."""
+    table = Table("probe", "measure", Column("value", justify="right"))
+    for name, rsum in report.rsum.items():
+        table.add_row(name, "rSum (of 600)", f"{rsum:.1f}")
+    swap = "-" if report.relation_swap is None else f"{report.relation_swap:.1f}"
+    what = f"% of {report.num_swapped} captions above their swapped form (guessing: 50)"
+    table.add_row("subject and object exchanged", what, swap)
+    for relation, share in (report.hard_pairs or {}).items():
+        table.add_row(f"hard pairs, {relation}", "% told apart (guessing: 50)", f"{share:.1f}")
+    return _as_text(table)
+
+
+def _as_text(table: Table) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as captured:
         console.print(table)

@@ -70,16 +70,19 @@ class SplitReaders:
         """
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
         images = ImageTable(cast(list[ImageRegions], self.regions), cache, device)
-        encoder = settings.model.text.encoder
-        tokeniser = None if encoder == "gru" else PieceTokeniser(encoder.removeprefix("bert:"))
         captions = CaptionTable(
             cast(list[ParsedCaption], self.captions),
             images.row,
             vocabulary,
             settings.model.textual_graph.edges,
-            tokeniser,
+            self.tokeniser(settings),
         )
         return SplitTables(images, captions, self.captions.ids)
+
+    def tokeniser(self, settings: RunSettings) -> PieceTokeniser | None:
+        """What splits words into pieces, for a Hugging Face encoder."""
+        encoder = settings.model.text.encoder
+        return None if encoder == "gru" else PieceTokeniser(encoder.removeprefix("bert:"))
 
     @property
     def feature_bytes(self) -> int:
