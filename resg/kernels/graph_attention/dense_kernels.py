@@ -33,20 +33,34 @@ def store_tile(
 
 
 @triton.jit
+def count_bits(words):
+    """Set bits of each 32-bit word, in the classic five steps (Triton has no portable popcount)."""
+    words = words - ((words >> 1) & 0x55555555)
+    words = (words & 0x33333333) + ((words >> 2) & 0x33333333)
+    words = (words + (words >> 4)) & 0x0F0F0F0F
+    return (words * 0x01010101) >> 24
+
+
+@triton.jit
 def load_edges(masks, indptr, node, rows, inside, NODES: tl.constexpr):
-    """Which of the NODES x NODES pairs are edges, and the place of each in the edge order.
+    """Which of the NODES x NODES pairs are edges, each target's first edge, and ranks within it.
 
     A target's edges start at its `indptr`, and its sources ascend, so an edge comes after as many
-    as its mask has bits below the source's. That count is a product with a triangle of ones: exact
-    (at most 64), on the matrix units, and in the layout of the scores.
+    as its mask has bits below the source's.
     """
     mask = tl.load(masks + node + rows, mask=inside, other=0)
     first = tl.load(indptr + node + rows, mask=inside, other=0)
     columns = tl.arange(0, NODES)
-    bits = (mask[:, None] >> columns[None, :].to(tl.int64)) & 1
-    below = columns[:, None] < columns[None, :]
-    rank = tl.dot(bits.to(tl.float16), below.to(tl.float16))
-    return bits != 0, first[:, None] + rank.to(tl.int64)
+    low = mask.to(tl.uint32)
+    word = tl.broadcast_to(low[:, None], [NODES, NODES])
+    if NODES > 32:
+        high = (mask >> 32).to(tl.uint32)
+        word = tl.where(columns[None, :] < 32, word, high[:, None])
+    bit = (columns % 32).to(tl.uint32)
+    rank = count_bits(word & ((1 << bit) - 1)[None, :])
+    if NODES > 32:
+        rank += tl.where(columns[None, :] < 32, 0, count_bits(low)[:, None])
+    return ((word >> bit[None, :]) & 1) != 0, first, rank.to(tl.int32)
 
 
 @triton.jit
@@ -89,8 +103,9 @@ def dense_forward(
         k_tile = load_tile(k, rows, inside, k_node, start, HEAD_DIM, BLOCK)
         scores = tl.dot(q_tile, tl.trans(k_tile), scores, input_precision="ieee")
 
-    is_edge, edge = load_edges(masks, indptr, node, rows, inside, NODES)
-    edge_bias = tl.load(bias + edge * num_heads + head, mask=is_edge, other=0.0)
+    is_edge, first, rank = load_edges(masks, indptr, node, rows, inside, NODES)
+    edge = (first * num_heads + head)[:, None] + rank * num_heads
+    edge_bias = tl.load(bias + edge, mask=is_edge, other=0.0)
     scores = tl.where(is_edge, scores * scale + edge_bias.to(tl.float32), float("-inf"))
     top = tl.max(scores, 1)
     top = tl.where(top == float("-inf"), 0.0, top)  # an isolated node: all weights become 0
@@ -163,15 +178,15 @@ def dense_backward(
         scores = tl.dot(q_tile, tl.trans(k_tile), scores, input_precision="ieee")
         grad_weights = tl.dot(grad_tile, tl.trans(v_tile), grad_weights, input_precision="ieee")
 
-    is_edge, edge = load_edges(masks, indptr, node, rows, inside, NODES)
-    edge_bias = tl.load(bias + edge * num_heads + head, mask=is_edge, other=0.0)
+    is_edge, first, rank = load_edges(masks, indptr, node, rows, inside, NODES)
+    edge = (first * num_heads + head)[:, None] + rank * num_heads
+    edge_bias = tl.load(bias + edge, mask=is_edge, other=0.0)
     row_lse = tl.load(lse + (node + rows) * num_heads + head, mask=inside, other=0.0)
     scores = scores * scale + edge_bias.to(tl.float32) - row_lse[:, None]
     weights = tl.where(is_edge, tl.exp(scores), 0.0)
     inner = tl.sum(weights * grad_weights, 1)
     grad_scores = weights * (grad_weights - inner[:, None])
-    place = grad_bias + edge * num_heads + head
-    tl.store(place, grad_scores.to(grad_bias.dtype.element_ty), mask=is_edge)
+    tl.store(grad_bias + edge, grad_scores.to(grad_bias.dtype.element_ty), mask=is_edge)
 
     weights = weights.to(q.dtype.element_ty)
     grad_scores = grad_scores.to(q.dtype.element_ty)
