@@ -77,9 +77,7 @@ class GraphBatch:
         return cls.from_csr(node_ptr, indptr, np.ascontiguousarray(sources))
 
     @classmethod
-    def from_csr(
-        cls, node_ptr: ArrayLike, indptr: ArrayLike, indices: ArrayLike
-    ) -> "GraphBatch":
+    def from_csr(cls, node_ptr: ArrayLike, indptr: ArrayLike, indices: ArrayLike) -> "GraphBatch":
         """Check a CSR of incoming edges and derive the transpose and the masks.
 
         Args:
@@ -109,9 +107,7 @@ class GraphBatch:
             node_ptr=torch.from_numpy(node_ptr),
             indptr=torch.from_numpy(indptr),
             indices=torch.from_numpy(indices),
-            reverse_indptr=torch.from_numpy(
-                _starts(np.bincount(indices, minlength=degrees.size))
-            ),
+            reverse_indptr=torch.from_numpy(_starts(np.bincount(indices, minlength=degrees.size))),
             reverse_indices=torch.from_numpy(targets[order]),
             reverse_edges=torch.from_numpy(order),
             masks=_masks(indices - node_ptr[owners[targets]], indptr)
@@ -272,5 +268,5 @@ def _check_rows(indices: Ints, targets: Ints, owners: Ints) -> None:
 
 
 def _masks(local: Ints, indptr: Ints) -> Tensor:
-    """The bits of a row add up to its mask, since no edge comes twice; sums wrap, which is exact."""
+    """Bits of a row add up to its mask, since no edge comes twice; sums may wrap."""
     return torch.from_numpy(np.diff(_starts(np.left_shift(1, local))[indptr]))

@@ -1,3 +1,4 @@
+# ruff: noqa: ANN001, ANN201 (Triton reads a kernel's annotations: constexpr is the only one it has)
 """Triton kernels for graphs of any size: one program walks the edges of one node, for one head.
 
 M nodes, E edges, H heads, d head width.  q, k, v, out: [M, H, d] with any strides of nodes and
