@@ -28,13 +28,18 @@ PLACES = [
 
 def pytest_collection_modifyitems(config, items):
     """Interpreter tests run in the interpreter's process alone."""
-    chosen = [
-        item for item in items if INTERPRETING or "interpreter" not in item.name.split("[")[-1]
-    ]
-    left = [item for item in items if item not in chosen]
+    if INTERPRETING:
+        return
+    left = [item for item in items if "interpreter" in getattr(item, "callspec", Param).id]
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = chosen
+        items[:] = [item for item in items if item not in left]
+
+
+class Param:
+    """Stands for the parameters of a test that has none."""
+
+    id = ""
 
 
 @dataclass(frozen=True)
