@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from resg.kernels.pair_scores.backends import chosen_backend, default_tile_bytes
-from resg.kernels.pair_scores.checks import check_nodes
+from resg.kernels.pair_scores.checks import check_nodes, check_pointer
 from resg.kernels.pair_scores.operator import pair_scores_operator
 from resg.kernels.pair_scores.reference import reference_pair_scores
 from resg.kernels.pair_scores.settings import Direction, Normalise, PairSettings, Pooling
@@ -67,6 +67,8 @@ def pair_scores(
     elif tile_bytes < 1:
         raise ValueError(f"tile_bytes is a number of bytes above 0, not {tile_bytes!r}")
     if backend == "reference":
+        check_pointer("region_ptr", region_ptr, regions)
+        check_pointer("word_ptr", word_ptr, words)
         return reference_pair_scores(regions, words, region_ptr, word_ptr, settings)
     return pair_scores_operator(
         regions, words, region_ptr, word_ptr, *settings.to_list(), tile_bytes, backend

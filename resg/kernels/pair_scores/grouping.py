@@ -1,5 +1,6 @@
 """Which owners (images, captions) have equally many nodes, so that they make one dense tensor?"""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,10 +68,10 @@ def tiles(
     """
     for row_group in rows:
         for column_group in columns:
-            side = max(budget, 1) ** 0.5
-            n_columns = min(max(int(side / column_group.count), 1), len(column_group))
-            n_rows = budget // (n_columns * column_group.count * row_group.count)
-            n_rows = min(max(n_rows, 1), len(row_group))
+            fits = budget // (row_group.count * column_group.count)  # pairs
+            n_columns = min(math.isqrt(budget) // column_group.count, fits)
+            n_columns = min(max(n_columns, 1), len(column_group))
+            n_rows = min(max(fits // n_columns, 1), len(row_group))
             for row in range(0, len(row_group), n_rows):
                 for column in range(0, len(column_group), n_columns):
                     yield (

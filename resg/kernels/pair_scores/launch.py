@@ -136,7 +136,7 @@ class PairLaunch:
         for images in self.image_blocks(self.precision.nodes.itemsize):
             for first, last in self.run_spans(images, self.precision.nodes.itemsize):
                 S = images.nodes @ self.words_of(first, last).T
-                self._score(images, first, last, S, out)
+                self.launch_scores(images, first, last, S, out)
         for image_owners, caption_owners in self.left_out():
             write_composed_scores(
                 out,
@@ -147,7 +147,7 @@ class PairLaunch:
             )
         return out
 
-    def _score(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
+    def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
         grid = (last - first, math.ceil(len(images.block) / self.tuning.images))
         kernels.score_kernel[grid](
             S,
@@ -296,8 +296,9 @@ class PairLaunch:
 
 
 def _inverse_length(nodes: Tensor) -> Tensor:
+    """One over each node's length, and 0 for a node without one, so that its cosines are 0."""
     length = torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32)
-    return 1 / length.clamp(min=LEAST_NORM)
+    return torch.where(length > LEAST_NORM, 1 / length, 0)
 
 
 def _ascends(indices: Tensor) -> bool:

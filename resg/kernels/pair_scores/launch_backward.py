@@ -67,7 +67,7 @@ class PairGradient(PairLaunch):
         V, T = images.nodes, self.words_of(first, last)
         S = V @ T.T
         num_images, num_runs, width = len(images.block), last - first, self.tuning.width
-        tile = self._launch(images, first, last, S, grad)
+        tile = self.launch_gradients(images, first, last, S, grad)
         grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r = tile
         grad_images += grad_S @ T
         grad_packed += grad_S.T @ V
@@ -88,7 +88,7 @@ class PairGradient(PairLaunch):
             grad_packed += torch.bmm(gram, nodes).view_as(T)
             grad_images -= (length_r.sum(1) * images.inv_length.square())[:, None] * V
 
-    def _launch(
+    def launch_gradients(
         self, images: Images, first: int, last: int, S: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The gradient of S, each direction's attention plain and scaled, and lengths' coefficients."""

@@ -43,18 +43,28 @@ def _run_matrices(slot, W: tl.constexpr, C: tl.constexpr, DOT: tl.constexpr):
 
 
 @triton.jit
+def _sum_captions(same, X, EXACT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    """Sum of X [W, R] over the words of each caption, at every word of it; EXACT to float32 or nearly."""
+    high = X.to(DOT)
+    total = tl.dot(same, high, input_precision=PRECISION)
+    if EXACT and DOT != tl.float32:
+        total = tl.dot(same, (X - high.to(tl.float32)).to(DOT), total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
 def _words_attend(
     S_wr, S_rw, same, gram, in_rows, factor, shift, floor,
-    CLIPPED: tl.constexpr, SAFE: tl.constexpr, SQUARE: tl.constexpr, DOT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    CLIPPED: tl.constexpr, SAFE: tl.constexpr, SQUARE: tl.constexpr, EXACT: tl.constexpr,
+    DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Attention of words over regions: E [W, R], E G [W, R], 1 / norm [W, R], and eᵀs, eᵀGe [W]."""
     L = _leaky(S_wr, CLIPPED)
     inv_norm = L  # unused where logits are plain
     if CLIPPED:
         L_rw = _leaky(S_rw, CLIPPED)
-        square = (L_rw * L_rw * SQUARE).to(DOT)
-        norm = tl.dot(same, tl.trans(square), input_precision=PRECISION)
+        square = tl.trans(L_rw * L_rw * SQUARE)
+        norm = _sum_captions(same, square, EXACT, DOT, PRECISION)
         inv_norm = _inverse_norm(norm * (1.0 / SQUARE), floor, DOT)
         x = (L * factor) * inv_norm
     else:
@@ -101,8 +111,8 @@ def _pool_words(cosine, member, lambda_lse, LSE: tl.constexpr):
     """Mean or log-sum-exp of the words' cosines `[W]` by caption: `[C]`; lambda_lse holds log2(e)."""
     if LSE:
         largest = tl.max(tl.where(member, cosine[:, None], -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine[:, None] - largest[None, :]))
-        total = tl.sum(tl.where(member, power, 0.0), 0)
+        power = lambda_lse * (cosine[:, None] - largest[None, :])
+        total = tl.sum(tl.exp2(tl.where(member, power, NEVER)), 0)
         return largest + tl.log2(tl.maximum(total, TINY)) / lambda_lse
     count = tl.maximum(tl.sum(member.to(tl.float32), 0), 1.0)
     return tl.sum(tl.where(member, cosine[:, None], 0.0), 0) / count
@@ -113,8 +123,8 @@ def _pool_regions(cosine, in_rows, count, lambda_lse, LSE: tl.constexpr):
     """Mean or log-sum-exp of the regions' cosines `[R, C]` over regions: `[C]`."""
     if LSE:
         largest = tl.max(tl.where(in_rows[:, None], cosine, -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine - largest[None, :]))
-        total = tl.sum(tl.where(in_rows[:, None], power, 0.0), 0)
+        power = lambda_lse * (cosine - largest[None, :])
+        total = tl.sum(tl.exp2(tl.where(in_rows[:, None], power, NEVER)), 0)
         return largest + tl.log2(tl.maximum(total, TINY)) / lambda_lse
     return tl.sum(tl.where(in_rows[:, None], cosine, 0.0), 0) / tl.maximum(count, 1)
 
@@ -171,7 +181,7 @@ def score_kernel(
             )  # fmt: skip
             _, _, _, along, square = _words_attend(
                 S_wr, S_rw, same, gram_r, in_rows, factor_t2i, shift_t2i, floor,
-                CLIPPED, SAFE_T2I, SQUARE, DOT, PRECISION,
+                CLIPPED, SAFE_T2I, SQUARE, False, DOT, PRECISION,
             )  # fmt: skip
             score += _pool_words(_cosine(along, square, inv_w), member, lambda_lse, LSE)
         if I2T:

@@ -21,12 +21,14 @@ import triton.language as tl
 
 from resg.kernels.pair_scores.triton import (
     LEAK,
+    NEVER,
     TINY,
     _inverse_norm,
     _leaky,
     _pool_words,
     _regions_attend,
     _run_matrices,
+    _sum_captions,
     _words_attend,
 )
 
@@ -43,8 +45,8 @@ def _inverse_root(square):
 @triton.jit
 def _through_norm(grad_x, L, inv_norm, total, is_single, floor, strength):
     """From the gradient of x = L / (norm + floor) to that of L; total is the sum of grad_x * x."""
-    x = L * inv_norm
-    across = x * (1.0 + floor * inv_norm) * total
+    share = tl.maximum(1.0 - floor * inv_norm, 1e-6)  # norm / (norm + floor)
+    across = L * inv_norm / share * total
     grad_L = tl.where(is_single, grad_x * (floor * inv_norm), grad_x - across)
     return inv_norm * strength * grad_L
 
@@ -57,7 +59,20 @@ def _words_gradient(
 ):  # fmt: skip
     """Gradient of S [W, R], unit attention [W, R], coefficients of the gram matrix and the length [W]."""
     E, attended, inv_norm, along, square = _words_attend(
-        S_wr, S_rw, same, gram, in_rows, factor, shift, floor, CLIPPED, SAFE, SQUARE, DOT, PRECISION
+        S_wr,
+        S_rw,
+        same,
+        gram,
+        in_rows,
+        factor,
+        shift,
+        floor,
+        CLIPPED,
+        SAFE,
+        SQUARE,
+        True,
+        DOT,
+        PRECISION,
     )
     inv_root = _inverse_root(square)
     along *= inv_root
@@ -77,8 +92,8 @@ def _words_gradient(
     strength = factor * LN_2
     if CLIPPED:
         L = _leaky(S_wr, CLIPPED)
-        total = (grad_x * L * inv_norm * SQUARE).to(DOT)
-        total = tl.dot(same, total, input_precision=PRECISION) * (1.0 / SQUARE)
+        total = grad_x * L * inv_norm * SQUARE
+        total = _sum_captions(same, total, True, DOT, PRECISION) * (1.0 / SQUARE)
         is_single = (count < 1.5)[:, None]
         grad_L = _through_norm(grad_x, L, inv_norm, total, is_single, floor, strength)
         grad_S = direct + tl.where(S_wr > 0, grad_L, grad_L * LEAK)
@@ -104,8 +119,8 @@ def _regions_gradient(
     cosine = along * inv_r[:, None]
     if LSE:
         largest = tl.max(tl.where(in_rows[:, None], cosine, -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine - largest[None, :]))
-        power = tl.where(in_rows[:, None], power, 0.0)
+        power = lambda_lse * (cosine - largest[None, :])
+        power = tl.exp2(tl.where(in_rows[:, None], power, NEVER))
         weight = power / tl.maximum(tl.sum(power, 0), TINY)[None, :]
     else:
         weight = tl.zeros_like(cosine) + 1.0 / count
@@ -202,5 +217,6 @@ def gradient_kernel(
         by_region = tl.sum(length * once[None, :], 1)
         tl.store(length_r_ptr + row * num_runs + run, by_region, mask=of_image)
     grad_S = tl.where(in_rows[:, None], grad_S * grad[None, :], 0.0)
-    grad_S = tl.minimum(tl.maximum(grad_S, -LARGEST), LARGEST)
+    if DOT == tl.float16:
+        grad_S = tl.minimum(tl.maximum(grad_S, -LARGEST), LARGEST)
     tl.store(grad_S_ptr + place, grad_S, mask=of_image[:, None])
