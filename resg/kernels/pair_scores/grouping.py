@@ -61,10 +61,10 @@ def count_groups(ptr: Tensor, chosen: Tensor | None = None) -> list[CountGroup]:
 def tiles(
     rows: Sequence[CountGroup], columns: Sequence[CountGroup], budget: int
 ) -> Iterator[tuple[CountGroup, CountGroup]]:
-    """Cut every crossing of a group of rows and one of columns into tiles of at most `budget` elements.
+    """Cut every crossing of a group of rows and one of columns into tiles of `budget` elements.
 
-    A single pair is never cut, so a tile holds at least one. Tiles are about as wide as high, in nodes:
-    that reads the least input per element.
+    A single pair is never cut, so a tile holds at least one. Tiles are about as wide as high, in
+    nodes: that reads the least input per element.
     """
     for row_group in rows:
         for column_group in columns:

@@ -94,7 +94,7 @@ def test_the_environment_can_name_the_reference(monkeypatch, ran):
 
 def test_an_unknown_backend_in_the_environment_is_said(monkeypatch):
     monkeypatch.setenv("RESG_KERNELS", "fast")
-    with pytest.raises(ValueError, match="'fast'.*RESG_KERNELS"):
+    with pytest.raises(ValueError, match=r"'fast'.*RESG_KERNELS"):
         pair_scores(nodes(), nodes(), PTR, PTR)
 
 

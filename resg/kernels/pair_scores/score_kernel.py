@@ -1,18 +1,20 @@
-"""Epilogue kernels of pair scores: from a tile of the product S to scores, or to gradients.
+"""Score kernel of pair scores: from a tile of the product S to scores.
 
 A tile is one image against one run: up to `W` words of whole captions, packed without gaps.
 R region rows (power of two, masked), W words of a run, C caption slots of a run.
 
-S is in memory once and read in both orientations, `[W, R]` where words attend and `[R, W]` where regions
-do, so that each contraction runs along the fast axis of its tile. Sums over a caption's words are products
-with 0/1 matrices: `same[w, w']` (same caption) gives the sum to every word, `member[w, c]` to the caption.
+S is in memory once and read in both orientations, `[W, R]` where words attend and `[R, W]` where
+regions do, so that each contraction runs along the fast axis of its tile. Sums over a caption's
+words are products with 0/1 matrices: `same[w, w']` (same caption) gives the sum to every word,
+`member[w, c]` to the caption.
 
-Half precision runs on nodes scaled to length at most 1, with exponentials shifted into float16's range;
-a cosine does not change with the length of what it compares, so neither shows in the result.
+Half precision runs on nodes scaled to length at most 1, with exponentials shifted into float16's
+range; a cosine does not change with the length of what it compares, so neither shows in the result.
 """
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
 # ruff: noqa: ANN001, ANN202
+# pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl
 
@@ -29,14 +31,14 @@ def _leaky(S, CLIPPED: tl.constexpr):
 @triton.jit
 def _inverse_norm(square, floor, DOT: tl.constexpr):
     """One over the norm of logits, with the published floor where float32 can show it."""
-    if DOT == tl.float32:
+    if tl.float32 == DOT:
         return 1.0 / (tl.sqrt(square) + floor)
     return tl.rsqrt(square + TINY)
 
 
 @triton.jit
 def _run_matrices(slot, W: tl.constexpr, C: tl.constexpr, DOT: tl.constexpr):
-    """`same [W, W]` and `member [W, C]` of a run; words of padding have slot -1 and belong to nothing."""
+    """`same [W, W]` and `member [W, C]` of a run; padding has slot -1 and belongs to nothing."""
     same = (slot[:, None] == slot[None, :]) & (slot >= 0)[:, None]
     member = slot[:, None] == tl.arange(0, C)[None, :]
     return same.to(DOT), member
@@ -44,10 +46,10 @@ def _run_matrices(slot, W: tl.constexpr, C: tl.constexpr, DOT: tl.constexpr):
 
 @triton.jit
 def _sum_captions(same, X, EXACT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
-    """Sum of X [W, R] over the words of each caption, at every word of it; EXACT to float32 or nearly."""
+    """Sum of X [W, R] over each caption's words, at every word of it; EXACT nearly to float32."""
     high = X.to(DOT)
     total = tl.dot(same, high, input_precision=PRECISION)
-    if EXACT and DOT != tl.float32:
+    if EXACT and tl.float32 != DOT:
         total = tl.dot(same, (X - high.to(tl.float32)).to(DOT), total, input_precision=PRECISION)
     return total
 
@@ -108,7 +110,7 @@ def _cosine(along, square, inv_length):
 
 @triton.jit
 def _pool_words(cosine, member, lambda_lse, LSE: tl.constexpr):
-    """Mean or log-sum-exp of the words' cosines `[W]` by caption: `[C]`; lambda_lse holds log2(e)."""
+    """Mean or log-sum-exp of the words' cosines `[W]` by caption: `[C]`; lambda_lse in base 2."""
     if LSE:
         largest = tl.max(tl.where(member, cosine[:, None], -2.0), 0)
         power = lambda_lse * (cosine[:, None] - largest[None, :])
@@ -141,10 +143,11 @@ def score_kernel(
 ) -> None:  # fmt: skip
     """Scores of one run's captions with IMAGES images; grid (runs, ceil(num_images / IMAGES)).
 
-    S `[num_images * rows, row_stride]`, gram_r `[num_images, rows, rows]`, gram_w `[runs, W, W]` with zeros
-    between captions, slot `[runs, W]`, caption `[runs, C]` (the column of out, or -1), inv_r and inv_w one
-    over the nodes' lengths, image `[num_images]` the row of out, count `[num_images]` its regions,
-    factor `[3]` the two temperatures in base 2 and the floor of norms, in units of the scaled nodes.
+    S `[num_images * rows, row_stride]`, gram_r `[num_images, rows, rows]`, gram_w `[runs, W, W]`
+    with zeros between captions, slot `[runs, W]`, caption `[runs, C]` (the column of out, or -1),
+    inv_r and inv_w one over the nodes' lengths, image `[num_images]` the row of out, count
+    `[num_images]` its regions, factor `[3]` the two temperatures in base 2 and the floor of norms,
+    in units of the scaled nodes.
     """
     run = tl.program_id(0)
     first = tl.program_id(1) * IMAGES
@@ -158,6 +161,7 @@ def score_kernel(
     factor_t2i = tl.load(factor_ptr)
     factor_i2t = tl.load(factor_ptr + 1)
     floor = tl.load(factor_ptr + 2)
+    gram_w = same
     if I2T:
         gram_w = tl.load(gram_w_ptr + run * W * W + w[:, None] * W + w[None, :])
     for step in range(IMAGES):
