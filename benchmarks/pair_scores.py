@@ -5,8 +5,8 @@
     python benchmarks/pair_scores.py tune                            # tile shapes and launches
     python benchmarks/pair_scores.py evaluation --device cpu --images 64 --captions 320
 
-One line a figure; `--json FILE` keeps them all. Nodes are random unit vectors with a shared direction, so
-that logits are as uneven as those of a trained model; captions have 12 words on average, 5 to 30.
+One line a figure; `--json FILE` keeps them all. Nodes are random unit vectors with a shared
+direction, so that logits are uneven; captions have 12 words on average, 5 to 30.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
 
 
 def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
-    """The obvious form for training, every attended vector formed: `[I, R, d]`, `[C, W, d]` to `[I, C]`."""
+    """The obvious form, every attended vector formed: `[I, R, d]`, `[C, W, d]` to `[I, C]`."""
     S = torch.einsum("ird,cwd->icrw", V, T)
     L = torch.nn.functional.leaky_relu(S, 0.1)
     words_attend, regions_attend = settings.temperatures
@@ -158,7 +159,7 @@ def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
 
 
 def training(report: Report, options: argparse.Namespace) -> None:
-    """Forward and backward of all pairs of a batch; captions all of 12 words, as the obvious form needs."""
+    """Forward and backward of all pairs of a batch; captions of 12 words, for the obvious form."""
     device, dtype = options.device, options.dtype
     for batch in options.batches:
         generator = torch.Generator(device).manual_seed(1)
@@ -174,19 +175,19 @@ def training(report: Report, options: argparse.Namespace) -> None:
         grad = torch.randn(batch, batch, generator=generator, device=device)
         region_ptr = torch.arange(0, batch * REGIONS + 1, REGIONS)
         word_ptr = torch.arange(0, batch * 12 + 1, 12)
-        settings = PairSettings()
 
         def ours(V: Any = V, T: Any = T, ptrs: Any = (region_ptr, word_ptr)) -> Tensor:
             return pair_scores(V.flatten(0, 1), T.flatten(0, 1), *ptrs, backend=options.backend)
 
         forms: dict[str, Callable[[], Tensor]] = {
             "pair_scores": ours,
-            "eager, obvious": lambda V=V, T=T: obvious_scores(V, T, settings),
+            "eager, obvious": partial(obvious_scores, V, T, PairSettings()),
         }
         if not options.no_compile:
             compiled = torch.compile(obvious_scores, dynamic=False)
-            forms["torch.compile, obvious"] = lambda V=V, T=T: compiled(V, T, settings)
+            forms["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
         for name, form in forms.items():
+
             def step(form: Any = form, V: Any = V, T: Any = T, grad: Any = grad) -> None:
                 out = form()
                 torch.autograd.grad(out, (V, T), grad.to(out.dtype))
@@ -219,10 +220,10 @@ def _three_products(V: Tensor, T: Tensor) -> None:
 
 
 def scan_scores(images: Tensor, captions: Tensor, lengths: list[int], direction: str) -> Tensor:
-    """SCAN's published evaluation of one shard, a caption at a time against all images, as it computes it.
+    """SCAN's evaluation of one shard, a caption at a time against all images, step by step its own.
 
-    Written from the description of its functions (Lee et al. 2018, released code): the caption repeated for
-    every image, logits, LeakyReLU and L2, softmax, attended vectors, cosines, mean.
+    As in the released code of Lee et al. 2018: the caption repeated for every image, logits,
+    LeakyReLU and L2, softmax, attended vectors, cosines, mean.
     """
     columns = []
     for caption, length in enumerate(lengths):
@@ -241,12 +242,12 @@ def scan_scores(images: Tensor, captions: Tensor, lengths: list[int], direction:
 
 
 def scan(report: Report, options: argparse.Namespace) -> None:
-    """SCAN's evaluation loop in float32, shards of 128 x 128, on a slice and scaled to the whole."""
+    """SCAN's evaluation loop in float32, one shard of 128 x 128, and scaled to the whole."""
     device, shard = options.device, 128
     regions, words, _, word_ptr = make_nodes(shard, shard, device, torch.float32)
     lengths = word_ptr.diff().tolist()
     images = regions.view(shard, REGIONS, WIDTH)
-    captions = torch.nn.utils.rnn.pad_sequence(words.split(lengths), batch_first=True)
+    captions = torch.nn.utils.rnn.pad_sequence([*words.split(lengths)], batch_first=True)
     shards = options.images * options.captions / shard**2
     total = 0.0
     with torch.inference_mode():
@@ -285,11 +286,11 @@ def check(report: Report, options: argparse.Namespace) -> None:
 
 def _gradients(
     regions: Tensor, words: Tensor, ptrs: list[Tensor], grad: Tensor, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> list[Tensor]:
     regions, words = (nodes.detach().requires_grad_() for nodes in (regions, words))
     scores = pair_scores(regions, words, *ptrs, backend=backend)
     grads = torch.autograd.grad(scores, (regions, words), grad.to(scores.dtype))
-    return scores.detach(), *grads
+    return [scores.detach(), *grads]
 
 
 def _error(value: Tensor, exact: Tensor) -> float:
@@ -309,8 +310,11 @@ def tune(report: Report, options: argparse.Namespace) -> None:
         {"tile_bytes": size * 2**20, "warps": 4, "stages": 2} for size in (8, 16, 32, 64, 128, 512)
     ]
     variants += [{"warps": warps, "stages": stages} for warps in (4, 8) for stages in (1, 2, 3)]
+    variants += [{"stages": 1, "registers": registers} for registers in (168, 128)]
     variants += [{"images": images} for images in (1, 4, 32)]
-    variants += [{"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))]
+    variants += [
+        {"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))
+    ]
     for variant in variants:
         tile_bytes = variant.pop("tile_bytes", options.tile_mib * 2**20)
         tuning = replace(DEFAULT_TUNING, **variant)
@@ -344,7 +348,10 @@ def _time_variant(
         print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
         return
     report.add(
-        name, seconds, fastest_ms=round(fastest * 1e3, 2), less_product_ms=round((seconds - product) * 1e3, 2)
+        name,
+        seconds,
+        fastest_ms=round(fastest * 1e3, 2),
+        less_product_ms=round((seconds - product) * 1e3, 2),
     )
 
 
@@ -369,7 +376,7 @@ PARTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure pair_scores.")
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default=None, help="bfloat16 on the GPU, float32 on the CPU")

@@ -1,4 +1,4 @@
-"""Pair scores in plain PyTorch: dense tiles of pairs that agree in both node counts, so nothing is padded.
+"""Pair scores in plain PyTorch: dense tiles of pairs that agree in both node counts, unpadded.
 
 I images of R regions, C captions of W words, d width.
 V: [I, R, d];  T: [C, W, d];  S, and everything of its size: [I, R, C, W];  out: [I, C]
@@ -25,7 +25,7 @@ Side = tuple[Tensor, Tensor, Tensor | None]
 def composed_forward(
     images: Side, captions: Side, settings: PairSettings, tile_bytes: int
 ) -> Tensor:
-    """Scores of every image with every caption: `[images, captions]`, 0 where either has no node."""
+    """Scores of every image with every caption; 0 where either has no node."""
     (regions, region_ptr, _), (_, word_ptr, _) = images, captions
     shape = len(region_ptr) - 1, len(word_ptr) - 1
     out = torch.zeros(shape, dtype=working_dtype(regions), device=regions.device)
@@ -67,7 +67,7 @@ def add_composed_gradients(
     settings: PairSettings,
     tile_bytes: int,
 ) -> None:
-    """Add the chosen pairs' gradients to `sums`: each tile is scored again and differentiated alone."""
+    """Add the chosen pairs' gradients to `sums`; each tile is scored again, and differentiated."""
     regions, words = images[0], captions[0]
     grad_regions, grad_words = sums
     for image_tile, caption_tile in _tiles(images, captions, tile_bytes):
@@ -75,7 +75,7 @@ def add_composed_gradients(
         word_nodes = caption_tile.nodes(words.device)
         V = regions[region_nodes].to(grad_regions.dtype)
         T = words[word_nodes].to(grad_words.dtype)
-        scores, gradients = torch.func.vjp(partial(tile_scores, settings=settings), V, T)
+        scores, gradients = torch.func.vjp(partial(tile_scores, settings=settings), V, T)[:2]
         grad_V, grad_T = gradients(image_tile.take(grad, caption_tile).to(scores.dtype))
         grad_regions[region_nodes] += grad_V
         grad_words[word_nodes] += grad_T
@@ -87,11 +87,11 @@ def working_dtype(nodes: Tensor) -> torch.dtype:
 
 
 def tile_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
-    """Scores `[I, C]` of images `[I, R, d]` with captions `[C, W, d]`, in differentiable operations.
+    """Scores `[I, C]` of images `[I, R, d]` with captions `[C, W, d]`, all differentiable.
 
     The attended vectors are never formed: with attention a and logits s of a node x,
-    `cos(x, aᵀV) = aᵀs / (|x| sqrt(aᵀ G a))`, where `G = V Vᵀ`. A cosine does not change with the length
-    of its arguments, so the attention needs no division by its sum.
+    `cos(x, aᵀV) = aᵀs / (|x| sqrt(aᵀ G a))`, where `G = V Vᵀ`. A cosine does not change with the
+    length of its arguments, so the attention needs no division by its sum.
     """
     I, R, _ = V.shape  # noqa: E741
     C, W, _ = T.shape

@@ -1,5 +1,6 @@
 """Which owners (images, captions) have equally many nodes, so that they make one dense tensor?"""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,17 +61,17 @@ def count_groups(ptr: Tensor, chosen: Tensor | None = None) -> list[CountGroup]:
 def tiles(
     rows: Sequence[CountGroup], columns: Sequence[CountGroup], budget: int
 ) -> Iterator[tuple[CountGroup, CountGroup]]:
-    """Cut every crossing of a group of rows and one of columns into tiles of at most `budget` elements.
+    """Cut every crossing of a group of rows and one of columns into tiles of `budget` elements.
 
-    A single pair is never cut, so a tile holds at least one. Tiles are about as wide as high, in nodes:
-    that reads the least input per element.
+    A single pair is never cut, so a tile holds at least one. Tiles are about as wide as high, in
+    nodes: that reads the least input per element.
     """
     for row_group in rows:
         for column_group in columns:
-            side = max(budget, 1) ** 0.5
-            n_columns = min(max(int(side / column_group.count), 1), len(column_group))
-            n_rows = budget // (n_columns * column_group.count * row_group.count)
-            n_rows = min(max(n_rows, 1), len(row_group))
+            fits = budget // (row_group.count * column_group.count)  # pairs
+            n_columns = min(math.isqrt(budget) // column_group.count, fits)
+            n_columns = min(max(n_columns, 1), len(column_group))
+            n_rows = min(max(fits // n_columns, 1), len(row_group))
             for row in range(0, len(row_group), n_rows):
                 for column in range(0, len(column_group), n_columns):
                     yield (

@@ -6,15 +6,17 @@ V: [I * rows, d] a block of images;  T: [runs * W, d] all captions' words;  S: [
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
 
-from resg.kernels.pair_scores import triton as kernels
 from resg.kernels.pair_scores.composed import write_composed_scores
 from resg.kernels.pair_scores.packing import ImageBlock, Runs, image_block, image_groups, pack_runs
 from resg.kernels.pair_scores.reference import NORM_FLOOR
+from resg.kernels.pair_scores.score_kernel import score_kernel
 from resg.kernels.pair_scores.settings import PairSettings
 
 LOG2_E = math.log2(math.e)
@@ -31,6 +33,7 @@ class Tuning:
         images: images that one program of the score kernel works through.
         warps: warps of a program.
         stages: depth of its software pipeline.
+        registers: most registers of a thread; fewer let more programs share a multiprocessor.
         backward_warps: warps of a program of the gradient kernel.
     """
 
@@ -39,6 +42,7 @@ class Tuning:
     images: int = 8
     warps: int = 4
     stages: int = 2
+    registers: int = 255
     backward_warps: int = 8
 
 
@@ -66,7 +70,7 @@ class Precision:
     largest_temperatures: tuple[float, float]
 
     def shift(self, temperature: float, top: float, is_safe: bool) -> float:
-        """Exponent (base 2) that brings the largest exponential near `2 ** top` in half precision."""
+        """Exponent (base 2) that brings the largest exponential near `2 ** top` in float16."""
         if self.nodes == torch.float32:
             return 0.0
         return top if is_safe else top - temperature * LOG2_E
@@ -78,7 +82,7 @@ SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0))
 
 @dataclass(frozen=True)
 class Captions:
-    """All captions, packed: `nodes [runs * W, d]`, one over their lengths, and gram matrices of runs."""
+    """All captions, packed: `nodes [runs * W, d]`, and what else the kernels read of them."""
 
     runs: Runs
     nodes: Tensor
@@ -90,7 +94,7 @@ class Captions:
 
 @dataclass(frozen=True)
 class Images:
-    """A block of images: `nodes [I * rows, d]`, one over their lengths, and their gram matrices."""
+    """A block of images: `nodes [I * rows, d]`, and what else the kernels read of them."""
 
     block: ImageBlock
     nodes: Tensor
@@ -136,7 +140,7 @@ class PairLaunch:
         for images in self.image_blocks(self.precision.nodes.itemsize):
             for first, last in self.run_spans(images, self.precision.nodes.itemsize):
                 S = images.nodes @ self.words_of(first, last).T
-                self._score(images, first, last, S, out)
+                self.launch_scores(images, first, last, S, out)
         for image_owners, caption_owners in self.left_out():
             write_composed_scores(
                 out,
@@ -147,9 +151,10 @@ class PairLaunch:
             )
         return out
 
-    def _score(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
+    def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
+        """Write one tile's scores, of a block of images with runs `first` to `last`."""
         grid = (last - first, math.ceil(len(images.block) / self.tuning.images))
-        kernels.score_kernel[grid](
+        score_kernel[grid](
             S,
             images.gram,
             self.captions.gram[first:last],
@@ -167,15 +172,16 @@ class PairLaunch:
             out.stride(0),
             *self.shifts(),
             self.settings.lambda_lse * LOG2_E,
-            IMAGES=self.tuning.images,
-            num_warps=self.tuning.warps,
-            num_stages=self.tuning.stages,
-            **self.constants(images.block.rows),
+            **{"IMAGES": self.tuning.images, "maxnreg": self.tuning.registers},
+            **self.constants(images.block.rows, self.tuning.warps, self.tuning.stages),
         )
 
-    def constants(self, rows: int) -> dict[str, object]:
+    def constants(self, rows: int, warps: int, stages: int) -> dict[str, Any]:
+        """What the kernels are compiled for."""
         safe_t2i, safe_i2t = self._is_safe()
         return {
+            "num_warps": warps,
+            "num_stages": stages,
             "R": max(16, 1 << (rows - 1).bit_length()),
             "W": self.tuning.width,
             "C": self.tuning.slots,
@@ -200,6 +206,7 @@ class PairLaunch:
         return words_attend > limits[0], regions_attend > limits[1]
 
     def shifts(self) -> tuple[float, float]:
+        """Added to the exponents of each direction, in base 2."""
         safe_t2i, safe_i2t = self._is_safe()
         words_attend, regions_attend = self.settings.temperatures
         return (
@@ -257,7 +264,7 @@ class PairLaunch:
     def _laid_out(
         self, nodes: Tensor, scale: Tensor, source: Tensor, destination: Tensor, rows: int
     ) -> Tensor:
-        """Scaled nodes `[rows, d]` in the working type: `source` at `destination`, zeros elsewhere."""
+        """Scaled nodes `[rows, d]`: those of `source` at `destination`, zeros elsewhere."""
         if len(source) == rows > 0 and _ascends(source):
             return (nodes[int(source[0]) : int(source[0]) + rows] * scale).to(self.precision.nodes)
         laid_out = torch.zeros(rows, nodes.shape[1], dtype=self.precision.nodes, device=self.device)
@@ -279,9 +286,10 @@ class PairLaunch:
         run_bytes = len(images.nodes) * self.tuning.width * bytes_per_element
         parts = math.ceil(num_runs * run_bytes / max(self.tile_bytes, run_bytes))
         bounds = [num_runs * part // max(parts, 1) for part in range(parts + 1)]
-        yield from zip(bounds, bounds[1:], strict=False)
+        yield from pairwise(bounds)
 
     def words_of(self, first: int, last: int) -> Tensor:
+        """Nodes of the runs from `first` up to `last`."""
         return self.captions.nodes[first * self.tuning.width : last * self.tuning.width]
 
     def left_out(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -296,8 +304,9 @@ class PairLaunch:
 
 
 def _inverse_length(nodes: Tensor) -> Tensor:
+    """One over each node's length, and 0 for a node without one, so that its cosines are 0."""
     length = torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32)
-    return 1 / length.clamp(min=LEAST_NORM)
+    return torch.where(length > LEAST_NORM, 1 / length, 0)
 
 
 def _ascends(indices: Tensor) -> bool:

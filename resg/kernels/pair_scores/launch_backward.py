@@ -1,10 +1,12 @@
-"""Gradients of pair scores on the GPU: logits again, one kernel a tile, and products that add up."""
+"""Gradients of pair scores on the GPU: logits again, one kernel a tile, products that add up."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores import triton_backward as kernels
 from resg.kernels.pair_scores.composed import add_composed_gradients
+from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
 from resg.kernels.pair_scores.launch import LEAST_NORM, LOG2_E, SINGLE, Images, PairLaunch
 
 GRADIENT_BITS = (
@@ -67,7 +69,7 @@ class PairGradient(PairLaunch):
         V, T = images.nodes, self.words_of(first, last)
         S = V @ T.T
         num_images, num_runs, width = len(images.block), last - first, self.tuning.width
-        tile = self._launch(images, first, last, S, grad)
+        tile = self.launch_gradients(images, first, last, S, grad)
         grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r = tile
         grad_images += grad_S @ T
         grad_packed += grad_S.T @ V
@@ -88,10 +90,10 @@ class PairGradient(PairLaunch):
             grad_packed += torch.bmm(gram, nodes).view_as(T)
             grad_images -= (length_r.sum(1) * images.inv_length.square())[:, None] * V
 
-    def _launch(
+    def launch_gradients(
         self, images: Images, first: int, last: int, S: Tensor, grad: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The gradient of S, each direction's attention plain and scaled, and lengths' coefficients."""
+        """Gradient of S, each direction's attention plain and scaled, coefficients of lengths."""
         num_images, num_runs = len(images.block), last - first
         dtype = self.precision.nodes
         nothing = S.new_empty(0, dtype=dtype)
@@ -101,7 +103,7 @@ class PairGradient(PairLaunch):
                 tensors.append(torch.empty_like(S, dtype=dtype) if is_wanted else nothing)
         length_w = S.new_empty((num_images, S.shape[1]), dtype=torch.float32)
         length_r = S.new_empty((S.shape[0], num_runs), dtype=torch.float32)
-        kernels.gradient_kernel[(num_runs, num_images)](
+        operands: tuple[Any, ...] = (
             S,
             images.gram,
             self.captions.gram[first:last],
@@ -122,9 +124,8 @@ class PairGradient(PairLaunch):
             num_runs,
             *self.shifts(),
             self.settings.lambda_lse * LOG2_E,
-            num_warps=self.tuning.backward_warps,
-            num_stages=1,
-            **self.constants(images.block.rows),
         )
+        constants = self.constants(images.block.rows, self.tuning.backward_warps, stages=1)
+        gradient_kernel[(num_runs, num_images)](*operands, **constants)
         grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled = tensors
         return grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r

@@ -1,4 +1,4 @@
-"""How are captions laid side by side in runs of equal width, and images in blocks of equal height?"""
+"""How are captions laid side by side in runs, and images one below another in blocks?"""
 
 from dataclasses import dataclass
 
@@ -36,9 +36,9 @@ class Runs:
 def pack_runs(word_ptr: Tensor, width: int, slots: int) -> Runs:
     """Pack captions into runs, the longest first, each run filled with the longest that still fit.
 
-    Which lengths make a run is decided once for all runs that can be made alike, so the work grows with
-    the number of different lengths and not with the number of captions. Captions without words are in no
-    run and in no list.
+    Which lengths make a run is decided once for all runs that can be made alike, so the work grows
+    with the number of different lengths and not with the number of captions. Captions without words
+    are in no run and in no list.
     """
     word_ptr = word_ptr.to("cpu", torch.int64)
     starts, counts = word_ptr[:-1], word_ptr.diff()

@@ -1,7 +1,7 @@
 """Pair scores as the published formulas say them; every other backend is tested against this.
 
-Stacked cross attention, Lee et al. 2018 (arXiv:1803.08024), equations 1 to 10: each node of one side
-attends to the nodes of the other, the attended vector is formed, and compared by cosine.
+Stacked cross attention, Lee et al. 2018 (arXiv:1803.08024), equations 1 to 10: each node of one
+side attends to the nodes of the other, the attended vector is formed, and compared by cosine.
 """
 
 import torch
@@ -59,8 +59,8 @@ def pair_score(image_regions: Tensor, caption_words: Tensor, settings: PairSetti
 def attended_cosines(query: Tensor, context: Tensor, temperature: float, normalise: str) -> Tensor:
     """Cosine of each query node `[Q, d]` with the nodes `[K, d]` that it attends to: `[Q]`.
 
-    `clipped_l2` divides LeakyReLU(logits) by their norm over the *queries* (equation 1 of Lee et al.
-    with the leak of 0.1 of their released code), before the softmax over the context.
+    `clipped_l2` divides LeakyReLU(logits) by their norm over the *queries* (equation 1 of Lee et
+    al. with the leak of 0.1 of their released code), before the softmax over the context.
     """
     logits = context @ query.T
     if normalise == "clipped_l2":

@@ -1,32 +1,36 @@
 """Gradient kernel of pair scores: from a tile of S and the scores' gradients to the gradient of S.
 
-Letters and orientations as in `triton`. With e the attention of a node up to a factor, s its logits, G the
-other side's gram matrix, p = eᵀs and q = eᵀGe, the cosine is p / (|x| sqrt(q)), so
+Letters and orientations as in `score_kernel`. With e the attention of a node up to a factor, s its
+logits, G the other side's gram matrix, p = eᵀs and q = eᵀGe, the cosine is p / (|x| sqrt(q)), so
 
     d cos / d s = e / (|x| sqrt(q))                 (besides what e itself does)
     d cos / d e = (s - (p / q) G e) / (|x| sqrt(q))
     d cos / d G = -(cos / 2q) e eᵀ
     d cos / d x = -(cos / |x|²) x                   (of the length alone)
 
-The last two sum over many tiles. Tiles write e / sqrt(q), that times its coefficient, and the coefficient
-of x, and products outside add them up in a fixed order; so no atomics, and the same bits every time.
+The last two sum over many tiles. Tiles write e / sqrt(q), that times its coefficient, and the
+coefficient of x, and products outside add them up in a fixed order; so no atomics, and the same
+bits every time.
 
-A norm over one node alone leaves the logit's sign, up to the floor; its gradient is taken from the floor,
-as the difference that gives it otherwise is lost in rounding.
+A norm over one node alone leaves the logit's sign, up to the floor; its gradient is taken from the
+floor, as the difference that gives it otherwise is lost in rounding.
 """
 
 # ruff: noqa: ANN001, ANN202
+# pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl
 
-from resg.kernels.pair_scores.triton import (
+from resg.kernels.pair_scores.score_kernel import (
     LEAK,
+    NEVER,
     TINY,
     _inverse_norm,
     _leaky,
     _pool_words,
     _regions_attend,
     _run_matrices,
+    _sum_captions,
     _words_attend,
 )
 
@@ -41,11 +45,15 @@ def _inverse_root(square):
 
 
 @triton.jit
-def _through_norm(grad_x, L, inv_norm, total, is_single, floor, strength):
+def _through_norm(
+    grad_x, L, inv_norm, total, is_single, floor, strength, DOT: tl.constexpr
+):  # fmt: skip
     """From the gradient of x = L / (norm + floor) to that of L; total is the sum of grad_x * x."""
-    x = L * inv_norm
-    across = x * (1.0 + floor * inv_norm) * total
-    grad_L = tl.where(is_single, grad_x * (floor * inv_norm), grad_x - across)
+    of_floor = tl.minimum(floor * inv_norm, 1.0 - 1e-6)  # floor / (norm + floor)
+    across = L * inv_norm * total
+    if DOT == tl.float32:
+        across /= 1.0 - of_floor
+    grad_L = tl.where(is_single, grad_x * of_floor, grad_x - across)
     return inv_norm * strength * grad_L
 
 
@@ -55,9 +63,22 @@ def _words_gradient(
     CLIPPED: tl.constexpr, LSE: tl.constexpr, SAFE: tl.constexpr, SQUARE: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of S [W, R], unit attention [W, R], coefficients of the gram matrix and the length [W]."""
+    """Gradient of S and unit attention [W, R]; coefficients of gram matrix and length [W]."""
     E, attended, inv_norm, along, square = _words_attend(
-        S_wr, S_rw, same, gram, in_rows, factor, shift, floor, CLIPPED, SAFE, SQUARE, DOT, PRECISION
+        S_wr,
+        S_rw,
+        same,
+        gram,
+        in_rows,
+        factor,
+        shift,
+        floor,
+        CLIPPED,
+        SAFE,
+        SQUARE,
+        True,
+        DOT,
+        PRECISION,
     )
     inv_root = _inverse_root(square)
     along *= inv_root
@@ -77,10 +98,10 @@ def _words_gradient(
     strength = factor * LN_2
     if CLIPPED:
         L = _leaky(S_wr, CLIPPED)
-        total = (grad_x * L * inv_norm * SQUARE).to(DOT)
-        total = tl.dot(same, total, input_precision=PRECISION) * (1.0 / SQUARE)
+        total = grad_x * L * inv_norm * SQUARE
+        total = _sum_captions(same, total, True, DOT, PRECISION) * (1.0 / SQUARE)
         is_single = (count < 1.5)[:, None]
-        grad_L = _through_norm(grad_x, L, inv_norm, total, is_single, floor, strength)
+        grad_L = _through_norm(grad_x, L, inv_norm, total, is_single, floor, strength, DOT)
         grad_S = direct + tl.where(S_wr > 0, grad_L, grad_L * LEAK)
     else:
         grad_S = direct + grad_x * strength
@@ -104,8 +125,8 @@ def _regions_gradient(
     cosine = along * inv_r[:, None]
     if LSE:
         largest = tl.max(tl.where(in_rows[:, None], cosine, -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine - largest[None, :]))
-        power = tl.where(in_rows[:, None], power, 0.0)
+        power = lambda_lse * (cosine - largest[None, :])
+        power = tl.exp2(tl.where(in_rows[:, None], power, NEVER))
         weight = power / tl.maximum(tl.sum(power, 0), TINY)[None, :]
     else:
         weight = tl.zeros_like(cosine) + 1.0 / count
@@ -118,7 +139,7 @@ def _regions_gradient(
         L = _leaky(S_rw, CLIPPED)
         inv_norm = inv_norm[None, :]
         total = tl.sum(grad_x * L * inv_norm, 0)[None, :]
-        grad_L = _through_norm(grad_x, L, inv_norm, total, count == 1, floor, strength)
+        grad_L = _through_norm(grad_x, L, inv_norm, total, count == 1, floor, strength, DOT)
         grad_S = direct + tl.where(S_rw > 0, grad_L, grad_L * LEAK)
     else:
         grad_S = direct + grad_x * strength
@@ -202,5 +223,6 @@ def gradient_kernel(
         by_region = tl.sum(length * once[None, :], 1)
         tl.store(length_r_ptr + row * num_runs + run, by_region, mask=of_image)
     grad_S = tl.where(in_rows[:, None], grad_S * grad[None, :], 0.0)
-    grad_S = tl.minimum(tl.maximum(grad_S, -LARGEST), LARGEST)
+    if tl.float16 == DOT:
+        grad_S = tl.minimum(tl.maximum(grad_S, -LARGEST), LARGEST)
     tl.store(grad_S_ptr + place, grad_S, mask=of_image[:, None])

@@ -1,18 +1,20 @@
-"""Epilogue kernels of pair scores: from a tile of the product S to scores, or to gradients.
+"""Score kernel of pair scores: from a tile of the product S to scores.
 
 A tile is one image against one run: up to `W` words of whole captions, packed without gaps.
 R region rows (power of two, masked), W words of a run, C caption slots of a run.
 
-S is in memory once and read in both orientations, `[W, R]` where words attend and `[R, W]` where regions
-do, so that each contraction runs along the fast axis of its tile. Sums over a caption's words are products
-with 0/1 matrices: `same[w, w']` (same caption) gives the sum to every word, `member[w, c]` to the caption.
+S is in memory once and read in both orientations, `[W, R]` where words attend and `[R, W]` where
+regions do, so that each contraction runs along the fast axis of its tile. Sums over a caption's
+words are products with 0/1 matrices: `same[w, w']` (same caption) gives the sum to every word,
+`member[w, c]` to the caption.
 
-Half precision runs on nodes scaled to length at most 1, with exponentials shifted into float16's range;
-a cosine does not change with the length of what it compares, so neither shows in the result.
+Half precision runs on nodes scaled to length at most 1, with exponentials shifted into float16's
+range; a cosine does not change with the length of what it compares, so neither shows in the result.
 """
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
 # ruff: noqa: ANN001, ANN202
+# pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl
 
@@ -36,25 +38,35 @@ def _inverse_norm(square, floor, DOT: tl.constexpr):
 
 @triton.jit
 def _run_matrices(slot, W: tl.constexpr, C: tl.constexpr, DOT: tl.constexpr):
-    """`same [W, W]` and `member [W, C]` of a run; words of padding have slot -1 and belong to nothing."""
+    """`same [W, W]` and `member [W, C]` of a run; padding has slot -1 and belongs to nothing."""
     same = (slot[:, None] == slot[None, :]) & (slot >= 0)[:, None]
     member = slot[:, None] == tl.arange(0, C)[None, :]
     return same.to(DOT), member
 
 
 @triton.jit
+def _sum_captions(same, X, EXACT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):
+    """Sum of X [W, R] over each caption's words, at every word of it; EXACT nearly to float32."""
+    high = X.to(DOT)
+    total = tl.dot(same, high, input_precision=PRECISION)
+    if EXACT and tl.float32 != DOT:
+        total = tl.dot(same, (X - high.to(tl.float32)).to(DOT), total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
 def _words_attend(
     S_wr, S_rw, same, gram, in_rows, factor, shift, floor,
-    CLIPPED: tl.constexpr, SAFE: tl.constexpr, SQUARE: tl.constexpr, DOT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    CLIPPED: tl.constexpr, SAFE: tl.constexpr, SQUARE: tl.constexpr, EXACT: tl.constexpr,
+    DOT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Attention of words over regions: E [W, R], E G [W, R], 1 / norm [W, R], and eᵀs, eᵀGe [W]."""
     L = _leaky(S_wr, CLIPPED)
     inv_norm = L  # unused where logits are plain
     if CLIPPED:
         L_rw = _leaky(S_rw, CLIPPED)
-        square = (L_rw * L_rw * SQUARE).to(DOT)
-        norm = tl.dot(same, tl.trans(square), input_precision=PRECISION)
+        square = tl.trans(L_rw * L_rw * SQUARE)
+        norm = _sum_captions(same, square, EXACT, DOT, PRECISION)
         inv_norm = _inverse_norm(norm * (1.0 / SQUARE), floor, DOT)
         x = (L * factor) * inv_norm
     else:
@@ -98,11 +110,11 @@ def _cosine(along, square, inv_length):
 
 @triton.jit
 def _pool_words(cosine, member, lambda_lse, LSE: tl.constexpr):
-    """Mean or log-sum-exp of the words' cosines `[W]` by caption: `[C]`; lambda_lse holds log2(e)."""
+    """Mean or log-sum-exp of the words' cosines `[W]` by caption: `[C]`; lambda_lse in base 2."""
     if LSE:
         largest = tl.max(tl.where(member, cosine[:, None], -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine[:, None] - largest[None, :]))
-        total = tl.sum(tl.where(member, power, 0.0), 0)
+        power = lambda_lse * (cosine[:, None] - largest[None, :])
+        total = tl.sum(tl.exp2(tl.where(member, power, NEVER)), 0)
         return largest + tl.log2(tl.maximum(total, TINY)) / lambda_lse
     count = tl.maximum(tl.sum(member.to(tl.float32), 0), 1.0)
     return tl.sum(tl.where(member, cosine[:, None], 0.0), 0) / count
@@ -113,8 +125,8 @@ def _pool_regions(cosine, in_rows, count, lambda_lse, LSE: tl.constexpr):
     """Mean or log-sum-exp of the regions' cosines `[R, C]` over regions: `[C]`."""
     if LSE:
         largest = tl.max(tl.where(in_rows[:, None], cosine, -2.0), 0)
-        power = tl.exp2(lambda_lse * (cosine - largest[None, :]))
-        total = tl.sum(tl.where(in_rows[:, None], power, 0.0), 0)
+        power = lambda_lse * (cosine - largest[None, :])
+        total = tl.sum(tl.exp2(tl.where(in_rows[:, None], power, NEVER)), 0)
         return largest + tl.log2(tl.maximum(total, TINY)) / lambda_lse
     return tl.sum(tl.where(in_rows[:, None], cosine, 0.0), 0) / tl.maximum(count, 1)
 
@@ -131,10 +143,11 @@ def score_kernel(
 ) -> None:  # fmt: skip
     """Scores of one run's captions with IMAGES images; grid (runs, ceil(num_images / IMAGES)).
 
-    S `[num_images * rows, row_stride]`, gram_r `[num_images, rows, rows]`, gram_w `[runs, W, W]` with zeros
-    between captions, slot `[runs, W]`, caption `[runs, C]` (the column of out, or -1), inv_r and inv_w one
-    over the nodes' lengths, image `[num_images]` the row of out, count `[num_images]` its regions,
-    factor `[3]` the two temperatures in base 2 and the floor of norms, in units of the scaled nodes.
+    S `[num_images * rows, row_stride]`, gram_r `[num_images, rows, rows]`, gram_w `[runs, W, W]`
+    with zeros between captions, slot `[runs, W]`, caption `[runs, C]` (the column of out, or -1),
+    inv_r and inv_w one over the nodes' lengths, image `[num_images]` the row of out, count
+    `[num_images]` its regions, factor `[3]` the two temperatures in base 2 and the floor of norms,
+    in units of the scaled nodes.
     """
     run = tl.program_id(0)
     first = tl.program_id(1) * IMAGES
@@ -148,6 +161,7 @@ def score_kernel(
     factor_t2i = tl.load(factor_ptr)
     factor_i2t = tl.load(factor_ptr + 1)
     floor = tl.load(factor_ptr + 2)
+    gram_w = same
     if I2T:
         gram_w = tl.load(gram_w_ptr + run * W * W + w[:, None] * W + w[None, :])
     for step in range(IMAGES):
@@ -171,7 +185,7 @@ def score_kernel(
             )  # fmt: skip
             _, _, _, along, square = _words_attend(
                 S_wr, S_rw, same, gram_r, in_rows, factor_t2i, shift_t2i, floor,
-                CLIPPED, SAFE_T2I, SQUARE, DOT, PRECISION,
+                CLIPPED, SAFE_T2I, SQUARE, False, DOT, PRECISION,
             )  # fmt: skip
             score += _pool_words(_cosine(along, square, inv_w), member, lambda_lse, LSE)
         if I2T:
