@@ -68,7 +68,8 @@ class _Clauses:
             return
         targets = self.nouns.referents(noun)  # says whether a pronoun points back
         is_back = noun in self.nouns.pointed_back and self.tree.roles[head] == "conj"
-        subjects = self.nouns.referents(self.tree.heads[head] if is_back else head)
+        above = self.tree.heads[head] if is_back else self.nouns.holder_of_absent(head)
+        subjects = self.nouns.referents(above)
         if self._is_each_other(noun):
             self._relate_each_other(subjects, self.cases[noun])
         else:
@@ -217,9 +218,7 @@ class _Clauses:
                     self.scene.relate(subject, said, object_, "verb", negated=denied)
         self._read_loose_obliques(verb, subjects, objects, denied)
 
-    def _read_resulting_state(
-        self, verb: int, lemma: str, things: list[int], denied: bool
-    ) -> None:
+    def _read_resulting_state(self, verb: int, lemma: str, things: list[int], denied: bool) -> None:
         """`painted red`, `holds it open`."""
         tree = self.tree
         if lemma in LIGHT_VERBS:

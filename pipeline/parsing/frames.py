@@ -50,7 +50,8 @@ class Frames:
             return [referent for child in own for referent in nouns.referents(child)]
         head, role = tree.heads[verb], tree.roles[verb]
         if role in _CLAUSES:
-            return nouns.referents(self._doer(head) if tree.of_role(verb, "obj") else head)
+            doer = self._doer(head) if tree.of_role(verb, "obj") else nouns.holder_of_absent(head)
+            return nouns.referents(doer)
         if role not in _INHERITS or depth == _DEEPEST or head == verb:
             return []
         if role == "xcomp":
@@ -82,9 +83,7 @@ class Frames:
                 tree.roles[agent] = "obl"
             return []
         if lemma in ("cover", "line") and not agents and not self.particle(verb):
-            agents = [
-                c for c in tree.of_role(verb, "obl") if self.preposition(c) in ("in", "with")
-            ]
+            agents = [c for c in tree.of_role(verb, "obl") if self.preposition(c) in ("in", "with")]
             for agent in agents:
                 tree.roles[agent] = "agent"
         return [referent for agent in agents for referent in self.nouns.referents(agent)]

@@ -14,9 +14,9 @@ _IRREGULAR = {
     "hidden": "hide", "hung": "hang", "kept": "keep", "laid": "lay", "lain": "lay", "lays": "lay",
     "laying": "lay", "led": "lead", "left": "leave", "lie": "lay", "lies": "lay", "lit": "light",
     "lying": "lay", "made": "make", "making": "make", "overlooking": "overlook", "ran": "run",
-    "ridden": "ride", "riding": "ride", "rode": "ride", "sat": "sit", "seated": "sit", "seen": "see",
-    "shown": "show", "skiing": "ski", "skis": "ski", "slept": "sleep", "spread": "spread",
-    "stood": "stand", "stuck": "stick", "swung": "swing", "taken": "take", "threw": "throw",
+    "ridden": "ride", "riding": "ride", "rode": "ride", "sat": "sit", "seated": "sit",
+    "seen": "see", "shown": "show", "skiing": "ski", "skis": "ski", "slept": "sleep",
+    "spread": "spread", "stood": "stand", "stuck": "stick", "swung": "swing", "taken": "take", "threw": "throw",
     "thrown": "throw", "tied": "tie", "tying": "tie", "wore": "wear", "worn": "wear",
     "woven": "weave", "written": "write", "wrote": "write",
 }  # fmt: skip
@@ -26,7 +26,7 @@ def verb_lemma(word: str, lemma: str) -> str:
     """The base form of a verb's form.
 
     Rule-based lemmatisers give `rid` for `riding` and leave a participle tagged as an adjective as
-    it stands; the verbs of the lexicon decide. `lie` is `lay`, as captions (and FACTUAL) confuse them.
+    it stands; the verbs of the lexicon decide. `lie` is `lay`: captions and FACTUAL confuse them.
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]

@@ -1,7 +1,7 @@
 """What parsers trained on sentences get wrong in captions, put right before the rules read them.
 
-A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for one
-long compound, and its first noun may come out as a verb (`oranges in a bowl`).
+A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for
+one long compound, and its first noun may come out as a verb (`oranges in a bowl`).
 """
 
 from pipeline.parsing.lemmas import verb_lemma
@@ -18,31 +18,42 @@ _HAVE = frozenset(("has", "have", "had", "having"))
 
 def mend(tree: CaptionTree) -> None:
     """Change tags and arcs of a caption in place."""
-    roles, pos = tree.roles, tree.pos
-    for token, word in enumerate(tree.words):
-        if word in _HAVE and roles[token] == "aux":
-            _mend_have(tree, token)
-        elif word in PLACE_WORDS and pos[token] == "ADV" and tree.heads[token] > token:
-            _mend_place(tree, token)
-        if pos[token] == "VERB":
-            _mend_noun(tree, token)
-        if word.endswith("ing"):
-            if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
-                _mend_participle(tree, token)
-        elif roles[token] == "root" and token < 2 and tree.of_role(token, "obj"):
-            if not _mend_noun_verb(tree, token):
-                _mend_first_modifier(tree, token)
-        elif token == 0 and roles[0] == "root" and pos[0] in ("ADJ", "INTJ", "X"):
-            if tree.of_role(0, "obl", "nmod", "acl") and not tree.of_role(0, "cop"):
-                pos[0] = "NOUN"
-        if roles[token] == "obl" and pos[tree.heads[token]] in _NOUN:
-            if not tree.of_role(tree.heads[token], "cop"):
-                roles[token] = "nmod"
-    for token, role in enumerate(roles):
-        if role == "root" and pos[token] in _NOUN:
+    for token in range(len(tree.words)):
+        _mend_word(tree, token)
+    for token, role in enumerate(tree.roles):
+        if role == "root" and tree.pos[token] in _NOUN:
             _mend_root(tree, token)
-        if pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
+        if tree.pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
             _mend_relative(tree, token)
+
+
+def _mend_word(tree: CaptionTree, token: int) -> None:
+    word, role, pos = tree.words[token], tree.roles[token], tree.pos[token]
+    if word in _HAVE and role == "aux":
+        _mend_have(tree, token)
+    elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
+        _mend_place(tree, token)
+    elif pos == "VERB":
+        _mend_noun(tree, token)
+    if word.endswith("ing"):
+        if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
+            _mend_participle(tree, token)
+    elif role == "root" and token < 2:
+        _mend_first(tree, token)
+    is_under_noun = tree.roles[token] == "obl" and tree.pos[tree.heads[token]] in _NOUN
+    if is_under_noun and not tree.of_role(tree.heads[token], "cop"):
+        tree.roles[token] = "nmod"
+
+
+def _mend_first(tree: CaptionTree, token: int) -> None:
+    """A root that begins the caption is a noun, or modifies one."""
+    if tree.of_role(token, "obj"):
+        if not _mend_noun_verb(tree, token):
+            _mend_first_modifier(tree, token)
+        return
+    is_unsure = token == 0 and tree.pos[0] in ("ADJ", "INTJ", "X")
+    if is_unsure and tree.of_role(0, "obl", "nmod", "acl") and not tree.of_role(0, "cop"):
+        tree.pos[0] = "NOUN"
 
 
 def _mend_have(tree: CaptionTree, token: int) -> None:
@@ -153,7 +164,7 @@ def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
 
 
 def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
-    """`crashed airplane in trees`, `grey wall behind the bed`: what comes first modifies the noun."""
+    """`crashed airplane in trees`, `grey wall behind the bed`: the first word is a modifier."""
     noun = tree.of_role(token, "obj")[0]
     if tree.of_role(token, *_SUBJECTS) or noun < token:
         return

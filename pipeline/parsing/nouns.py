@@ -1,4 +1,4 @@
-"""Objects of a caption: their names, attributes, possessors, and what a noun or pronoun stands for."""
+"""Objects of a caption: names, attributes, possessors, and what a noun or pronoun stands for."""
 
 from pipeline.parsing.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
 from pipeline.parsing.quantities import (
@@ -78,8 +78,13 @@ class Nouns:
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
 
+    def holder_of_absent(self, noun: int) -> int:
+        """`a tree without leaves on a hill`: what hangs under the leaves is the tree's."""
+        is_absent = self.scene.is_denied(noun) and self.tree.roles[noun] == "nmod"
+        return self.tree.heads[noun] if is_absent else noun
+
     def referents(self, token: int) -> list[int]:
-        """The objects that a token stands for: itself and its conjuncts, or a pronoun's antecedent."""
+        """The objects that a token stands for: itself and its conjuncts, or an antecedent."""
         found: list[int] = []
         for conjunct in (token, *self.tree.of_role(token, "conj")):
             for referent in self._referents_alone(conjunct):
@@ -200,12 +205,25 @@ class Nouns:
             elif outcome == ATTRIBUTE:
                 attributes.append(token)
         self.scene.name(head, start, head + 1, " ".join(name))
+        if self._is_denied(head):
+            self.scene.deny(head)
         for token in attributes:
             if token not in self.inside:
                 self.inside.add(token)
                 self._describe(head, token)
         for token in self._relational_modifiers(head):
             self._relate_modifier(head, token)
+
+    def _is_denied(self, head: int) -> bool:
+        """`no leaves`, `without clouds`; but `no parking sign` is a sign."""
+        tree = self.tree
+        if head in self.cases and self.cases[head][2] == "without":
+            return True
+        return any(
+            tree.words[child] == "no" and tree.words[child + 1] not in ("parking", "thru", "turn")
+            for child in tree.children[head]
+            if child < head
+        )
 
     def _next_word(self, token: int) -> int:
         """The token after this one, or after the hyphen between them: `t - shirt`."""

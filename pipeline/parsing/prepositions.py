@@ -139,7 +139,7 @@ def _first_words() -> frozenset[str]:
 
 
 def join_prepositions(tree: CaptionTree) -> tuple[dict[int, Words], set[int]]:
-    """Name the preposition of every noun; join those of several words and mend the arcs around them.
+    """Name the preposition of every noun; join those of several words and mend their arcs.
 
     Returns:
         The preposition of each noun that has one, and the tokens of those of several words.
