@@ -66,7 +66,8 @@ class Frames:
         tree = self.tree
         objects = self._own_objects(verb)
         for conjunct in tree.of_role(verb, "conj"):
-            if not objects and not tree.of_role(verb, "obl") and conjunct > verb:
+            shares = not tree.of_role(conjunct, *SUBJECTS) and not tree.of_role(verb, "obl")
+            if not objects and shares and conjunct > verb:
                 objects = self._own_objects(conjunct)
         if objects or tree.roles[verb] != "acl:relcl" or self.stranded(verb):
             return objects

@@ -33,8 +33,12 @@ def _mend_word(tree: CaptionTree, token: int) -> None:
         _mend_have(tree, token)
     elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
         _mend_place(tree, token)
-    elif pos == "VERB":
+    elif pos == "VERB" and not _mend_noun_verb(tree, token):
         _mend_noun(tree, token)
+    elif pos == "PRON" and word in ("it", "them") and role == "nmod":
+        _mend_pronoun(tree, token)
+    if tree.pos[token] == "VERB" and role == "conj":
+        _mend_joined_subject(tree, token)
     if word.endswith("ing"):
         if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
             _mend_participle(tree, token)
@@ -47,7 +51,7 @@ def _mend_word(tree: CaptionTree, token: int) -> None:
 
 def _mend_first(tree: CaptionTree, token: int) -> None:
     """A root that begins the caption is a noun, or modifies one."""
-    if tree.of_role(token, "obj"):
+    if tree.of_role(token, "obj", "prt"):
         if not _mend_noun_verb(tree, token):
             _mend_first_modifier(tree, token)
         return
@@ -148,11 +152,15 @@ def _put_under_doer(tree: CaptionTree, token: int, doer: int) -> None:
 def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
     """`man wears green jacket`: a verb that was taken for a noun."""
     before = token - 1
-    is_subject = before >= 0 and tree.heads[before] == token and tree.pos[before] in _NOUN
     word = tree.words[token]
-    if tree.pos[token] not in _NOUN or not is_subject:
-        return False
-    if verb_lemma(word, word) not in lexicon().verbs:
+    is_subject = (
+        before >= 0
+        and tree.heads[before] == token
+        and tree.roles[before] == "compound"
+        and tree.pos[before] in _NOUN
+    )
+    is_known = (tree.words[before], word) in lexicon().pairs
+    if not is_subject or is_known or verb_lemma(word, word) not in lexicon().verbs:
         return False
     tree.pos[token], tree.roles[before] = "VERB", "nsubj"
     for child in tree.children[token][:]:
@@ -163,9 +171,29 @@ def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
     return True
 
 
+def _mend_pronoun(tree: CaptionTree, token: int) -> None:
+    """`a plate with food on it`: the food is on it, not the plate."""
+    head = tree.heads[token]
+    between = [c for c in tree.of_role(head, "nmod") if head < c < token]
+    cases = [tree.words[c] for noun in between[-1:] for c in tree.of_role(noun, "case")]
+    if cases == ["with"]:
+        tree.attach(token, between[-1], "nmod")
+
+
+def _mend_joined_subject(tree: CaptionTree, verb: int) -> None:
+    """`a man and a woman ride`: a clause joined to a noun has that noun as a subject too."""
+    first = tree.heads[verb]
+    own = tree.of_role(verb, "nsubj")
+    if tree.pos[first] not in _NOUN or tree.roles[first] != "root" or len(own) != 1:
+        return
+    tree.attach(verb, verb, "root")
+    tree.attach(first, verb, "nsubj")
+    tree.attach(own[0], first, "conj")
+
+
 def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
     """`crashed airplane in trees`, `grey wall behind the bed`: the first word is a modifier."""
-    noun = tree.of_role(token, "obj")[0]
+    noun = next(iter(tree.of_role(token, "obj")), -1)
     if tree.of_role(token, *_SUBJECTS) or noun < token:
         return
     word = tree.words[token]
