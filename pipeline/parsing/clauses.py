@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipeline.parsing.frames import Frames
-from pipeline.parsing.lemmas import verb_lemma
+from pipeline.parsing.lemmas import progressive, verb_lemma
 from pipeline.parsing.lexicon import lexicon
 from pipeline.parsing.mending import mend
 from pipeline.parsing.nouns import Nouns
@@ -207,7 +207,7 @@ class _Clauses:
             for triple in self.scene.triples
         )
         if not is_said and lemma != "have" and not self.frames.has_inner_verb(verb):
-            said = _phrasal(verb, tree.words[verb], particle)
+            said = _phrasal(verb, progressive(tree.words[verb], lemma), particle)
             for subject in subjects:
                 self.scene.describe(subject, said, "verb", negated=denied)
 

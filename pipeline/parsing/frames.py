@@ -1,5 +1,6 @@
 """Who does what to whom: the subjects, objects, agent and particle of a verb, read off the arcs."""
 
+from pipeline.parsing.lemmas import verb_lemma
 from pipeline.parsing.nouns import Nouns
 from pipeline.parsing.scene import Words
 from pipeline.parsing.schemes import CaptionTree
@@ -66,8 +67,9 @@ class Frames:
         tree = self.tree
         objects = self._own_objects(verb)
         for conjunct in tree.of_role(verb, "conj"):
-            shares = not tree.of_role(conjunct, *SUBJECTS) and not tree.of_role(verb, "obl")
-            if not objects and shares and conjunct > verb:
+            goes = verb_lemma(tree.words[verb], tree.lemmas[verb]) in LOCATIVE_VERBS
+            shares = not goes and not tree.of_role(conjunct, *SUBJECTS)
+            if not objects and shares and conjunct > verb and not tree.of_role(verb, "obl"):
                 objects = self._own_objects(conjunct)
         if objects or tree.roles[verb] != "acl:relcl" or self.stranded(verb):
             return objects

@@ -1,5 +1,6 @@
 """Lemmas of verbs in captions, right also where the model's lemmatiser is not."""
 
+import re
 from collections.abc import Iterator
 
 from pipeline.parsing.lexicon import lexicon
@@ -23,6 +24,8 @@ _IRREGULAR = {
     "woven": "weave", "written": "write", "wrote": "write",
 }  # fmt: skip
 
+
+_ENDS_SHORT = re.compile(r"[^aeiou]*[aeiou][^aeiouwxy]")  # sit, run, swim
 
 _VERBS = words(
     "admire bake balance bark beg bike blow bounce bow brush buckle camp carve cast celebrate "
@@ -53,6 +56,15 @@ def verb_lemma(word: str, lemma: str) -> str:
         return lemma
     forms = tuple(_base_forms(word))
     return next((form for form in forms if form in verbs or form in _VERBS), lemma)
+
+
+def progressive(word: str, lemma: str) -> str:
+    """What somebody is doing, of what somebody does: `runs` is `running`; participles stay."""
+    if word not in (lemma, lemma + "s", lemma + "es", lemma[:-1] + "ies"):
+        return word
+    if lemma.endswith("e") and not lemma.endswith(("ee", "ye")):
+        return lemma[:-1] + "ing"
+    return lemma + lemma[-1] + "ing" if _ENDS_SHORT.fullmatch(lemma) else lemma + "ing"
 
 
 def _base_forms(word: str) -> Iterator[str]:

@@ -372,13 +372,19 @@ class Nouns:
             elif self.tree.words[noun] in BODY_PARTS and (
                 self._is_far(noun, owner) or self.tree.roles[noun] in ("nsubj", "nsubj:pass")
             ):
-                owners = self._antecedent_of_pronoun(owner, {"his": "he"}.get(word, word))
+                owners = self._owner_of_part(noun, owner, {"his": "he"}.get(word, word))
             else:
                 continue
             for subject in owners:
                 for object_ in self.referents(noun):
                     if subject != object_:
                         self.scene.relate(subject, _HAVE, object_, "possessive")
+
+    def _owner_of_part(self, noun: int, owner: int, word: str) -> list[int]:
+        holder = self._holder(noun)
+        if holder is not None and (self.tree.words[holder] in PEOPLE) == (word in PRONOUNS):
+            return [holder]
+        return self._antecedent_of_pronoun(owner, word)
 
     def _is_far(self, noun: int, owner: int) -> bool:
         """`luggage under his arm` says that the man has an arm, `touching his arm` does not."""
