@@ -26,7 +26,7 @@ from pipeline.options import json_option, max_megapixels_option
 def check_manifest(
     manifest: Path, root: Path, decode: bool, max_megapixels: float, as_json: bool
 ) -> None:
-    r"""Count the images and captions below --root and name what is missing, double or damaged.
+    """Count the images and captions below --root and name what is missing, double or damaged.
 
     \b
     Example:
