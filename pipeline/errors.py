@@ -21,6 +21,16 @@ class SettingsError(PipelineError):
     exit_code = 2
 
 
+class ExecutionError(PipelineError):
+    """A stage could not run or finish: no worker, a worker that died, no space left."""
+
+
+class InterruptedRunError(ExecutionError):
+    """The user stopped a stage; what was whole stays."""
+
+    exit_code = 130
+
+
 class MissingExtraError(SettingsError):
     """A package that an extra brings is not installed."""
 

@@ -13,6 +13,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def as_json(value: Any) -> Any:
+    """The value as it reads back from JSON: lists for tuples, strings for keys."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 (hexadecimal) of a file's bytes."""
     with path.open("rb") as stream:

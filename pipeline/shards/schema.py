@@ -1,15 +1,28 @@
 """The one place that names the datasets of a shard, their dtypes and the version.
 
 A list of ragged things is stored flat, with `offsets` one longer than the list (CSR). Strings are
-stored the same way: UTF-8 bytes and offsets, as only fixed-width datasets can be memory-mapped.
+stored the same way: UTF-8 bytes and `<name>_offsets`, as only fixed-width datasets can be
+memory-mapped. Numbers are little-endian.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 SCHEMA_VERSION = 1
 
 Kind = Literal["regions", "captions"]
+KINDS: tuple[Kind, ...] = ("regions", "captions")
+
+FLOAT_DTYPES = ("float16", "float32")
+
+RECORDS: dict[Kind, str] = {"regions": "images", "captions": "captions"}
+"""What one record of each kind is; the name of its count."""
+
+NAMED = ("labels", "attributes", "relations")
+"""Datasets of indices into names: `names["labels"][labels[r]]` is the class of region r, and
+`names["relations"][relations[p, 1]]` the predicate of relation p."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +90,39 @@ TRIPLE_COLUMNS = (
 predicate, attribute and rule are codes of strings, -1 for none."""
 
 SCHEMAS: dict[Kind, dict[str, Dataset]] = {"regions": REGIONS, "captions": CAPTIONS}
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """A dataset as the file has it: `strings` has become bytes and offsets.
+
+    Attributes:
+        dtype: numpy's name with the byte order, such as `<f2`.
+        rows: which count the first axis has; `<name>_bytes` for the bytes of strings.
+        extra: how much longer than that count the first axis is: 1 for offsets.
+        columns: the second axis, as in `Dataset`.
+        optional: whether a shard may lack it.
+    """
+
+    dtype: str
+    rows: str
+    extra: int
+    columns: int | Literal["width"]
+    optional: bool
+
+
+def stored_datasets(kind: Kind, float_dtype: str = "float16") -> dict[str, StoredDataset]:
+    """The datasets of a file of that kind, in the order in which they are written."""
+    stored = {}
+    for name, dataset in SCHEMAS[kind].items():
+        rows = dataset.rows.removesuffix("+1")
+        extra = int(rows != dataset.rows)
+        if dataset.dtype == "strings":
+            stored[name] = StoredDataset("|u1", f"{name}_bytes", 0, 0, dataset.optional)
+            stored[f"{name}_offsets"] = StoredDataset("<i8", rows, 1, 0, dataset.optional)
+            continue
+        dtype = np.dtype(float_dtype if dataset.dtype == "float" else dataset.dtype)
+        stored[name] = StoredDataset(
+            dtype.newbyteorder("<").str, rows, extra, dataset.columns, dataset.optional
+        )
+    return stored

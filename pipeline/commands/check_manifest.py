@@ -1,0 +1,40 @@
+"""pipeline check-manifest M --root R: is the data set whole?"""
+
+from pathlib import Path
+
+import click
+
+from pipeline.options import max_megapixels_option
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder that the manifest's paths start from.",
+)
+@click.option(
+    "--decode/--no-decode",
+    default=True,
+    show_default=True,
+    help="Decode each picture, or only look whether it is there.",
+)
+@max_megapixels_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_manifest(
+    manifest: Path, root: Path, decode: bool, max_megapixels: float, as_json: bool
+) -> None:
+    r"""Count the images and captions below --root and name what is missing, double or damaged.
+
+    \b
+    Example:
+      pipeline check-manifest data_manifests/flickr30k.yaml --root data/flickr30k
+    """
+    from pipeline.manifest import load_manifest
+    from pipeline.manifest_check import check_manifest as compare
+
+    report = compare(load_manifest(manifest), root, decode=decode, max_megapixels=max_megapixels)
+    click.echo(report.to_json() if as_json else report.to_table())
+    raise SystemExit(0 if report.ok else 1)

@@ -1,0 +1,154 @@
+"""Which shard holds which items, and which shards are there already."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DataError, SettingsError
+from pipeline.execution.stage import NOUNS, Item, Stage
+from pipeline.fingerprint import differences, digest
+from pipeline.shards.schema import Kind
+from pipeline.shards.sidecar import (
+    check_shard_file,
+    find_sidecars,
+    read_sidecar,
+    shard_path,
+    sidecar_path,
+)
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to make.
+
+    Attributes:
+        path: where it goes.
+        split: the split of its items.
+        items: what it is made of, in order.
+        is_retry: it is there, and only its failed items are worked on.
+    """
+
+    path: Path
+    split: str
+    items: tuple[Item, ...]
+    is_retry: bool = False
+
+
+@dataclass(frozen=True)
+class FinishedShard:
+    """What is known of a shard that is there: number of its records, reasons of its failures."""
+
+    records: int
+    failures: Mapping[str, str]
+
+
+def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -> list[ShardJob]:
+    """Cut the items into shards of one split each, in their order.
+
+    Raises:
+        DataError: there are no items, or two have the same id.
+    """
+    splits: dict[str, list[Item]] = {}
+    for item in items:
+        splits.setdefault(item.split, []).append(item)
+    if not splits:
+        raise DataError(f"there are no {NOUNS[kind]} to work on: the source is empty.")
+    twice = [
+        id
+        for id, count in Counter(i.id for part in splits.values() for i in part).items()
+        if count > 1
+    ]
+    if twice:
+        raise DataError(
+            f"each of the {NOUNS[kind]} needs an id of its own, but {len(twice):,} ids come more "
+            f"than once, the first {twice[0]!r}. Remove the repeated ones."
+        )
+    cuts = [
+        (split, tuple(part[start : start + shard_size]))
+        for split, part in splits.items()
+        for start in range(0, len(part), shard_size)
+    ]
+    return [
+        ShardJob(shard_path(out, kind, number), split, cut)
+        for number, (split, cut) in enumerate(cuts)
+    ]
+
+
+def run_fingerprint(stage: Stage, jobs: Sequence[ShardJob], shard_size: int) -> dict[str, Any]:
+    """What must be equal for shards to belong to one run, beside the stage's settings.
+
+    `model` is the stage's own fingerprint; `inputs` is a digest of the identities of all items.
+    """
+    return {
+        "stage": stage.name,
+        "model": dict(stage.fingerprint()),
+        "inputs": digest([item.identity for job in jobs for item in job.items]),
+        "shard_size": shard_size,
+        "dtype": stage.dtype,
+    }
+
+
+def prepare_folder(out: Path, kind: Kind, *, overwrite: bool) -> None:
+    """Make the folder of shards; remove what a killed run left, or all shards of the kind.
+
+    Raises:
+        SettingsError: the path is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"expected a folder for the shards, {out} is a file. Name another.")
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(f"{kind}-*.tmp"):
+        leftover.unlink(missing_ok=True)
+    if overwrite:
+        for sidecar in find_sidecars(out, kind):
+            sidecar.unlink()  # before its shard: without a sidecar a shard does not exist
+            sidecar.with_suffix(".h5").unlink(missing_ok=True)
+
+
+def finished_shards(
+    out: Path,
+    kind: Kind,
+    jobs: Sequence[ShardJob],
+    settings: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
+) -> dict[Path, FinishedShard]:
+    """The shards of this run that are whole, by path.
+
+    Raises:
+        DataError: a shard is of another run, or is damaged.
+    """
+    ours = {"settings": settings, "fingerprint": fingerprint}
+    planned = {job.path for job in jobs}
+    finished = {}
+    for path in find_sidecars(out, kind):
+        sidecar = read_sidecar(path)
+        theirs = {"settings": sidecar.settings, "fingerprint": sidecar.fingerprint}
+        if ours != theirs:
+            raise _other_run(out, differences(ours, theirs))
+        check_shard_file(sidecar, path)
+        shard = path.with_suffix(".h5")
+        if shard in planned:
+            finished[shard] = FinishedShard(sidecar.num_records, dict(sidecar.failures))
+    return finished
+
+
+def read_finished(job: ShardJob) -> FinishedShard:
+    """What is known of a shard that a task has just made.
+
+    Raises:
+        DataError: it is not there.
+    """
+    sidecar = read_sidecar(sidecar_path(job.path))
+    return FinishedShard(sidecar.num_records, dict(sidecar.failures))
+
+
+def _other_run(out: Path, lines: Sequence[str]) -> DataError:
+    shown = [line if len(line) <= 160 else f"{line[:157]}..." for line in lines[:3]]
+    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+    return DataError(
+        f"{out} has the shards of another run, which differs in {'; '.join(shown)}{more}.\n"
+        "Give the settings and inputs of that run to go on with it, another --out, "
+        "or --overwrite to delete its shards and start afresh."
+    )

@@ -1,0 +1,111 @@
+"""Decode a picture, with one policy for files that are damaged, huge or of another colour space."""
+
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import DataError
+
+MAX_MEGAPIXELS = 80.0
+"""Larger pictures are refused: decoding takes four bytes a pixel and more."""
+
+_opening = threading.Lock()
+
+# What Pillow raises while it decodes a damaged file, beside OSError; its plug-ins read the
+# file's own numbers, so a wrong one surfaces as any of these.
+_DECODING_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """The picture in a file as 8-bit RGB, turned as its EXIF orientation says.
+
+    Grey, palette and CMYK pictures become RGB, 16 bits a channel become 8, transparent ones lie on
+    white, and of an animation the first frame is taken.
+
+    Args:
+        path: file of any format that Pillow reads.
+        max_megapixels: largest picture to decode, in millions of pixels; read off the header.
+
+    Returns:
+        `[height, width, 3]` uint8, contiguous and writable.
+
+    Raises:
+        DataError: the file is missing, empty, no picture, truncated or too large; its text is the
+            reason in one sentence.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as image:
+            _check_size(path, image, max_megapixels)
+            image.load()
+            # A copy: the array of a Pillow image is read-only.
+            return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+    except _DECODING_FAULTS as error:
+        raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
+
+
+def _open(path: Path) -> Image.Image:
+    # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
+    # header, whatever this function was asked for. The limit is checked right after instead.
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
+    width, height = image.size
+    megapixels = width * height / 1e6
+    if megapixels > max_megapixels:
+        raise DataError(
+            f"the picture {path.name} has {width} x {height} pixels ({megapixels:.0f} megapixels), "
+            f"the limit is {max_megapixels:g} megapixels; shrink it or raise the limit"
+        )
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: I;16, I;16B, and I in older versions
+        values = np.asarray(image).astype(np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError("32-bit integer pixels have no known range")
+        image = Image.fromarray((values // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(page, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _fault(path: Path, error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder"
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied)"
+    if path.stat().st_size == 0:
+        return "is empty (0 bytes)"
+    if isinstance(error, UnidentifiedImageError):
+        return "is of no format that Pillow reads; is it a picture?"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"is damaged and cannot be decoded: {reason}"

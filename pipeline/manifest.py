@@ -1,0 +1,251 @@
+"""What a data set is: its images, captions, splits and terms, read from `data_manifests/*.yaml`.
+
+Pictures of one's own need no manifest: `folder_images` and `tsv_captions` give the same items.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import model_validator as validator
+
+from pipeline.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
+from pipeline.errors import DataError, SettingsError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """An image to work on."""
+
+    image_id: str
+    path: Path
+    split: str
+
+    @property
+    def id(self) -> str:
+        """What names the item in shards and messages."""
+        return self.image_id
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What resuming compares; a mended picture keeps it, and a folder may move."""
+        return (self.image_id, self.split)
+
+
+@dataclass(frozen=True)
+class CaptionItem:
+    """A caption to work on."""
+
+    caption_id: str
+    image_id: str
+    text: str
+    split: str
+
+    @property
+    def id(self) -> str:
+        """What names the item in shards and messages."""
+        return self.caption_id
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What resuming compares: the text too, as it is all that the stage reads."""
+        return (self.caption_id, self.image_id, self.split, self.text)
+
+
+class ManifestPart(BaseModel):
+    """Frozen, and nothing that is not known: a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaptionFile(ManifestPart):
+    """One file of captions."""
+
+    file: Text = Field(description="Path of the file, relative to the root; .gz is unpacked.")
+    format: CaptionFormat = Field(description="How the file is written.")
+    split: Text | None = Field(None, description="Split of all its images; the file's own without.")
+    ids: Text | None = Field(None, description="scan-txt: file of image ids, relative to the root.")
+    captions_per_image: int = Field(5, ge=1, description="scan-txt: lines that each image has.")
+
+
+class SplitCounts(ManifestPart):
+    """How much of everything a whole copy of a split has."""
+
+    images: int = Field(ge=0, description="Number of images.")
+    captions: int | None = Field(None, ge=0, description="Number of captions, where it is known.")
+
+
+class Manifest(ManifestPart):
+    """A data set: what it is called, whose it is, where its files lie, how much there is of it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
+        description="Short name: lower-case letters, digits, - and _."
+    )
+    title: Text = Field(description="Name as people write it.")
+    licence: Text = Field(description="Terms of the images and of the captions.")
+    citation: Text = Field(description="What to cite.")
+    published: tuple[Text, ...] = Field(description="Where the files are to be had.")
+    image_pattern: Text | None = Field(
+        None,
+        description="Path of an image relative to the root, with {file}, {folder} and {split}; "
+        "without it the data set has no pictures.",
+    )
+    caption_files: tuple[CaptionFile, ...] = Field(min_length=1, description="Files of captions.")
+    splits: dict[Text, SplitCounts] = Field(min_length=1, description="Expected counts a split.")
+
+    @validator(mode="after")
+    def _pattern_and_splits_exist(self) -> Self:
+        if self.image_pattern is not None:
+            try:
+                self.image_pattern.format(file="", folder="", split="")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(
+                    f"image_pattern knows {{file}}, {{folder}} and {{split}}, not {error}"
+                ) from error
+            if "{file}" not in self.image_pattern:
+                raise ValueError("image_pattern needs {file}, else all images are the same")
+        for caption_file in self.caption_files:
+            if caption_file.split is not None and caption_file.split not in self.splits:
+                raise ValueError(
+                    f"{caption_file.file} names split {caption_file.split!r}, "
+                    f"the manifest has {', '.join(self.splits)}"
+                )
+        return self
+
+    def images(self, root: Path) -> list[ImageItem]:
+        """The images of the data set below `root`, in the order of its caption files.
+
+        Raises:
+            DataError: a caption file is missing or damaged.
+            SettingsError: the data set has no pictures.
+        """
+        return [self.image_item(root, image) for image in self.captioned_images(root)]
+
+    def captions(self, root: Path) -> list[CaptionItem]:
+        """The captions of the data set, in the order of its caption files.
+
+        Raises:
+            DataError: a caption file is missing or damaged.
+        """
+        return caption_items(self.captioned_images(root))
+
+    def captioned_images(
+        self, root: Path, *, keep_undecodable: bool = False
+    ) -> list[CaptionedImage]:
+        """What the caption files say, image by image; see `read_captions`."""
+        return [
+            image
+            for entry in self.caption_files
+            for image in read_captions(
+                root / entry.file,
+                entry.format,
+                split=entry.split,
+                ids=root / entry.ids if entry.ids else None,
+                captions_per_image=entry.captions_per_image,
+                keep_undecodable=keep_undecodable,
+            )
+        ]
+
+    def image_item(self, root: Path, image: CaptionedImage) -> ImageItem:
+        """Where the picture of a caption file's entry lies below `root`."""
+        if self.image_pattern is None:
+            raise SettingsError(
+                f"the data set {self.name} has captions but no pictures: its manifest names no "
+                "image_pattern. Add one, or import its region features instead."
+            )
+        path = self.image_pattern.format(
+            file=image.image_id, folder=image.folder, split=image.split
+        )
+        return ImageItem(image.image_id, root / path, image.split)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check the manifest of a data set.
+
+    Raises:
+        SettingsError: the file is missing, not YAML or not a manifest; each fault is named.
+    """
+    return load_model(path, Manifest, "manifest of a data set")
+
+
+def load_model(path: Path, model: type[Model], what: str) -> Model:
+    """Read a YAML file into a checked model; `what` it should be is said in errors.
+
+    Raises:
+        SettingsError: the file is missing, not YAML or not such a model; each fault is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise SettingsError(f"expected a {what} at {path}, no such file came.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{path} should be a {what} in YAML: {reason}") from error
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise SettingsError(f"{path} is not a {what}: {'; '.join(faults[:3])}{more}") from error
+
+
+def folder_images(folder: Path) -> list[ImageItem]:
+    """The pictures in a folder and below, sorted by name, all of the split `all`.
+
+    An image's id is its path relative to the folder, so that captions `file#k` find it.
+
+    Raises:
+        DataError: there is no such folder, no picture in it, or a name that is not UTF-8.
+    """
+    if not folder.is_dir():
+        raise DataError(f"expected a folder of pictures at {folder}, no such folder came.")
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if not found:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"no picture in {folder}: expected files that end in {known}.")
+    items = [ImageItem(path.relative_to(folder).as_posix(), path, WHOLE) for path in found]
+    for item in items:
+        if not item.image_id.isprintable():
+            raise DataError(
+                f"the name of the picture {item.image_id!a} in {folder} is not "
+                "printable UTF-8, so no id can be made of it. Rename the file."
+            )
+    return sorted(items, key=lambda item: item.image_id)
+
+
+def tsv_captions(file: Path) -> list[CaptionItem]:
+    """The captions of a file of lines `file#k<TAB>caption` (.gz too), all of the split `all`.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, or a line has another form.
+    """
+    captions = caption_items(read_captions(file, "token-tsv"))
+    if not captions:
+        raise DataError(f"{file} has no captions: expected lines `file#k<TAB>caption`.")
+    return captions
+
+
+def caption_items(images: Iterable[CaptionedImage]) -> list[CaptionItem]:
+    """The captions of the images, each with its id `image#k`."""
+    return [
+        CaptionItem(f"{image.image_id}#{k}", image.image_id, text, image.split)
+        for image in images
+        for k, text in zip(image.numbers, image.captions, strict=True)
+    ]

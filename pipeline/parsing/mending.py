@@ -1,0 +1,180 @@
+"""What parsers trained on sentences get wrong in captions, put right before the rules read them.
+
+A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for one
+long compound, and its first noun may come out as a verb (`oranges in a bowl`).
+"""
+
+from pipeline.parsing.lemmas import verb_lemma
+from pipeline.parsing.lexicon import ATTRIBUTE, NAME, lexicon
+from pipeline.parsing.schemes import CaptionTree
+from pipeline.parsing.wordlists import COLOURS, NOUNS_IN_ING, PLACE_WORDS
+
+_NOUN = frozenset(("NOUN", "PROPN"))
+_BEFORE_NOUN = frozenset(("compound", "amod", "nmod"))
+_NOMINAL = frozenset(("obl", "nmod", "obj"))
+_SUBJECTS = ("nsubj", "nsubj:pass")
+_HAVE = frozenset(("has", "have", "had", "having"))
+
+
+def mend(tree: CaptionTree) -> None:
+    """Change tags and arcs of a caption in place."""
+    roles, pos = tree.roles, tree.pos
+    for token, word in enumerate(tree.words):
+        if word in _HAVE and roles[token] == "aux":
+            _mend_have(tree, token)
+        elif word in PLACE_WORDS and pos[token] == "ADV" and tree.heads[token] > token:
+            _mend_place(tree, token)
+        if pos[token] == "VERB":
+            _mend_noun(tree, token)
+        if word.endswith("ing"):
+            if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
+                _mend_participle(tree, token)
+        elif roles[token] == "root" and token < 2 and tree.of_role(token, "obj"):
+            _mend_first_modifier(tree, token)
+        if roles[token] == "obl" and pos[tree.heads[token]] in _NOUN:
+            if not tree.of_role(tree.heads[token], "cop"):
+                roles[token] = "nmod"
+    for token, role in enumerate(roles):
+        if role == "root" and pos[token] in _NOUN:
+            _mend_root(tree, token)
+        if pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
+            _mend_relative(tree, token)
+
+
+def _mend_have(tree: CaptionTree, token: int) -> None:
+    """`the toilet has lid`: a noun after `has`, taken for its participle."""
+    noun = tree.heads[token]
+    word = tree.words[noun]
+    is_participle = tree.pos[noun] == "VERB" and verb_lemma(word, word) != word
+    if noun < token or is_participle or word == "been":
+        return
+    _replace(tree, noun, token)
+    for child in tree.of_role(noun, *_SUBJECTS, "expl", "aux", "neg", "mark", "punct", "prt"):
+        tree.attach(child, token, tree.roles[child])
+    tree.pos[token], tree.pos[noun] = "VERB", "NOUN"
+    tree.attach(noun, token, "obj")
+
+
+def _mend_place(tree: CaptionTree, token: int) -> None:
+    """`sitting underneath umbrella`: a preposition taken for an adverb."""
+    noun = tree.heads[token]
+    if tree.roles[token] not in ("amod", "advmod") or tree.pos[noun] not in _NOUN:
+        return
+    if tree.of_role(noun, "case") or any(t < token for t in tree.of_role(noun, "det", "amod")):
+        return
+    tree.roles[token] = "case"
+    if tree.roles[noun] == "obj":
+        tree.roles[noun] = "obl"
+
+
+def _mend_noun(tree: CaptionTree, token: int) -> None:
+    """`fork on a table`, `seven kites in the sky`: a noun that was taken for a verb."""
+    if tree.of_role(token, "obj", "expl", "cop", "aux", "aux:pass"):
+        return
+    is_name = False
+    if token > 0 and tree.pos[token - 1] in _NOUN:
+        outcome = lexicon().pairs.get((tree.words[token - 1], tree.words[token]))
+        is_name = outcome is not None and outcome[0] == NAME
+    if not is_name and not _lacks_subject(tree, token):
+        return
+    tree.pos[token] = "NOUN"
+    if is_name:
+        tree.attach(token - 1, token, "compound")
+    for child in tree.of_role(token, *_SUBJECTS):
+        tree.roles[child] = "nummod" if tree.pos[child] == "NUM" else "amod"
+    for child in tree.of_role(token, "obl"):
+        tree.roles[child] = "nmod"
+    for child in tree.of_role(token, "mark"):
+        tree.roles[child] = "case"
+    if tree.of_role(token, "case"):
+        tree.roles[token] = "nmod"
+
+
+def _lacks_subject(tree: CaptionTree, token: int) -> bool:
+    is_participle = tree.words[token].endswith(("ing", "ed", "en"))
+    subjects = tree.of_role(token, *_SUBJECTS)
+    if subjects:
+        number = subjects[0] == token - 1 and tree.pos[token - 1] in ("NUM", "ADJ")
+        return number and len(subjects) == 1 and not is_participle
+    if any(child < token for child in tree.of_role(token, "det", "amod", "nummod")):
+        return True
+    if is_participle:
+        return False
+    return tree.roles[token] in _NOMINAL or (tree.roles[token] == "root" and token < 2)
+
+
+def _mend_participle(tree: CaptionTree, token: int) -> None:
+    """`batter holding bat`: a noun, what it does, and to what."""
+    before, head = token - 1, tree.heads[token]
+    if before < 0 or tree.pos[before] not in _NOUN:
+        return
+    if tree.heads[before] == token and tree.roles[before] in ("compound", "amod", "advmod"):
+        _put_under_doer(tree, token, before)
+    elif tree.roles[token] in _BEFORE_NOUN and head > token and tree.heads[before] == head:
+        _put_under_doer(tree, head, before)
+        tree.pos[head] = "NOUN"
+        tree.pos[token] = "VERB"
+        tree.attach(token, before, "acl")
+        tree.attach(head, token, "obj")
+
+
+def _put_under_doer(tree: CaptionTree, token: int, doer: int) -> None:
+    """Give the doer the place, articles and adjectives of a token, which becomes its clause."""
+    _replace(tree, token, doer)
+    for child in tree.children[token][:]:
+        if child < doer:
+            tree.attach(child, doer, tree.roles[child])
+        elif tree.roles[child] == "nmod":
+            tree.roles[child] = "obl"
+    tree.pos[token] = "VERB"
+    tree.attach(token, doer, "acl")
+
+
+def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
+    """`crashed airplane in trees`, `grey wall behind the bed`: what comes first modifies the noun."""
+    noun = tree.of_role(token, "obj")[0]
+    if tree.of_role(token, *_SUBJECTS) or noun < token:
+        return
+    word = tree.words[token]
+    is_modifier = word in COLOURS or lexicon().modifiers.get(word) == ATTRIBUTE
+    if not is_modifier and tree.pos[token] == "VERB" and not word.endswith("ed"):
+        return
+    for child in tree.children[token][:]:
+        if child != noun:
+            tree.attach(child, noun, "nmod" if tree.roles[child] == "obl" else tree.roles[child])
+    for child in tree.of_role(noun, "compound"):
+        if child > token and tree.words[child + 1].endswith("ing"):  # blurry hand holding money
+            _mend_participle(tree, child + 1)
+    _replace(tree, token, noun)
+    tree.attach(token, noun, "amod")
+
+
+def _mend_root(tree: CaptionTree, token: int) -> None:
+    """`two birds beside a plate`: the first noun is what the caption is about."""
+    cases = tree.of_role(token, "case")
+    if not cases or tree.of_role(token, "cop"):
+        return
+    for child in tree.of_role(token, "advmod", "nsubj", "compound", "dep", "obl", "nmod"):
+        if child < cases[0] and tree.pos[child] in _NOUN and not tree.of_role(child, "case"):
+            _replace(tree, token, child)
+            for other in tree.children[token][:]:
+                if other < child:
+                    tree.attach(other, child, tree.roles[other])
+            tree.attach(token, child, "nmod")
+            return
+
+
+def _mend_relative(tree: CaptionTree, verb: int) -> None:
+    """`the pole the meter is mounted on`: two subjects, the first of which the clause describes."""
+    first, second = tree.of_role(verb, *_SUBJECTS)[:2]
+    if tree.pos[first] not in _NOUN or second > verb or tree.words[second] in ("that", "which"):
+        return
+    _replace(tree, verb, first)
+    tree.attach(verb, first, "acl:relcl")
+
+
+def _replace(tree: CaptionTree, token: int, other: int) -> None:
+    """Put another token in the place of a token in the tree."""
+    role, above = tree.roles[token], tree.heads[token]
+    is_root = above == token
+    tree.attach(other, other if is_root else above, "root" if is_root else role)

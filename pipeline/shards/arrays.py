@@ -1,0 +1,229 @@
+"""One shard, opened: its arrays, and records made of their rows."""
+
+import mmap
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
+from pipeline.shards.sidecar import Sidecar, StoredArray
+
+
+class Rows(Protocol):
+    """An array of which rows can be taken: numpy's, or one that HDF5 reads on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As numpy has it."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+def open_arrays(path: Path, sidecar: Sidecar) -> dict[str, Any]:
+    """The arrays of a shard, read-only.
+
+    They are views of one memory map, without HDF5. In a file from elsewhere that is chunked or
+    compressed, the arrays that need it are read through h5py, the large ones row by row.
+
+    Raises:
+        DataError: the file has not the size that its sidecar says.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size != sidecar.bytes:
+            raise DataError(
+                f"{path} has {size:,} bytes, its sidecar says {sidecar.bytes:,}: it was changed "
+                "while it was in use."
+            )
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    return {
+        name: _view(mapped, stored) if _is_mapped(stored) else _hdf5_rows(path, name, stored)
+        for name, stored in sidecar.datasets.items()
+    }
+
+
+def _is_mapped(stored: StoredArray) -> bool:
+    return stored.offset is not None or 0 in stored.shape
+
+
+def _view(mapped: mmap.mmap, stored: StoredArray) -> NDArray[Any]:
+    if stored.offset is None:
+        empty = np.empty(stored.shape, stored.dtype)
+        empty.flags.writeable = False
+        return empty
+    return np.ndarray(stored.shape, stored.dtype, buffer=mapped, offset=stored.offset)
+
+
+class Hdf5Rows:
+    """Rows of a chunked dataset, by slices alone: a fancy index of such a dataset is 100x slower.
+
+    The file is opened once a process, as an HDF5 handle must not cross a fork.
+    """
+
+    def __init__(self, path: Path, name: str, stored: StoredArray) -> None:
+        self.shape = stored.shape
+        self._path = path
+        self._name = name
+        self._process: int | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        if self._process != os.getpid():
+            import h5py  # our own shards never need it
+
+            self._dataset = h5py.File(self._path, "r")[self._name]
+            self._process = os.getpid()
+        return self._dataset[rows]
+
+
+def _hdf5_rows(path: Path, name: str, stored: StoredArray) -> Any:
+    rows = Hdf5Rows(path, name, stored)
+    # Features are the one array too large to hold; the rest is read once.
+    return rows if name == "features" else rows[:]
+
+
+class OpenShard:
+    """A shard whose arrays are at hand.
+
+    Args:
+        path: the shard.
+        sidecar: what is known of it.
+
+    Attributes:
+        arrays: read-only array by dataset; strings are bytes and offsets.
+    """
+
+    ids_name = "image_ids"
+    offsets_name = "offsets"
+
+    def __init__(self, path: Path, sidecar: Sidecar) -> None:
+        self.path = path
+        self.arrays: Mapping[str, Any] = open_arrays(path, sidecar)
+        # A list is read faster, one element at a time, than an array.
+        self.offsets: list[int] = self.arrays[self.offsets_name].tolist()
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Ids of the records in order."""
+        return decode_strings(self.arrays, self.ids_name)
+
+    def record(self, row: int) -> Any:
+        """The record of that row."""
+        raise NotImplementedError
+
+
+class RegionsShard(OpenShard):
+    """A shard of regions."""
+
+    def __init__(self, path: Path, sidecar: Sidecar) -> None:
+        super().__init__(path, sidecar)
+        self._per_region = [
+            (name, self.arrays[name])
+            for name in ("features", "boxes", "labels", "scores", "attributes", "attribute_scores")
+            if name in self.arrays
+        ]
+        sizes = self.arrays.get("image_sizes")
+        self._sizes = None if sizes is None else [(h, w) for h, w in sizes.tolist()]
+        relations = self.arrays.get("relation_offsets")
+        self._relation_offsets = None if relations is None else relations.tolist()
+
+    def record(self, row: int) -> ImageRegions:
+        """The image of that row; its arrays are read-only views."""
+        start, end = self.offsets[row], self.offsets[row + 1]
+        fields = {name: array[start:end] for name, array in self._per_region}
+        if self._sizes is not None:
+            fields["image_size"] = self._sizes[row]
+        if self._relation_offsets is not None:
+            start, end = self._relation_offsets[row], self._relation_offsets[row + 1]
+            fields["relations"] = self.arrays["relations"][start:end]
+            if "relation_scores" in self.arrays:
+                fields["relation_scores"] = self.arrays["relation_scores"][start:end]
+        return ImageRegions(self.ids[row], **fields)
+
+
+class CaptionsShard(OpenShard):
+    """A shard of captions."""
+
+    ids_name = "caption_ids"
+    offsets_name = "token_offsets"
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """Id of the image that each caption describes."""
+        return decode_strings(self.arrays, "image_ids")
+
+    @cached_property
+    def strings(self) -> list[str]:
+        """The table that forms, lemmas and all other codes point into."""
+        return decode_strings(self.arrays, "strings")
+
+    def record(self, row: int) -> ParsedCaption:
+        """The caption of that row."""
+        tokens = slice(self.offsets[row], self.offsets[row + 1])
+        table = self.strings
+        fields = {
+            field: tuple([table[code] for code in self.arrays[name][tokens].tolist()])
+            for name, field in (
+                ("form", "forms"),
+                ("lemma", "lemmas"),
+                ("pos", "pos"),
+                ("deprel", "deprels"),
+            )
+        }
+        objects = self._rows("objects", "object_offsets", row)
+        triples = self._rows("triples", "triple_offsets", row)
+        return ParsedCaption(
+            caption_id=self.ids[row],
+            image_id=self.image_ids[row],
+            text=_string(self.arrays, "text", row),
+            heads=tuple(self.arrays["head"][tokens].tolist()),
+            objects=tuple([CaptionSpan(start, end, table[code]) for start, end, code in objects]),
+            triples=tuple([_triple(columns, table) for columns in triples]),
+            **fields,
+        )
+
+    def _rows(self, name: str, offsets: str, row: int) -> list[list[int]]:
+        start, end = self.arrays[offsets][row : row + 2].tolist()
+        return self.arrays[name][start:end].tolist()
+
+
+def open_shard(path: Path, sidecar: Sidecar) -> OpenShard:
+    """Open a shard of either kind."""
+    return (RegionsShard if sidecar.kind == "regions" else CaptionsShard)(path, sidecar)
+
+
+def decode_strings(arrays: Mapping[str, Any], name: str) -> list[str]:
+    """All strings of a column."""
+    data = arrays[name].tobytes()
+    offsets = arrays[f"{name}_offsets"].tolist()
+    return [data[a:b].decode() for a, b in pairwise(offsets)]
+
+
+def _string(arrays: Mapping[str, Any], name: str, row: int) -> str:
+    start, end = arrays[f"{name}_offsets"][row : row + 2].tolist()
+    return arrays[name][start:end].tobytes().decode()
+
+
+def _triple(columns: list[int], table: list[str]) -> CaptionTriple:
+    """A row of `triples`; its columns are `schema.TRIPLE_COLUMNS`."""
+    subject, start, end, predicate, object_, a_start, a_end, attribute, rule = columns
+    return CaptionTriple(
+        subject=subject,
+        predicate=CaptionSpan(start, end, table[predicate]),
+        object=object_,
+        attribute=None if attribute == -1 else CaptionSpan(a_start, a_end, table[attribute]),
+        rule=table[rule],
+    )

@@ -1,0 +1,213 @@
+"""The JSON file beside a shard: what the shard holds, who made it and where its arrays lie.
+
+A shard without its sidecar does not exist. Nothing in it depends on the clock or the machine.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import DataError
+from pipeline.fingerprint import differences, file_digest
+from pipeline.shards.schema import KINDS, RECORDS, SCHEMA_VERSION, Kind
+
+_LONGEST_DIFFERENCE = 300  # characters; class names alone can be 1,600 words
+
+
+class StoredArray(NamedTuple):
+    """Where an array lies in its shard.
+
+    Attributes:
+        offset: its first byte; None where it is empty, or not contiguous (a foreign file).
+        shape: as numpy has it.
+        dtype: as numpy has it, with the byte order.
+    """
+
+    offset: int | None
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Sidecar(BaseModel):
+    """What is known about a shard without opening it.
+
+    Attributes:
+        schema_version: `pipeline.shards.schema.SCHEMA_VERSION` when it was written.
+        file: name of the shard, in the folder of the sidecar.
+        kind: `regions` or `captions`.
+        split: train, val, test or None.
+        bytes: size of the shard.
+        sha256: of the shard's bytes.
+        counts: images, regions and relations; or captions, strings, tokens, objects and triples.
+        fingerprint: of the weights or the model that made it.
+        settings: of the stage that made it.
+        packages: versions of the packages that wrote it.
+        names: class names, by the dataset that holds their indices (`schema.NAMED`).
+        failures: reason why an image or a caption is not in the shard, by id.
+        notices: what a user should know about the shard, in sentences.
+        datasets: where each array lies, by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int
+    file: str
+    kind: Kind
+    split: str | None
+    bytes: int
+    sha256: str
+    counts: Mapping[str, int]
+    fingerprint: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    packages: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]] | None
+    failures: Mapping[str, str]
+    notices: tuple[str, ...]
+    datasets: Mapping[str, StoredArray]
+
+    @property
+    def num_records(self) -> int:
+        """Images or captions in the shard."""
+        return self.counts[RECORDS[self.kind]]
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether every array can be memory-mapped; never false for what `write_shard` wrote."""
+        return all(a.offset is not None for a in self.datasets.values() if 0 not in a.shape)
+
+    def to_json(self) -> str:
+        """The text of the sidecar; the same for equal sidecars."""
+        return json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+
+
+def shard_path(directory: Path, kind: Kind, number: int) -> Path:
+    """Path of the shard of that number: `regions-00000.h5`."""
+    return directory / f"{kind}-{number:05d}.h5"
+
+
+def sidecar_path(shard: Path) -> Path:
+    """Path of a shard's sidecar: `regions-00000.json`."""
+    return shard.with_suffix(".json")
+
+
+def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
+    """Paths of the sidecars in a folder, sorted by name.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    starts = tuple(f"{k}-" for k in ((kind,) if kind else KINDS))
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - iterdir makes a Path of every file
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"expected a folder of shards, but {directory} is none. Check its spelling."
+        ) from error
+    found = sorted(n for n in names if n.startswith(starts) and n.endswith(".json"))
+    return [directory / name for name in found]
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read and check a sidecar.
+
+    Raises:
+        DataError: it is missing, damaged, of another version or of another shard.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is missing: without its sidecar a shard does not count. "
+            "Make the shard again; a run that is resumed does so."
+        ) from error
+    try:
+        sidecar = Sidecar.model_validate_json(text)
+    except ValidationError as error:
+        raise _unreadable(path, text, error) from error
+    if sidecar.schema_version != SCHEMA_VERSION:
+        raise _other_version(path, sidecar.schema_version)
+    if sidecar.file != path.with_suffix(".h5").name:
+        raise DataError(
+            f"{path} describes {sidecar.file}, not {path.with_suffix('.h5').name}: "
+            "sidecars were swapped or renamed. Give both files of a shard their own name back."
+        )
+    if RECORDS[sidecar.kind] not in sidecar.counts:
+        raise DataError(
+            f"{path} counts {sorted(sidecar.counts)}, but not {RECORDS[sidecar.kind]}. "
+            "Make the shard again."
+        )
+    return sidecar
+
+
+def check_shard_file(sidecar: Sidecar, path: Path) -> None:
+    """See from a sidecar's path whether its shard is there and unchanged, without reading it.
+
+    The shard is written before its sidecar. One that is newer (a copy with other times, or a
+    changed file) is read once and its hash decides.
+
+    Raises:
+        DataError: the shard is missing, has another size or other bytes.
+    """
+    shard = path.with_suffix(".h5")
+    try:
+        found = shard.stat()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} has no shard beside it: expected {shard.name}. Copy it there, or make it "
+            "again."
+        ) from error
+    if found.st_size != sidecar.bytes:
+        raise DataError(
+            f"{shard} has {found.st_size:,} bytes, its sidecar says {sidecar.bytes:,}: it was "
+            "cut short or changed. Copy it again, or delete it and its sidecar and resume the run."
+        )
+    if found.st_mtime_ns > path.stat().st_mtime_ns and file_digest(shard) != sidecar.sha256:
+        raise DataError(
+            f"{shard} was changed after its sidecar was written: its SHA-256 is another. "
+            "Copy it again, or delete it and its sidecar and resume the run."
+        )
+
+
+def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
+    """See whether two shards of a kind may be read as one sequence.
+
+    Raises:
+        DataError: their fingerprints, settings or names differ.
+    """
+    for field in ("fingerprint", "settings", "names"):
+        ours, theirs = getattr(first, field), getattr(sidecar, field)
+        if ours != theirs:
+            what = differences({field: ours}, {field: theirs})[0]
+            if len(what) > _LONGEST_DIFFERENCE:
+                what = f"their {field} differ"
+            raise DataError(
+                f"shards that were not made alike lie together: {what} "
+                f"(here {first.file}, there {sidecar.file}).\n"
+                "Keep the shards of one run in a folder."
+            )
+
+
+def _unreadable(path: Path, text: bytes, error: ValidationError) -> DataError:
+    try:
+        version = json.loads(text).get("schema_version")
+    except (ValueError, AttributeError):
+        version = None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        return _other_version(path, version)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return DataError(
+        f"{path} is no sidecar of a shard: {where + ': ' if where else ''}{first['msg']}. "
+        "Delete it with its shard, and resume the run that made them."
+    )
+
+
+def _other_version(path: Path, version: int) -> DataError:
+    return DataError(
+        f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}. "
+        "Use the release that wrote the shards, or make them again."
+    )
