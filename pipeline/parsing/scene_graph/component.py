@@ -14,16 +14,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import srsly
+from spacy.attrs import DEP, HEAD, POS
 from spacy.language import Language
+from spacy.strings import StringStore
 from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from pipeline.errors import SettingsError
 from pipeline.parsing.relations import IS, NO_WORD, set_triples
 from pipeline.parsing.scene_graph.decode import Graph, Relation
+from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
 from pipeline.parsing.scene_graph.model import SceneGraphModel
+from pipeline.parsing.scene_graph.network import Captions
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 RULE = "scene_graph"
@@ -63,13 +68,26 @@ class SceneGraph:
                 "load_parser('embedded'), or train one as pipeline/parsing/model/README.md says."
             )
         spoken = [doc for doc in docs if len(doc)]
-        graphs = self.model.graphs([[token.lower_ for token in doc] for doc in spoken])
+        graphs = self.model.graphs(self._captions(self.model, spoken))
         for doc in docs:
             if not len(doc):
                 set_triples(doc, [], [])
         for doc, graph in zip(spoken, graphs, strict=True):
             set_triples(doc, *records(doc, graph, self.model.lexicon))
         return docs
+
+    def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
+        if not docs:
+            return Captions([], *[np.empty(0, np.int64)] * 3)
+        columns = np.concatenate([doc.to_array([POS, DEP, HEAD]) for doc in docs])
+        pos, deprels, offsets = columns.astype(np.int64).T
+        strings = docs[0].vocab.strings
+        return Captions(
+            words=[[token.lower_ for token in doc] for doc in docs],
+            pos=_rows(pos, model.pos, strings),
+            deprels=_rows(columns[:, 1], model.deprels, strings),
+            heads=np.arange(len(columns)) + offsets,
+        )
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """The component as bytes."""
@@ -136,6 +154,13 @@ def records(
         span = CaptionSpan(node.start, node.end, lexicon.attribute_name(texts[attribute]))
         triples.append(CaptionTriple(place[subject], CaptionSpan(*NO_WORD, IS), -1, span, RULE))
     return objects, triples
+
+
+def _rows(codes: Ints, labels: Sequence[str], strings: StringStore) -> Ints:
+    """The place of each label in `labels`; 0 where it is unknown."""
+    place = {label: row for row, label in enumerate(labels)}
+    values, inverse = np.unique(codes, return_inverse=True)
+    return np.array([place.get(strings[value], 0) for value in values.tolist()])[inverse]
 
 
 def _text(doc: Doc, start: int, end: int) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from pipeline.parsing.scene_graph.decode import (
     chosen_pairs,
     nodes_of_tags,
 )
-from pipeline.parsing.scene_graph.features import Vocabulary
+from pipeline.parsing.scene_graph.features import Ints, Phrases, Vocabulary
 from pipeline.parsing.scene_graph.lexicon import Lexicon
-from pipeline.parsing.scene_graph.network import Encoded, SceneGraphNetwork
+from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
 
 FORMAT = 1
 _WEIGHTS, _WORDS = "weights.safetensors", "words.json"
@@ -36,23 +37,27 @@ class SceneGraphModel:
         heads: words that may begin a predicate without standing in the caption.
         tails: ends of predicates, the empty one included.
         lexicon: strings that differ from their words.
+        pos: parts of speech that the network tells apart, the unknown one first.
+        deprels: labels of arcs that the network tells apart, the unknown one first.
     """
 
     network: SceneGraphNetwork
     heads: Sequence[str]
     tails: Sequence[str]
     lexicon: Lexicon
+    pos: Sequence[str]
+    deprels: Sequence[str]
 
-    def graphs(self, captions: Sequence[Sequence[str]]) -> list[Graph]:
-        """The graph of each caption, given its words in lower case; no caption may be empty."""
-        if not captions:
+    def graphs(self, captions: Captions) -> list[Graph]:
+        """The graph of each caption."""
+        if not captions.words:
             return []
-        encoded = self.network.encode(captions)
-        tags = self.network.tag_scores(encoded).argmax(1).tolist()
-        offsets = encoded.offsets.tolist()
-        nodes = [nodes_of_tags(tags[start:end]) for start, end in zip(offsets, offsets[1:])]
-        joined = _Joined(self.network, encoded, nodes)
-        predicates = iter(self._predicates(captions, encoded, joined))
+        tokens_Td = self.network.encode(captions)
+        tags = self.network.tag_scores(tokens_Td).argmax(1).tolist()
+        offsets = captions.offsets.tolist()
+        nodes = [nodes_of_tags(tags[start:end]) for start, end in pairwise(offsets)]
+        joined = _Joined(self.network, captions, tokens_Td, nodes)
+        predicates = iter(self._predicates(captions, tokens_Td, joined))
         graphs = []
         for caption, its_nodes in enumerate(nodes):
             relations, attributes = [], []
@@ -65,23 +70,36 @@ class SceneGraphModel:
         return graphs
 
     def _predicates(
-        self, captions: Sequence[Sequence[str]], encoded: Encoded, joined: "_Joined"
+        self, captions: Captions, tokens_Td: Floats, joined: "_Joined"
     ) -> list[tuple[str, str, int]]:
         """Head, tail and the head's token of each relation, caption after caption."""
-        if not len(joined.relation_vectors):
+        if not joined.relations:
             return []
-        network, offsets = self.network, encoded.offsets
-        closed = network.head_scores(joined.relation_vectors)
-        tails = network.tail_scores(joined.relation_vectors).argmax(1).tolist()
-        tokens = [encoded.tokens_Td[offsets[c] : offsets[c + 1]] for c in joined.relation_captions]
-        copies = network.copy_scores(joined.relation_vectors, tokens)
+        offsets, vectors = captions.offsets, joined.relation_vectors
+        tokens = [tokens_Td[offsets[r.caption] : offsets[r.caption + 1]] for r in joined.relations]
+        closed = self.network.head_scores(vectors)
+        copies = self.network.copy_scores(vectors, tokens)
+        tails = self.network.tail_scores(vectors, self._said(captions, joined)).argmax(1).tolist()
         predicates = []
-        for caption, scores, copied, tail in zip(
-            joined.relation_captions, closed, copies, tails, strict=True
+        for relation, scores, copied, tail in zip(
+            joined.relations, closed, copies, tails, strict=True
         ):
-            head, token = self._head(captions[caption], scores, copied)
+            head, token = self._head(captions.words[relation.caption], scores, copied)
             predicates.append((head, self.tails[tail], token))
         return predicates
+
+    def _said(self, captions: Captions, joined: "_Joined") -> Floats:
+        """Which ends of predicates the captions hold, `[R, 2, Z]`: anywhere, between the nodes."""
+        said = np.zeros((len(joined.relations), 2, len(self.tails)), np.float32)
+        last, places = -1, []
+        for row, relation in enumerate(joined.relations):
+            if relation.caption != last:
+                last, places = relation.caption, self._phrases.places(captions.words[relation.caption])
+            for token, tail in places:
+                said[row, 0, tail] = 1.0
+                if relation.left < token < relation.right:
+                    said[row, 1, tail] = 1.0
+        return said
 
     def _head(self, words: Sequence[str], closed: Floats, copied: Floats) -> tuple[str, int]:
         """The likeliest first word of a predicate: a word is likely by its own and by its tokens."""
@@ -105,7 +123,8 @@ class SceneGraphModel:
         return head, says.get(head, -1)
 
     def __post_init__(self) -> None:
-        """Index the closed set of heads."""
+        """Index the closed sets."""
+        self._phrases = Phrases(self.tails)
         self._head_rows = {head: row for row, head in enumerate(self.heads)}
 
     def files(self) -> dict[str, bytes]:
@@ -115,6 +134,8 @@ class SceneGraphModel:
             "words": list(self.network.vocabulary.words),
             "heads": list(self.heads),
             "tails": list(self.tails),
+            "pos": list(self.pos),
+            "deprels": list(self.deprels),
             "lexicon": self.lexicon.to_json(),
         }
         half = {name: w.astype(np.float16) for name, w in self.network.weights.items()}
@@ -138,7 +159,9 @@ class SceneGraphModel:
             )
         network = SceneGraphNetwork(load_tensors(files[_WEIGHTS]), Vocabulary(words["words"]))
         lexicon = Lexicon.from_json(words["lexicon"])
-        return cls(network, words["heads"], words["tails"], lexicon)
+        return cls(
+            network, words["heads"], words["tails"], lexicon, words["pos"], words["deprels"]
+        )
 
     def save(self, folder: Path) -> None:
         """Write the model's two files into a folder."""
@@ -159,47 +182,63 @@ class SceneGraphModel:
         return cls.from_files({name: (folder / name).read_bytes() for name in (_WEIGHTS, _WORDS)})
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a relation is: its caption and, within it, the tokens that its predicate is between."""
+
+    caption: int
+    left: int
+    right: int
+
+
 class _Joined:
     """Pairs of nodes that the network joins.
 
     Attributes:
         pairs: of each caption, indices in its nodes.
-        relation_captions: caption of each pair of objects, in the same order.
+        relations: where each pair of objects is, in the same order.
         relation_vectors: `[R, pair width]`.
     """
 
     def __init__(
-        self, network: SceneGraphNetwork, encoded: Encoded, nodes: Sequence[Sequence[Node]]
+        self,
+        network: SceneGraphNetwork,
+        captions: Captions,
+        tokens_Td: Floats,
+        nodes: Sequence[Sequence[Node]],
     ) -> None:
         candidates = [candidate_pairs(its_nodes) for its_nodes in nodes]
-        ends, pairs, kinds = _flat(encoded, nodes, candidates)
+        ends, pairs, kinds = _flat(captions, nodes, candidates)
         self.pairs: list[list[tuple[int, int]]] = [[] for _ in nodes]
-        self.relation_captions: list[int] = []
+        self.relations: list[_Place] = []
         self.relation_vectors = np.empty((0, 0), np.float32)
         if not len(pairs):
             return
-        vectors = network.pair_vectors(encoded, ends, pairs)
+        vectors = network.pair_vectors(tokens_Td, captions, ends, pairs)
         probabilities = network.joined(vectors)[np.arange(len(kinds)), kinds].tolist()
         rows, start = [], 0
         for caption, its_pairs in enumerate(candidates):
             stop = start + len(its_pairs)
             for k in chosen_pairs(nodes[caption], its_pairs, probabilities[start:stop]):
                 self.pairs[caption].append(its_pairs[k])
-                if not kinds[start + k]:
+                subject, object_ = (nodes[caption][i] for i in its_pairs[k])
+                if not object_.is_attribute:
                     rows.append(start + k)
-                    self.relation_captions.append(caption)
+                    left, right = sorted((subject, object_), key=lambda node: node.start)
+                    self.relations.append(_Place(caption, left.end - 1, right.start))
             start = stop
         self.relation_vectors = vectors[rows]
 
 
 def _flat(
-    encoded: Encoded,
+    captions: Captions,
     nodes: Sequence[Sequence[Node]],
     candidates: Sequence[Sequence[tuple[int, int]]],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Ints, Ints, Ints]:
     """Ends of all nodes, all pairs, and whether a pair's second node is an attribute."""
     ends, pairs, kinds = [], [], []
-    for start, its_nodes, its_pairs in zip(encoded.offsets.tolist(), nodes, candidates):
+    starts = captions.offsets[:-1].tolist()
+    for start, its_nodes, its_pairs in zip(starts, nodes, candidates, strict=True):
         first = len(ends)
         ends += [(start + node.start, start + node.end - 1) for node in its_nodes]
         pairs += [(first + i, first + j) for i, j in its_pairs]

@@ -1,39 +1,46 @@
 """The scene-graph network at work, in NumPy: one bidirectional LSTM and a scorer of pairs of nodes.
 
 `pipeline.parsing.training.scene_graph_net` trains the same network in PyTorch; parameters have its
-names. B captions of at most L tokens, T tokens in all, d width, h = d / 2; M nodes, P pairs, R relations.
+names. B captions, T tokens in all, d width, h = d / 2; M nodes, P pairs, R relations.
 
-What a word is before its context depends on the word alone, so the first layer's part of it is computed
-once a word and kept; a caption costs its recurrence and its pairs. A step of the LSTM is one `tanh` over
+What a word adds to the first layer's gates depends on the word alone, so it is computed once a word and
+kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the LSTM is one `tanh` over
 all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half folded into the weights.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.parsing.scene_graph.decode import Floats
-from pipeline.parsing.scene_graph.features import Vocabulary, letter_rows
-
-Ints = NDArray[np.integer]
+from pipeline.parsing.scene_graph.features import Ints, Vocabulary, arc_codes, letter_rows
 
 MAX_APART = 8
 MAX_KEPT_WORDS = 20_000
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Captions in context.
+class Captions:
+    """What the network reads; no caption is empty.
 
     Attributes:
-        tokens_Td: all tokens, caption after caption.
-        offsets: `[B + 1]` where each caption's tokens begin.
+        words: each caption's words in lower case.
+        pos: `[T]` rows of the parts of speech of all tokens, caption after caption.
+        deprels: `[T]` rows of the labels of their arcs.
+        heads: `[T]` their heads, counted over all captions; a root's is itself.
     """
 
-    tokens_Td: Floats
-    offsets: Ints
+    words: Sequence[Sequence[str]]
+    pos: Ints
+    deprels: Ints
+    heads: Ints
+
+    @cached_property
+    def offsets(self) -> Ints:
+        """`[B + 1]` where each caption's tokens begin."""
+        return np.concatenate([[0], np.cumsum([len(words) for words in self.words])])
 
 
 class SceneGraphNetwork:
@@ -50,52 +57,65 @@ class SceneGraphNetwork:
         self.buckets = len(self.weights["letter_table.weight"]) - 1
         self.layers = sum(name.startswith("encoder.weight_hh_l") for name in self.weights) // 2
         self.recurrences = [_Recurrence(self.weights, layer) for layer in range(self.layers)]
+        by_word = sum(self.weights[f"{name}_table.weight"].shape[1] for name in ("word", "letter"))
+        from_words, from_pos, from_deprels = np.split(
+            self.recurrences[0].weight,
+            [by_word, by_word + self.weights["pos_table.weight"].shape[1]],
+        )
+        self._from_words = from_words
+        self._pos_gates = self.weights["pos_table.weight"] @ from_pos
+        self._deprel_gates = self.weights["deprel_table.weight"] @ from_deprels
         self._word_rows: dict[str, int] = {}
-        self._word_gates = np.empty((0, 0), np.float32)
+        self._word_gates = np.empty((0, len(self.recurrences[0].bias)), np.float32)
 
-    def encode(self, captions: Sequence[Sequence[str]]) -> Encoded:
-        """Tokens in context.
+    @property
+    def num_deprels(self) -> int:
+        """Number of labels of arcs, the unknown one included."""
+        return len(self.weights["deprel_table.weight"])
 
-        Args:
-            captions: each caption's words in lower case; none is empty.
-        """
-        lengths = np.array([len(words) for words in captions])
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        order = np.argsort(-lengths, kind="stable")
-        rows = self._rows_of([word for words in captions for word in words])
+    def encode(self, captions: Captions) -> Floats:
+        """Tokens in context, `[T, d]`."""
+        rows = self._rows_of([word for words in captions.words for word in words])
         gates = self._word_gates[rows]  # [T, 2 * 4h]
-        steps = _Steps(lengths[order], offsets[order])
-        for layer, recurrence in enumerate(self.recurrences):
-            if layer:
-                gates = recurrence.input_gates(tokens)  # noqa: F821  the layer below set it
-            tokens = recurrence.run(gates, steps)
-        return Encoded(tokens, offsets)
+        gates += self._pos_gates[captions.pos]
+        gates += self._deprel_gates[captions.deprels]
+        steps = _Steps(captions.offsets)
+        tokens_Td = self.recurrences[0].run(gates, steps)
+        for recurrence in self.recurrences[1:]:
+            tokens_Td = recurrence.run(recurrence.input_gates(tokens_Td), steps)
+        return tokens_Td
 
-    def tag_scores(self, encoded: Encoded) -> Floats:
+    def tag_scores(self, tokens_Td: Floats) -> Floats:
         """Scores of each token's tag, `[T, 5]`."""
-        return self._linear("tag", _gelu(self._linear("tag_hidden", encoded.tokens_Td)))
+        return self._linear("tag", _gelu(self._linear("tag_hidden", tokens_Td)))
 
-    def pair_vectors(self, encoded: Encoded, ends_M2: Ints, pairs_P2: Ints) -> Floats:
+    def pair_vectors(
+        self, tokens_Td: Floats, captions: Captions, ends_M2: Ints, pairs_P2: Ints
+    ) -> Floats:
         """Each pair's vector, `[P, pair width]`.
 
         Args:
-            encoded: the captions.
+            tokens_Td: the captions' tokens in context.
+            captions: the captions.
             ends_M2: first and last token of each node, counted over all captions.
             pairs_P2: subject and object node of each pair; both lie in one caption.
         """
-        tokens = encoded.tokens_Td
         first, last = ends_M2[:, 0], ends_M2[:, 1]
-        ends = np.concatenate([tokens[first], tokens[last]], 1)
+        ends = np.concatenate([tokens_Td[first], tokens_Td[last]], 1)
         s, o = pairs_P2[:, 0], pairs_P2[:, 1]
         left, right = np.minimum(last[s], last[o]), np.maximum(first[s], first[o])
         gap = np.maximum(right - left - 1, 0)
-        sums = np.zeros((len(tokens) + 1, len(self.weights["between.weight"])), np.float32)
-        np.cumsum(tokens @ self.weights["between.weight"].T, axis=0, out=sums[1:])
+        sums = np.zeros((len(tokens_Td) + 1, len(self.weights["between.weight"])), np.float32)
+        np.cumsum(tokens_Td @ self.weights["between.weight"].T, axis=0, out=sums[1:])
         inside = (sums[left + 1 + gap] - sums[left + 1]) / np.maximum(gap, 1)[:, None]
         apart = np.clip(first[o] - first[s], -MAX_APART, MAX_APART) + MAX_APART
         z = self._linear("subject", ends)[s] + (ends @ self.weights["object.weight"].T)[o]
         z += inside
         z += self.weights["apart.weight"][apart]
+        arcs = arc_codes(
+            first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels
+        )
+        z += self.weights["arc.weight"][arcs]
         return _gelu(self._linear("pair_hidden", _gelu(z)))
 
     def joined(self, pairs_Pd: Floats) -> Floats:
@@ -114,9 +134,15 @@ class SceneGraphNetwork:
             for tokens, query in zip(tokens_Rd, queries, strict=True)
         ]
 
-    def tail_scores(self, relations_Rd: Floats) -> Floats:
-        """Scores of the closed set of ends of a predicate, `[R, Z]`."""
-        return self._linear("tail", relations_Rd)
+    def tail_scores(self, relations_Rd: Floats, said_R2Z: Floats) -> Floats:
+        """Scores of the closed set of ends of a predicate, `[R, Z]`.
+
+        Args:
+            relations_Rd: vectors of the pairs.
+            said_R2Z: 1 where the caption says it, anywhere and between the two nodes; else 0.
+        """
+        said_R2Z *= self.weights["tail_said"]
+        return self._linear("tail", relations_Rd) + said_R2Z.sum(1)
 
     def _linear(self, name: str, x: Floats) -> Floats:
         y = x @ self.weights[f"{name}.weight"].T
@@ -131,9 +157,8 @@ class SceneGraphNetwork:
             if len(known) + len(unknown) > MAX_KEPT_WORDS:
                 known.clear()
                 unknown = sorted(set(words))
-            gates = self.recurrences[0].input_gates(self._word_vectors(unknown))
-            kept = self._word_gates[: len(known)].reshape(len(known), gates.shape[1])
-            self._word_gates = np.concatenate([kept, gates])
+            gates = self._word_vectors(unknown) @ self._from_words + self.recurrences[0].bias
+            self._word_gates = np.concatenate([self._word_gates[: len(known)], gates])
             known.update(zip(unknown, range(len(known), len(known) + len(unknown)), strict=True))
         return [known[word] for word in words]
 
@@ -148,7 +173,10 @@ class SceneGraphNetwork:
 class _Steps:
     """Which tokens the recurrence reads at each step; captions are sorted, the longest first."""
 
-    def __init__(self, lengths: Ints, starts: Ints) -> None:
+    def __init__(self, offsets: Ints) -> None:
+        lengths = np.diff(offsets)
+        order = np.argsort(-lengths, kind="stable")
+        lengths, starts = lengths[order], offsets[:-1][order]
         longest = int(lengths[0])
         active = np.searchsorted(-lengths, -np.arange(longest), side="left")
         self.tokens = [starts[: active[t]] + t for t in range(longest)]

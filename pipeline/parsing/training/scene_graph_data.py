@@ -1,9 +1,10 @@
 """FACTUAL's captions as examples for the scene-graph network.
 
-    python -m pipeline.parsing.training.scene_graph_data FACTUAL TREEBANK OUT
+    python -m pipeline.parsing.training.scene_graph_data FACTUAL TREEBANK MODEL OUT
 
-FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas). OUT gets
-`lexicon.json`, `train.jsonl.gz` and `dev.jsonl.gz`: a line a caption, with its tokens and its graph.
+FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas), MODEL is the
+pipeline whose arcs the network sees. OUT gets `lexicon.json`, `train.jsonl.gz` and `dev.jsonl.gz`: a line a
+caption, with its tokens, its arcs and its graph.
 """
 
 import argparse
@@ -28,6 +29,9 @@ class Example:
     Attributes:
         words: its tokens, as written.
         spaces: whether a space follows each.
+        pos: their universal parts of speech, as the model says.
+        heads: index of each token's head, its own for a root.
+        deprels: label of the arc from the head.
         nodes: start, end and whether it is an attribute, of each node.
         relations: subject node, predicate, object node.
         attributes: subject node, attribute node.
@@ -37,6 +41,9 @@ class Example:
 
     words: list[str]
     spaces: list[bool]
+    pos: list[str]
+    heads: list[int]
+    deprels: list[str]
     nodes: list[tuple[int, int, bool]]
     relations: list[tuple[int, str, int]]
     attributes: list[tuple[int, int]]
@@ -66,14 +73,14 @@ def treebank_verbs(treebank: Path) -> list[tuple[str, str]]:
     return [(word, lemmas.most_common(1)[0][0]) for word, lemmas in counts.items()]
 
 
-def prepare(factual: Path, treebank: Path, out: Path) -> dict[str, int]:
-    """Align both parts of FACTUAL; returns the number of captions in each."""
-    nlp = spacy.blank("en")
+def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, int]:
+    """Parse and align both parts of FACTUAL; returns the number of captions in each."""
+    nlp = spacy.load(model, exclude=["scene_graph", "trainable_lemmatizer"])
     out.mkdir(parents=True, exist_ok=True)
     lexicon, counts = None, {}
     for split in ("train", "dev"):
         rows = list(read_gold(factual / f"{split}.csv.gz"))
-        docs = [nlp.make_doc(row.caption) for row in rows]
+        docs = list(nlp.pipe([row.caption for row in rows], batch_size=256))
         if lexicon is None:
             lexicon = learn_lexicon(docs, [row.triples for row in rows], treebank_verbs(treebank))
             (out / "lexicon.json").write_text(json.dumps(lexicon.to_json(), ensure_ascii=False))
@@ -90,6 +97,9 @@ def _example(doc: Doc, graph: AlignedGraph, triples: list[list[str]]) -> Example
     return Example(
         words=[token.text for token in doc],
         spaces=[bool(token.whitespace_) for token in doc],
+        pos=[token.pos_ for token in doc],
+        heads=[token.head.i for token in doc],
+        deprels=[token.dep_ for token in doc],
         nodes=[(node.start, node.end, node.is_attribute) for node in graph.nodes],
         relations=list(graph.relations),
         attributes=list(graph.attributes),
@@ -100,8 +110,10 @@ def _example(doc: Doc, graph: AlignedGraph, triples: list[list[str]]) -> Example
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name in ("factual", "treebank", "out"):
+    for name in ("factual", "treebank", "model", "out"):
         parser.add_argument(name, type=Path)
     arguments = parser.parse_args()
-    for split, count in prepare(arguments.factual, arguments.treebank, arguments.out).items():
+    for split, count in prepare(
+        arguments.factual, arguments.treebank, arguments.model, arguments.out
+    ).items():
         print(f"{split}: {count} captions")

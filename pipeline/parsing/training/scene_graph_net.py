@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.parsing.scene_graph.features import ARC_KINDS
+
 NUM_TAGS = 5
 MAX_APART = 8
 
@@ -23,11 +25,13 @@ class NetSettings:
         buckets: rows of the letter table, without padding.
         heads: words that may begin a predicate.
         tails: ends of predicates.
+        pos, deprels: parts of speech and labels of arcs.
         word_width, letter_width: widths of the two tables.
         width: of a token, both directions together.
         layers: recurrent layers.
         pair_width: of a pair of nodes.
         key_width: in which a pair is compared with tokens.
+        pos_width, deprel_width: widths of their tables.
         dropout: share of values left out in training.
         word_dropout: share of words whose word row is left out in training, so that letters count.
         encoder: `lstm`, `gru` or `transformer`.
@@ -37,12 +41,16 @@ class NetSettings:
     buckets: int
     heads: int
     tails: int
+    pos: int
+    deprels: int
     word_width: int = 128
     letter_width: int = 64
     width: int = 256
     layers: int = 1
     pair_width: int = 192
     key_width: int = 64
+    pos_width: int = 16
+    deprel_width: int = 32
     dropout: float = 0.3
     word_dropout: float = 0.1
     encoder: str = "lstm"
@@ -56,15 +64,23 @@ class Batch:
         words: `[B, L]` rows of the word table, 0 behind the end.
         letters: `[B, L, K]` rows of the letter table, 0 behind the last.
         lengths: `[B]`.
+        pos: `[B, L]` parts of speech.
+        deprels: `[B, L]` labels of arcs.
         nodes: `[M, 3]` caption, first token, last token.
         pairs: `[P, 2]` subject and object node.
+        arcs: `[P]` how the parser ties them.
+        phrases: `[B, L, Z]` whether an end of a predicate begins at a token.
     """
 
     words: Tensor
     letters: Tensor
     lengths: Tensor
+    pos: Tensor
+    deprels: Tensor
     nodes: Tensor
     pairs: Tensor
+    arcs: Tensor
+    phrases: Tensor
 
 
 class SceneGraphNet(nn.Module):
@@ -78,7 +94,9 @@ class SceneGraphNet(nn.Module):
         for table in (self.word_table, self.letter_table):
             nn.init.normal_(table.weight, std=0.3)
             nn.init.zeros_(table.weight[0])  # padding adds nothing
-        d_in = s.word_width + s.letter_width
+        self.pos_table = nn.Embedding(s.pos, s.pos_width)
+        self.deprel_table = nn.Embedding(s.deprels, s.deprel_width)
+        d_in = s.word_width + s.letter_width + s.pos_width + s.deprel_width
         if s.encoder == "transformer":
             self.project = nn.Linear(d_in, s.width)
             self.place = nn.Embedding(64, s.width)
@@ -97,12 +115,15 @@ class SceneGraphNet(nn.Module):
         self.object = nn.Linear(2 * s.width, s.pair_width, bias=False)
         self.between = nn.Linear(s.width, s.pair_width, bias=False)
         self.apart = nn.Embedding(2 * MAX_APART + 1, s.pair_width)
+        self.arc = nn.Embedding(ARC_KINDS * s.deprels + 1, s.pair_width)
+        nn.init.normal_(self.arc.weight, std=0.1)
         self.pair_hidden = nn.Linear(s.pair_width, s.pair_width)
         self.joined = nn.Linear(s.pair_width, 2)
         self.head = nn.Linear(s.pair_width, s.heads)
         self.query = nn.Linear(s.pair_width, s.key_width)
         self.key = nn.Linear(s.width, s.key_width)
         self.tail = nn.Linear(s.pair_width, s.tails)
+        self.tail_said = nn.Parameter(torch.ones(2, s.tails))  # anywhere, between the two nodes
         self.drop = nn.Dropout(s.dropout)
 
     def encode(self, batch: Batch) -> Tensor:
@@ -113,7 +134,8 @@ class SceneGraphNet(nn.Module):
             words = torch.where(keep | (words == 0), words, torch.ones_like(words))
         groups = (batch.letters > 0).sum(-1, keepdim=True).clamp(min=1)
         letters = self.letter_table(batch.letters).sum(-2) / groups
-        x = self.drop(torch.cat([self.word_table(words), letters], -1))
+        shown = [self.word_table(words), letters, self.pos_table(batch.pos), self.deprel_table(batch.deprels)]
+        x = self.drop(torch.cat(shown, -1))
         if self.settings.encoder == "transformer":
             x = self.project(x) + self.place.weight[: x.shape[1]]
             return self.drop(self.encoder(x, src_key_padding_mask=words == 0))
@@ -140,7 +162,8 @@ class SceneGraphNet(nn.Module):
         inside = sums[caption[s], torch.maximum(right, left + 1)] - inside
         inside = inside / gap.clamp(min=1).unsqueeze(1)
         apart = (first[o] - first[s]).clamp(-MAX_APART, MAX_APART) + MAX_APART
-        z = self.subject(ends_M2d)[s] + self.object(ends_M2d)[o] + inside + self.apart(apart)
+        z = self.subject(ends_M2d)[s] + self.object(ends_M2d)[o] + inside
+        z = z + self.apart(apart) + self.arc(batch.arcs)
         z = self.drop(F.gelu(z, approximate="tanh"))
         return self.drop(F.gelu(self.pair_hidden(z), approximate="tanh"))
 
@@ -149,3 +172,14 @@ class SceneGraphNet(nn.Module):
         copies = torch.einsum("pk,plk->pl", self.query(pairs_Pd), self.key(tokens_PLd))
         copies = copies.masked_fill(~mask_PL, -1e9)
         return F.log_softmax(torch.cat([self.head(pairs_Pd), copies], -1), -1)
+
+    def tails(self, pairs_Pd: Tensor, which_P: Tensor, batch: Batch) -> Tensor:
+        """Scores of the ends of predicates, `[P, Z]`, of the pairs `which_P` of the batch."""
+        caption, first, last = batch.nodes.unbind(1)
+        s, o = batch.pairs[which_P].unbind(1)
+        left, right = torch.minimum(last[s], last[o]), torch.maximum(first[s], first[o])
+        at_PLZ = batch.phrases[caption[s]]
+        place = torch.arange(at_PLZ.shape[1], device=at_PLZ.device)[None]
+        inside_PL = (place > left[:, None]) & (place < right[:, None])
+        said = at_PLZ.any(1) * self.tail_said[0]
+        return self.tail(pairs_Pd) + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
