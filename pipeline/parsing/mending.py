@@ -29,6 +29,8 @@ def mend(tree: CaptionTree) -> None:
 
 def _mend_word(tree: CaptionTree, token: int) -> None:
     word, role, pos = tree.words[token], tree.roles[token], tree.pos[token]
+    if role == "acl" and tree.of_role(token, *_SUBJECTS):
+        tree.roles[token] = role = "acl:relcl"
     if word in _HAVE and role == "aux":
         _mend_have(tree, token)
     elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
