@@ -187,6 +187,7 @@ def training(report: Report, options: argparse.Namespace) -> None:
             compiled = torch.compile(obvious_scores, dynamic=False)
             forms["torch.compile, obvious"] = lambda V=V, T=T: compiled(V, T, settings)
         for name, form in forms.items():
+
             def step(form: Any = form, V: Any = V, T: Any = T, grad: Any = grad) -> None:
                 out = form()
                 torch.autograd.grad(out, (V, T), grad.to(out.dtype))
@@ -310,7 +311,9 @@ def tune(report: Report, options: argparse.Namespace) -> None:
     ]
     variants += [{"warps": warps, "stages": stages} for warps in (4, 8) for stages in (1, 2, 3)]
     variants += [{"images": images} for images in (1, 4, 32)]
-    variants += [{"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))]
+    variants += [
+        {"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))
+    ]
     for variant in variants:
         tile_bytes = variant.pop("tile_bytes", options.tile_mib * 2**20)
         tuning = replace(DEFAULT_TUNING, **variant)
@@ -344,7 +347,10 @@ def _time_variant(
         print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
         return
     report.add(
-        name, seconds, fastest_ms=round(fastest * 1e3, 2), less_product_ms=round((seconds - product) * 1e3, 2)
+        name,
+        seconds,
+        fastest_ms=round(fastest * 1e3, 2),
+        less_product_ms=round((seconds - product) * 1e3, 2),
     )
 
 

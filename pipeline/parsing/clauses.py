@@ -46,10 +46,10 @@ class _Clauses:
             self.scene.drop_holding()
 
     def _read(self, token: int) -> None:
-        role = self.tree.roles[token]
+        role, children = self.tree.roles[token], self.tree.children[token]
         if role == "nmod" and token in self.cases:
             self._read_noun_preposition(token)
-        if self.tree.of_role(token, "cop"):
+        if children and self.tree.of_role(token, "cop"):
             self._read_copula(token)
         elif self.frames.is_verb(token):
             self._read_verb(token)

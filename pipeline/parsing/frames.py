@@ -33,7 +33,7 @@ class Frames:
         tree, word = self.tree, self.tree.words[token]
         match tree.pos[token]:
             case "VERB":
-                return not self.nouns.is_noun(token)
+                return True
             case "AUX":
                 return word in _HAVE and bool(tree.of_role(token, "obj"))
             case "NOUN" | "ADJ":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from pipeline.parsing.lexicon import lexicon
 from pipeline.parsing.wordlists import words
@@ -43,6 +44,7 @@ _VERBS = words(
 """Verbs that the lexicon has not, as FACTUAL's captions seldom use them."""
 
 
+@lru_cache(maxsize=20_000)
 def verb_lemma(word: str, lemma: str) -> str:
     """The base form of a verb's form.
 

@@ -12,14 +12,16 @@ from pipeline.parsing.wordlists import COLOURS, NOUNS_IN_ING, PLACE_WORDS
 _NOUN = frozenset(("NOUN", "PROPN"))
 _BEFORE_NOUN = frozenset(("compound", "amod", "nmod"))
 _NOMINAL = frozenset(("obl", "nmod", "obj"))
+_ALWAYS_RIGHT = frozenset(("DET", "ADP", "PUNCT", "CCONJ", "PART", "NUM"))
 _SUBJECTS = ("nsubj", "nsubj:pass")
 _HAVE = frozenset(("has", "have", "had", "having"))
 
 
 def mend(tree: CaptionTree) -> None:
     """Change tags and arcs of a caption in place."""
-    for token in range(len(tree.words)):
-        _mend_word(tree, token)
+    for token, pos in enumerate(tree.pos):
+        if pos not in _ALWAYS_RIGHT:
+            _mend_word(tree, token)
     for token, role in enumerate(tree.roles):
         if role == "root" and tree.pos[token] in _NOUN:
             _mend_root(tree, token)
@@ -46,9 +48,10 @@ def _mend_word(tree: CaptionTree, token: int) -> None:
             _mend_participle(tree, token)
     elif role == "root" and token < 2:
         _mend_first(tree, token)
-    is_under_noun = tree.roles[token] == "obl" and tree.pos[tree.heads[token]] in _NOUN
-    if is_under_noun and not tree.of_role(tree.heads[token], "cop"):
-        tree.roles[token] = "nmod"
+    if tree.roles[token] == "obl":
+        head = tree.heads[token]
+        if tree.pos[head] in _NOUN and not tree.of_role(head, "cop"):
+            tree.roles[token] = "nmod"
 
 
 def _mend_first(tree: CaptionTree, token: int) -> None:

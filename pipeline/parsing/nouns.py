@@ -19,14 +19,14 @@ from pipeline.parsing.wordlists import (
     PRONOUNS,
     RELATIVE,
     SHADES,
+    words,
 )
 
 _NOUN_POS = frozenset(("NOUN", "PROPN"))
-_NEVER_OBJECTS = frozenset(
-    ("ADP", "DET", "CCONJ", "SCONJ", "PUNCT", "AUX", "PART", "SPACE", "INTJ")
-)
+_NEVER_OBJECTS = words("ADP DET CCONJ SCONJ PUNCT AUX PART SPACE INTJ PRON ADV NUM VERB")
 _NOMINAL_ROLES = frozenset(("obj", "obl", "nmod", "nsubj", "nsubj:pass", "agent"))
 _MODIFIERS = frozenset(("amod", "compound", "nummod", "acl", "advmod", "det"))
+_COUNTING = DROPPED_QUANTITIES | KEPT_QUANTITIES.keys() | PARTITIVES
 _BETWEEN = frozenset(("-", ",", "and", "/", "&"))
 _HAVE = (*NO_WORD, "have")
 
@@ -48,9 +48,11 @@ class Nouns:
         """Pronouns that mean what their phrase belongs to: `a plate with food on it`."""
         self.counted: dict[int, int] = {}
         """Nouns of quantity to the noun that they count."""
-        nouns = [token for token in range(len(tree.words)) if self.is_noun(token)]
-        for token in {*nouns, *(t for t, word in enumerate(tree.words) if word in PARTITIVES)}:
-            self._find_counted(token)
+        self._is_noun = [self._heads_phrase(token) for token in range(len(tree.words))]
+        nouns = [token for token, is_noun in enumerate(self._is_noun) if is_noun]
+        for token, word in enumerate(tree.words):
+            if word in _COUNTING:
+                self._find_counted(token, word)
         for noun in reversed(nouns):
             if noun not in self.inside and noun not in self.counted:
                 self._read(noun)
@@ -62,6 +64,9 @@ class Nouns:
 
     def is_noun(self, token: int) -> bool:
         """Whether a token heads a noun phrase, as its tag or its place in the tree says."""
+        return self._is_noun[token]
+
+    def _heads_phrase(self, token: int) -> bool:
         tree, pos = self.tree, self.tree.pos[token]
         if token in self.skipped or not tree.words[token][0].isalnum():
             return False
@@ -71,9 +76,7 @@ class Nouns:
             if tree.roles[token] in ("amod", "nummod") and tree.heads[token] > token:
                 return False
             return tree.roles[token] not in ("case", "advmod", "prt", "fixed")
-        if pos in _NEVER_OBJECTS or pos in ("PRON", "ADV", "NUM"):
-            return False
-        if pos == "VERB":
+        if pos in _NEVER_OBJECTS:
             return False
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
@@ -156,10 +159,9 @@ class Nouns:
             here = head
         return None
 
-    def _find_counted(self, noun: int) -> None:
+    def _find_counted(self, noun: int, word: str) -> None:
         """`a group of men`: the group stands for the men."""
-        word = self.tree.words[noun]
-        if not (word in DROPPED_QUANTITIES or word in KEPT_QUANTITIES or word in PARTITIVES):
+        if not self._is_noun[noun] and word not in PARTITIVES:
             return
         for child in self.tree.of_role(noun, "nmod", "obl"):
             is_of = child in self.cases and self.cases[child][2] == "of"

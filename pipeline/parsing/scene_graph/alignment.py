@@ -142,7 +142,9 @@ class _Finder:
             return subjects[:1] or None
         others = self.places(triple[2], is_attribute=triple[1] == "is")
         pairs = [(s, o) for s in subjects for o in others if _are_apart(s, o)]
-        if not pairs and triple[0] == triple[2]:  # `two cars next to each other`: one span, both ends
+        if (
+            not pairs and triple[0] == triple[2]
+        ):  # `two cars next to each other`: one span, both ends
             pairs = [(s, s) for s in subjects]
         return min(pairs, key=lambda pair: abs(pair[0].start - pair[1].start), default=None)
 
@@ -185,7 +187,9 @@ class _Renaming:
         """Spans that mostly stand for another string than their own text."""
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for string, texts in self.together.items():
-            dice = {t: n / (self.strings[string] + self.texts[t]) for t, n in texts.items() if n > 1}
+            dice = {
+                t: n / (self.strings[string] + self.texts[t]) for t, n in texts.items() if n > 1
+            }
             best = max(dice, key=lambda text: (dice[text], -len(text)), default="")
             for text in dice:
                 if dice[text] >= MIN_ASSOCIATION and (text == best or best not in text.split()):
@@ -251,9 +255,7 @@ def _spans_by_letters(doc: Doc) -> dict[str, list[Place]]:
     return spans
 
 
-def _similar(
-    string: str, spans: dict[str, list[Place]]
-) -> list[Place]:
+def _similar(string: str, spans: dict[str, list[Place]]) -> list[Place]:
     """The span that is `string` misspelt, if any."""
     wanted = canonical(string)
     near = difflib.get_close_matches(wanted, list(spans), n=1, cutoff=MIN_SIMILARITY)
@@ -272,5 +274,8 @@ def _fits(node: NodeSpan, nodes: dict[tuple[int, int], NodeSpan]) -> bool:
     """Whether the node is one of `nodes`, or lies beside all of them."""
     same = nodes.get((node.start, node.end))
     if same is not None:
-        return same.is_attribute == node.is_attribute and same.string in (node.string, singular(node.string))
+        return same.is_attribute == node.is_attribute and same.string in (
+            node.string,
+            singular(node.string),
+        )
     return all(_are_apart(node, other) for other in nodes.values())

@@ -76,7 +76,13 @@ class Lexicon:
         return cls(data["objects"], data["attributes"], data["lemmas"], suffixes)
 
 
-IRREGULAR = {"men": "man", "women": "woman", "people": "person", "children": "child", "ladies": "lady"}
+IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "children": "child",
+    "ladies": "lady",
+}
 
 
 def singular(noun: str) -> str:
@@ -91,7 +97,9 @@ def singular(noun: str) -> str:
     return f"{start} {last}".strip()
 
 
-def suffix_edits(pairs: Iterable[tuple[str, str]], min_count: int = 3) -> dict[str, tuple[int, str]]:
+def suffix_edits(
+    pairs: Iterable[tuple[str, str]], min_count: int = 3
+) -> dict[str, tuple[int, str]]:
     """The edit that most words of each ending take to become their lemma.
 
     Args:
@@ -108,7 +116,9 @@ def suffix_edits(pairs: Iterable[tuple[str, str]], min_count: int = 3) -> dict[s
     best: dict[str, tuple[int, str]] = {}
     for suffix in sorted(edits, key=len):
         edit, count = edits[suffix].most_common(1)[0]
-        inherited = next((best[suffix[i:]] for i in range(1, len(suffix)) if suffix[i:] in best), None)
+        inherited = next(
+            (best[suffix[i:]] for i in range(1, len(suffix)) if suffix[i:] in best), None
+        )
         if count >= min_count and edit != inherited:
             best[suffix] = edit
     return best

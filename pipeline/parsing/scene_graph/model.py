@@ -94,7 +94,10 @@ class SceneGraphModel:
         last, places = -1, []
         for row, relation in enumerate(joined.relations):
             if relation.caption != last:
-                last, places = relation.caption, self._phrases.places(captions.words[relation.caption])
+                last, places = (
+                    relation.caption,
+                    self._phrases.places(captions.words[relation.caption]),
+                )
             for token, tail in places:
                 said[row, 0, tail] = 1.0
                 if relation.left < token < relation.right:
@@ -159,9 +162,7 @@ class SceneGraphModel:
             )
         network = SceneGraphNetwork(load_tensors(files[_WEIGHTS]), Vocabulary(words["words"]))
         lexicon = Lexicon.from_json(words["lexicon"])
-        return cls(
-            network, words["heads"], words["tails"], lexicon, words["pos"], words["deprels"]
-        )
+        return cls(network, words["heads"], words["tails"], lexicon, words["pos"], words["deprels"])
 
     def save(self, folder: Path) -> None:
         """Write the model's two files into a folder."""

@@ -112,9 +112,7 @@ class SceneGraphNetwork:
         z = self._linear("subject", ends)[s] + (ends @ self.weights["object.weight"].T)[o]
         z += inside
         z += self.weights["apart.weight"][apart]
-        arcs = arc_codes(
-            first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels
-        )
+        arcs = arc_codes(first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels)
         z += self.weights["arc.weight"][arcs]
         return _gelu(self._linear("pair_hidden", _gelu(z)))
 
@@ -192,7 +190,9 @@ class _Recurrence:
             name = f"l{layer}{suffix}"
             w_hh = weights[f"encoder.weight_hh_{name}"]
             self.width = w_hh.shape[1]
-            half = np.full((4 * self.width, 1), 0.5, np.float32)  # gates: input, forget, cell, output
+            half = np.full(
+                (4 * self.width, 1), 0.5, np.float32
+            )  # gates: input, forget, cell, output
             half[2 * self.width : 3 * self.width] = 1.0
             bias = weights[f"encoder.bias_ih_{name}"] + weights[f"encoder.bias_hh_{name}"]
             self.inputs.append(weights[f"encoder.weight_ih_{name}"] * half)
@@ -245,4 +245,3 @@ def _gelu(x: Floats) -> Floats:
     inner *= x
     inner *= 0.5
     return inner
-

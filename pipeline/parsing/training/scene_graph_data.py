@@ -52,7 +52,9 @@ class Example:
 
     def text(self, start: int, end: int) -> str:
         """Tokens `start` up to `end` with the spaces between them."""
-        parts = (w + " " * s for w, s in zip(self.words[start:end], self.spaces[start:end], strict=True))
+        parts = (
+            w + " " * s for w, s in zip(self.words[start:end], self.spaces[start:end], strict=True)
+        )
         return "".join(parts).strip()
 
 
