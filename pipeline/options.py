@@ -140,7 +140,6 @@ def execution_options(
         shard_size: items in a shard, where the user does not say.
         processes: whether workers are processes, where the user does not say.
         on_error: `stop` or `skip`, where the user does not say.
-        on_error: `stop` or `skip`, where the user does not say.
     """
     options = (
         click.option(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pipeline.parsing.frames import Frames
-from pipeline.parsing.lemmas import verb_lemma
+from pipeline.parsing.lemmas import progressive, verb_lemma
 from pipeline.parsing.lexicon import lexicon
 from pipeline.parsing.mending import mend
 from pipeline.parsing.nouns import Nouns
@@ -46,10 +46,10 @@ class _Clauses:
             self.scene.drop_holding()
 
     def _read(self, token: int) -> None:
-        role = self.tree.roles[token]
+        role, children = self.tree.roles[token], self.tree.children[token]
         if role == "nmod" and token in self.cases:
             self._read_noun_preposition(token)
-        if self.tree.of_role(token, "cop"):
+        if children and self.tree.of_role(token, "cop"):
             self._read_copula(token)
         elif self.frames.is_verb(token):
             self._read_verb(token)
@@ -68,7 +68,8 @@ class _Clauses:
             return
         targets = self.nouns.referents(noun)  # says whether a pronoun points back
         is_back = noun in self.nouns.pointed_back and self.tree.roles[head] == "conj"
-        subjects = self.nouns.referents(self.tree.heads[head] if is_back else head)
+        above = self.tree.heads[head] if is_back else self.nouns.holder_of_absent(head)
+        subjects = self.nouns.referents(above)
         if self._is_each_other(noun):
             self._relate_each_other(subjects, self.cases[noun])
         else:
@@ -111,8 +112,8 @@ class _Clauses:
                     self.scene.relate(part, (*NO_WORD, "have"), whole, "possession")
 
     def _is_each_other(self, noun: int) -> bool:
-        before, word = self.tree.words[max(noun - 1, 0)], self.tree.words[noun]
-        return word == "eachother" or (before, word) in (("each", "other"), ("one", "another"))
+        around = " ".join(self.tree.words[max(noun - 1, 0) : noun + 2])
+        return any(phrase in around for phrase in ("each other", "one another", "eachother"))
 
     def _relate_each_other(self, things: list[int], predicate: Words) -> None:
         """`dog and cat next to each other`, `two giraffes next to each other`: once, one way."""
@@ -140,10 +141,17 @@ class _Clauses:
             for subject in subjects if said[2] else ():
                 self.scene.describe(subject, said, "copula", negated=denied)
         else:
-            is_full = tree.words[token] == "full" and tree.of_role(token, "obl", "nmod")
-            described = () if tree.words[token] == "about" or is_full else (token,)
+            described = () if self._says_nothing_alone(token) else (token,)
             self._describe(subjects, (*described, *tree.of_role(token, "conj")), "copula", denied)
         self._read_obliques(subjects, token, "", denied, "obl")
+
+    def _says_nothing_alone(self, adjective: int) -> bool:
+        """`full of`, `about to`, `taller than` are half of what is said."""
+        prepositions = {self.frames.preposition(c) for c in self.tree.children[adjective]}
+        word = self.tree.words[adjective]
+        return (
+            word == "about" or "than" in prepositions or (word == "full" and "of" in prepositions)
+        )
 
     def _describe(
         self, subjects: Iterable[int], tokens: Iterable[int], rule: str, denied: bool
@@ -163,7 +171,7 @@ class _Clauses:
                 self._describe([head], [token], "state", denied)
         elif tree.pos[token] == "ADJ" and tree.roles[token] in ("acl", "amod"):
             subjects = self.nouns.referents(head)
-            if tree.words[token] != "full":
+            if not self._says_nothing_alone(token):
                 self._describe(subjects, [token], "state", denied)
             self._read_obliques(subjects, token, "", denied)
 
@@ -186,7 +194,6 @@ class _Clauses:
         if lemma == "have" and particle and objects:
             self._read_held(subjects, objects, particle, denied)
             return
-        count = len(self.scene.triples)
         self._read_resulting_state(verb, lemma, objects or subjects, denied)
         if objects or any(self._is_each_other(child) for child in tree.of_role(verb, "obj")):
             self._read_action(verb, _phrasal(verb, lemma, particle), subjects, objects, denied)
@@ -197,10 +204,10 @@ class _Clauses:
                 self._read_stranded(token, subjects, lemma)
         is_said = any(
             triple.predicate.start == verb and triple.rule != "state"
-            for triple in self.scene.triples[count:]
+            for triple in self.scene.triples
         )
         if not is_said and lemma != "have" and not self.frames.has_inner_verb(verb):
-            said = _phrasal(verb, tree.words[verb], particle)
+            said = _phrasal(verb, progressive(tree.words[verb], lemma), particle)
             for subject in subjects:
                 self.scene.describe(subject, said, "verb", negated=denied)
 
@@ -217,9 +224,7 @@ class _Clauses:
                     self.scene.relate(subject, said, object_, "verb", negated=denied)
         self._read_loose_obliques(verb, subjects, objects, denied)
 
-    def _read_resulting_state(
-        self, verb: int, lemma: str, things: list[int], denied: bool
-    ) -> None:
+    def _read_resulting_state(self, verb: int, lemma: str, things: list[int], denied: bool) -> None:
         """`painted red`, `holds it open`."""
         tree = self.tree
         if lemma in LIGHT_VERBS:
@@ -268,8 +273,11 @@ class _Clauses:
             self._relate_each_other(subjects, (*span, f"{lemma} {name}".strip()))
             return
         targets = self.nouns.referents(noun)
-        if name == "of" and self.tree.words[self.tree.heads[noun]] == "full":
+        above = self.tree.words[self.tree.heads[noun]]
+        if (above, name) == ("full", "of"):
             name, lemma, span = "have", "", (start - 1, end)
+        elif name == "than" and not lemma:
+            name, span = f"{above} than", (start - 1, end)
         elif (lemma, name) == ("dress", "in"):
             name, lemma = "wear", ""
         rule = "pronoun" if noun in self.nouns.pointed_back else "oblique"
@@ -303,10 +311,11 @@ class _Clauses:
                 return
             clause = tree.heads[clause]
         string = f"{lemma} {preposition_name(tree.words[token])}".strip()
+        start = tree.heads[token] if lemma else token
         for subject in subjects:
             for target in self.nouns.referents(tree.heads[clause]):
                 if subject != target:
-                    self.scene.relate(subject, (token, token + 1, string), target, "relative")
+                    self.scene.relate(subject, (start, token + 1, string), target, "relative")
 
 
 def _phrasal(verb: int, string: str, particle: Words | None) -> Words:

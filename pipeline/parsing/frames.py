@@ -1,5 +1,6 @@
 """Who does what to whom: the subjects, objects, agent and particle of a verb, read off the arcs."""
 
+from pipeline.parsing.lemmas import verb_lemma
 from pipeline.parsing.nouns import Nouns
 from pipeline.parsing.scene import Words
 from pipeline.parsing.schemes import CaptionTree
@@ -32,7 +33,7 @@ class Frames:
         tree, word = self.tree, self.tree.words[token]
         match tree.pos[token]:
             case "VERB":
-                return not self.nouns.is_noun(token)
+                return True
             case "AUX":
                 return word in _HAVE and bool(tree.of_role(token, "obj"))
             case "NOUN" | "ADJ":
@@ -50,7 +51,8 @@ class Frames:
             return [referent for child in own for referent in nouns.referents(child)]
         head, role = tree.heads[verb], tree.roles[verb]
         if role in _CLAUSES:
-            return nouns.referents(self._doer(head) if tree.of_role(verb, "obj") else head)
+            doer = self._doer(head) if tree.of_role(verb, "obj") else nouns.holder_of_absent(head)
+            return nouns.referents(doer)
         if role not in _INHERITS or depth == _DEEPEST or head == verb:
             return []
         if role == "xcomp":
@@ -65,7 +67,9 @@ class Frames:
         tree = self.tree
         objects = self._own_objects(verb)
         for conjunct in tree.of_role(verb, "conj"):
-            if not objects and not tree.of_role(verb, "obl") and conjunct > verb:
+            goes = verb_lemma(tree.words[verb], tree.lemmas[verb]) in LOCATIVE_VERBS
+            shares = not goes and not tree.of_role(conjunct, *SUBJECTS)
+            if not objects and shares and conjunct > verb and not tree.of_role(verb, "obl"):
                 objects = self._own_objects(conjunct)
         if objects or tree.roles[verb] != "acl:relcl" or self.stranded(verb):
             return objects
@@ -82,9 +86,7 @@ class Frames:
                 tree.roles[agent] = "obl"
             return []
         if lemma in ("cover", "line") and not agents and not self.particle(verb):
-            agents = [
-                c for c in tree.of_role(verb, "obl") if self.preposition(c) in ("in", "with")
-            ]
+            agents = [c for c in tree.of_role(verb, "obl") if self.preposition(c) in ("in", "with")]
             for agent in agents:
                 tree.roles[agent] = "agent"
         return [referent for agent in agents for referent in self.nouns.referents(agent)]

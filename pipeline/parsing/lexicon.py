@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,7 +97,7 @@ def build_lexicon(gold: Path) -> Iterator[Strings]:
     attributes: dict[str, Counter[str]] = defaultdict(Counter)
     for caption, triples in captions:
         graph = _Graph(caption, triples)
-        for pair in zip(caption, caption[1:], strict=False):
+        for pair in pairwise(caption):
             outcome = graph.of_pair(*pair)
             if outcome:
                 pairs[pair][outcome] += 1
@@ -195,7 +196,7 @@ def _form_rows(kind: str, forms: dict[str, Counter[str]]) -> Iterator[Strings]:
 
 
 def _verb_rows(captions: list[tuple[list[str], list[Strings]]]) -> Iterator[Strings]:
-    """First words of predicates that a caption has in another form: `ride` where it says `riding`."""
+    """First words of predicates that a caption has in another form: `ride` where `riding`."""
     verbs: Counter[str] = Counter()
     for caption, triples in captions:
         for triple in triples:

@@ -41,7 +41,8 @@ def load_parser(model: str | None = None) -> Language:
         SettingsError: there is no such model, or it cannot be loaded.
         DataError: it lacks a component that is needed.
     """
-    import pipeline.parsing.triples  # noqa: F401  registers the component
+    import pipeline.parsing.scene_graph.component  # registers the components
+    import pipeline.parsing.triples  # noqa: F401
 
     name = model or default_model()
     source = _source(name)

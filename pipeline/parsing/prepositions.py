@@ -113,7 +113,6 @@ _SINGLE = {
     "within": "within",
 }
 _ENDS_OPEN = frozenset(("in front", "on top", "next", "in middle"))
-_LONGEST = 6
 
 
 def preposition_name(word: str) -> str:
@@ -134,12 +133,16 @@ def preposition_table() -> dict[tuple[str, ...], str]:
 
 
 @lru_cache(maxsize=1)
-def _first_words() -> frozenset[str]:
-    return frozenset(words[0] for words in preposition_table())
+def _lengths() -> dict[str, tuple[int, ...]]:
+    """First word to the numbers of words of the prepositions that begin with it, longest first."""
+    lengths: dict[str, set[int]] = {}
+    for words in preposition_table():
+        lengths.setdefault(words[0], set()).add(len(words))
+    return {word: tuple(sorted(found, reverse=True)) for word, found in lengths.items()}
 
 
 def join_prepositions(tree: CaptionTree) -> tuple[dict[int, Words], set[int]]:
-    """Name the preposition of every noun; join those of several words and mend the arcs around them.
+    """Name the preposition of every noun; join those of several words and mend their arcs.
 
     Returns:
         The preposition of each noun that has one, and the tokens of those of several words.
@@ -165,16 +168,16 @@ def find_prepositions(tree: CaptionTree) -> list[Words]:
     `in front a boat` counts as a noun phrase follows, `in front` at a caption's end does not.
     """
     found: list[Words] = []
-    table, firsts, words = preposition_table(), _first_words(), tree.words
+    table, lengths, words = preposition_table(), _lengths(), tree.words
     start = 0
     while start < len(words):
-        if words[start] in firsts:
-            for end in range(min(len(words), start + _LONGEST), start, -1):
-                name = table.get(tuple(words[start:end]))
-                if name and _stands(tree, start, end):
-                    found.append((start, end, name))
-                    start = end - 1
-                    break
+        for length in lengths.get(words[start], ()):
+            end = start + length
+            name = table.get(tuple(words[start:end]))
+            if name and _stands(tree, start, end):
+                found.append((start, end, name))
+                start = end - 1
+                break
         start += 1
     return found
 
