@@ -16,7 +16,7 @@ A norm over one node alone leaves the logit's sign, up to the floor; its gradien
 floor, as the difference that gives it otherwise is lost in rounding.
 """
 
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN202, SIM300
 # pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl
@@ -223,6 +223,6 @@ def gradient_kernel(
         by_region = tl.sum(length * once[None, :], 1)
         tl.store(length_r_ptr + row * num_runs + run, by_region, mask=of_image)
     grad_S = tl.where(in_rows[:, None], grad_S * grad[None, :], 0.0)
-    if tl.float16 == DOT:
+    if DOT == tl.float16:
         grad_S = tl.minimum(tl.maximum(grad_S, -LARGEST), LARGEST)
     tl.store(grad_S_ptr + place, grad_S, mask=of_image[:, None])

@@ -13,7 +13,7 @@ range; a cosine does not change with the length of what it compares, so neither 
 """
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN202, SIM300
 # pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl
@@ -31,7 +31,7 @@ def _leaky(S, CLIPPED: tl.constexpr):
 @triton.jit
 def _inverse_norm(square, floor, DOT: tl.constexpr):
     """One over the norm of logits, with the published floor where float32 can show it."""
-    if tl.float32 == DOT:
+    if DOT == tl.float32:
         return 1.0 / (tl.sqrt(square) + floor)
     return tl.rsqrt(square + TINY)
 
@@ -49,7 +49,7 @@ def _sum_captions(same, X, EXACT: tl.constexpr, DOT: tl.constexpr, PRECISION: tl
     """Sum of X [W, R] over each caption's words, at every word of it; EXACT nearly to float32."""
     high = X.to(DOT)
     total = tl.dot(same, high, input_precision=PRECISION)
-    if EXACT and tl.float32 != DOT:
+    if EXACT and DOT != tl.float32:
         total = tl.dot(same, (X - high.to(tl.float32)).to(DOT), total, input_precision=PRECISION)
     return total
 
