@@ -184,7 +184,7 @@ def dense_backward(
     edge_bias = tl.load(bias + edge, mask=is_edge, other=0.0)
     row_lse = tl.load(lse + (node + rows) * num_heads + head, mask=inside, other=0.0)
     scores = scores * scale + edge_bias.to(tl.float32) - row_lse[:, None]
-    weights = tl.where(is_edge, tl.exp(scores), 0.0)
+    weights = tl.exp(tl.where(is_edge, scores, float("-inf")))
     inner = tl.sum(weights * grad_weights, 1)
     grad_scores = weights * (grad_weights - inner[:, None])
     tl.store(grad_bias + edge, grad_scores.to(grad_bias.dtype.element_ty), mask=is_edge)

@@ -139,7 +139,7 @@ def edges_backward_targets(
         at_edge = edge * num_heads + head
         edge_bias = tl.load(bias + at_edge, mask=is_edge, other=0.0).to(tl.float32)
         scores = tl.sum(query[None, :] * key, 1) + edge_bias - row_lse
-        weights = tl.where(is_edge, tl.exp(scores), 0.0)
+        weights = tl.exp(tl.where(is_edge, scores, float("-inf")))
         grad_scores = weights * (tl.sum(grad_row[None, :] * value, 1) - inner)
         tl.store(weights_out + at_edge, weights, mask=is_edge)
         tl.store(grad_scores_out + at_edge, grad_scores, mask=is_edge)

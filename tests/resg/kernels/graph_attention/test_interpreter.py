@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[4]
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="this is the child process")
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes of work on an idle core
 def test_triton_kernels_in_the_interpreter(tmp_path):
     report = tmp_path / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
