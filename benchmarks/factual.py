@@ -34,7 +34,7 @@ def with_component(nlp: Language, component: str) -> Language:
 
 @click.command()
 @click.argument("gold", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", help="Installed package, `embedded`, or folder of a spaCy pipeline.")
+@click.option("--model", default="embedded", show_default=True, help="As for parse-captions.")
 @click.option(
     "--component",
     type=click.Choice(["rules", "learned", "auto"]),
@@ -43,7 +43,7 @@ def with_component(nlp: Language, component: str) -> Language:
     help="What makes the triples; auto takes the learned component where the model has one.",
 )
 @click.option("--wrong", type=int, default=0, help="Print so many captions that do not match.")
-def main(gold: Path, model: str | None, component: str, wrong: int) -> None:
+def main(gold: Path, model: str, component: str, wrong: int) -> None:
     """Parse the captions of GOLD and compare their triples with gold."""
     nlp = with_component(load_parser(model), component)
     rows = list(read_gold(gold))

@@ -21,6 +21,14 @@ max_megapixels_option = click.option(
     help="Largest picture to decode, in millions of pixels.",
 )
 
+model_option = click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="spaCy model: embedded, an installed package such as en_core_web_sm, or a folder.",
+)
+
 out_option = click.option(
     "--out",
     required=True,

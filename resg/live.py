@@ -9,13 +9,13 @@ from resg.errors import ResgError
 
 
 def caption_parser(
-    run: Run, model: str | None = None
+    run: Run, model: str = "embedded"
 ) -> Callable[[Sequence[str]], list[ParsedCaption]]:
     """The parser that made a run's caption shards, as a function from texts to parsed captions.
 
     Args:
         run: whose captions.
-        model: name or path of the spaCy model; by default the one that parse-captions takes.
+        model: name or path of the spaCy model, as parse-captions takes it.
 
     Raises:
         ResgError: it is not the model that parsed the run's captions.

@@ -5,21 +5,16 @@ from typing import Any
 
 import click
 
-from pipeline.options import caption_source, execution_options, out_option
+from pipeline.options import caption_source, execution_options, model_option, out_option
 
 
 @click.command()
 @caption_source
 @out_option
-@click.option(
-    "--model",
-    metavar="NAME_OR_PATH",
-    help="spaCy model: an installed package, a folder, or embedded.  "
-    "[default: en_core_web_sm where installed, else embedded]",
-)
+@model_option
 @execution_options(shard_size=10_000, processes=True, on_error="skip")
-def parse_captions(captions: list[Any], out: Path, model: str | None, execution: Any) -> None:
-    r"""Parse captions into words, dependency arcs and relation triples.
+def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -> None:
+    """Parse captions into words, dependency arcs and relation triples.
 
     \b
     Examples:
@@ -30,5 +25,5 @@ def parse_captions(captions: list[Any], out: Path, model: str | None, execution:
     from pipeline.execution import run_stage
     from pipeline.parsing.stage import ParseCaptions
 
-    report = run_stage(ParseCaptions.with_model(model), captions, out, execution)
+    report = run_stage(ParseCaptions(model), captions, out, execution)
     click.echo(report.summary())

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import click
 
+from pipeline.options import model_option
+
 
 @click.command()
 @click.argument("caption")
-@click.option("--model", metavar="NAME_OR_PATH", help="spaCy model, as in parse-captions.")
+@model_option
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw the dependency arcs into this file.",
 )
-def show_caption(caption: str, model: str | None, svg: Path | None) -> None:
-    r"""Show the words, arcs and relation triples of CAPTION.
+def show_caption(caption: str, model: str, svg: Path | None) -> None:
+    """Show the words, arcs and relation triples of CAPTION.
 
     \b
     Examples:

@@ -6,13 +6,13 @@ from spacy import displacy
 from spacy.tokens import Doc
 
 from pipeline.errors import DataError
-from pipeline.parsing.parser import load_parser
+from pipeline.parsing.parser import EMBEDDED, load_parser
 from pipeline.parsing.relations import stored_objects, stored_triples
 from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import CaptionSpan
 
 
-def parse_caption(text: str, model: str | None = None) -> Doc:
+def parse_caption(text: str, model: str = EMBEDDED) -> Doc:
     """Parse one caption.
 
     Raises:

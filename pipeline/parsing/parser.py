@@ -28,11 +28,12 @@ _UNUSED = ("ner", "senter", "entity_linker", "entity_ruler", "spancat", "textcat
 _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologizer"}
 
 
-def load_parser(model: str | None = None) -> Language:
+def load_parser(model: str = EMBEDDED) -> Language:
     """The pipeline that turns captions into arcs and triples.
 
-    It ends in the learned component where the model has one, else in `relation_triples`. Without a
-    name it is `en_core_web_sm` where that is installed, else the model that ships with the package.
+    It ends in the learned component where the model has one, else in `relation_triples`. The model
+    that ships with the package is the default wherever another is installed: the same captions give
+    the same triples on every machine.
 
     Args:
         model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
@@ -44,30 +45,16 @@ def load_parser(model: str | None = None) -> Language:
     import pipeline.parsing.scene_graph.component  # registers the components
     import pipeline.parsing.triples  # noqa: F401
 
-    name = model or default_model()
-    source = _source(name)
+    source = _source(model)
     try:
         nlp = spacy.load(source, exclude=_UNUSED)
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise SettingsError(f"the model {name} cannot be loaded: {reason}\n{_advice()}") from error
-    _check(nlp, name)
+        raise SettingsError(f"the model {model} cannot be loaded: {reason}\n{_advice()}") from error
+    _check(nlp, model)
     if LEARNED not in nlp.pipe_names and RULES not in nlp.pipe_names:
         nlp.add_pipe(RULES)
     return nlp
-
-
-def default_model() -> str:
-    """Name of the model that is used where the user names none.
-
-    Raises:
-        SettingsError: no model is there.
-    """
-    if spacy.util.is_package(STOCK_MODEL):
-        return STOCK_MODEL
-    if _EMBEDDED_PATH.is_dir():
-        return EMBEDDED
-    raise SettingsError(f"there is no model to parse captions with. {_advice()}")
 
 
 @lru_cache(maxsize=2)

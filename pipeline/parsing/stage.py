@@ -10,7 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from pipeline.manifest import CaptionItem
-from pipeline.parsing.parser import BATCH, cached_parser, default_model, model_fingerprint
+from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
 from pipeline.parsing.relations import stored_objects, stored_triples
 from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
@@ -33,15 +33,6 @@ class ParseCaptions:
     name: ClassVar[str] = "parse-captions"
     names: ClassVar[None] = None
     dtype: ClassVar[str] = "float16"
-
-    @classmethod
-    def with_model(cls, model: str | None) -> "ParseCaptions":
-        """A stage with the named model, or the default one.
-
-        Raises:
-            SettingsError: no model is there.
-        """
-        return cls(model or default_model())
 
     @property
     def settings(self) -> Mapping[str, Any]:

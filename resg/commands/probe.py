@@ -24,7 +24,13 @@ from resg.options import device_option, json_option, shards_option, split_option
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file of hard pairs, as make-scenes writes it.",
 )
-@click.option("--model", metavar="NAME_OR_PATH", help="The spaCy model that parsed the captions.")
+@click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="The spaCy model that parsed the captions.",
+)
 @device_option
 @json_option
 def probe(
@@ -32,7 +38,7 @@ def probe(
     shards: Path | None,
     split: str,
     pairs: Path | None,
-    model: str | None,
+    model: str,
     device: str,
     as_json: bool,
 ) -> None:

@@ -234,7 +234,7 @@ class _Recurrence:
 
 
 def _gelu(x: Floats) -> Floats:
-    """x Φ(x), Hendrycks and Gimpel 2016, by their tanh approximation."""
+    """X Φ(x), Hendrycks and Gimpel 2016, by their tanh approximation."""
     inner = x * x
     inner *= 0.044715
     inner += 1.0

@@ -1,19 +1,24 @@
 """Train the scene-graph network on prepared examples."""
 
-import argparse, json, math, random, sys, time
+import argparse
+import json
+import math
+import random
+import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
+
 from pipeline.parsing.scene_graph.decode import Node, candidate_pairs, nodes_of_tags, tags_of_nodes
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary, arc_codes, letter_rows
 from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
 from pipeline.parsing.score import score
+from pipeline.parsing.training.scene_graph_data import read_examples
 from pipeline.parsing.training.scene_graph_net import Batch, NetSettings, SceneGraphNet
-from pipeline.parsing.training.scene_graph_data import Example, read_examples
 
 
 class Data:
@@ -372,7 +377,7 @@ def train(args, data, log=print):
             with torch.no_grad():
                 for a, b in zip(ema.parameters(), net.parameters()):
                     a.lerp_(b, 1 - d)
-        last = epoch == args.epochs - 1 or bool(args.seconds) and time.time() - t0 >= args.seconds
+        last = epoch == args.epochs - 1 or (bool(args.seconds) and time.time() - t0 >= args.seconds)
         if epoch % args.eval_every == args.eval_every - 1 or last:
             sc = score(predict([ema], ddev, tails, lexicon), [e.triples for e in ddev.examples])
             log(
@@ -439,5 +444,5 @@ if __name__ == "__main__":
             "deprels": list(data[4].dep_rows),
             "state": {k: v.half().cpu() for k, v in net.state_dict().items()},
         },
-        args.out / f"net.pt",
+        args.out / "net.pt",
     )

@@ -3,7 +3,7 @@ import spacy
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.parsing import parser
-from pipeline.parsing.parser import default_model, load_parser, model_fingerprint
+from pipeline.parsing.parser import load_parser, model_fingerprint
 
 
 def test_folder_is_loaded_and_ends_in_the_rules(model_folder):
@@ -22,15 +22,6 @@ def test_no_model_says_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
     with pytest.raises(SettingsError, match=r"no model.*spacy download"):
         load_parser()
-
-
-def test_stock_model_comes_before_the_embedded_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(parser, "_EMBEDDED_PATH", tmp_path)
-    assert default_model() in ("embedded", "en_core_web_sm")
-    monkeypatch.setattr(spacy.util, "is_package", lambda name: name == "en_core_web_sm")
-    assert default_model() == "en_core_web_sm"
-    monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
-    assert default_model() == "embedded"
 
 
 def test_model_without_parser_says_so(tmp_path):
