@@ -123,7 +123,7 @@ def probe_run(
     run.check_data({"fingerprints": readers.fingerprints()})
     tables = readers.tables(run.settings, run.vocabulary, device)
     matcher = load_matcher(run, device)
-    captions = list(readers.captions)
+    captions = readers.parsed_captions()
     scores = score_matrix(matcher, tables.images, tables.captions, device)
     owner = image_of_caption(tables.captions)
 

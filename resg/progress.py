@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -81,27 +81,33 @@ def _plain(event: Mapping[str, Any]) -> str:
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """A text table of Recall@K both ways and rSum.
+    """A text table of Recall@K both ways, rSum, and hard pairs where they were looked at.
 
     Args:
         rows: name to figures, as `Evaluation.as_json` gives them; with a `deviation` beside them
             each figure is followed by its own.
     """
-    table = Table()
-    table.add_column("")
+    table = Table("")
     for way in ("i2t", "t2i"):
         for column in ("R@1", "R@5", "R@10", "MedR"):
             table.add_column(f"{way} {column}", justify="right")
     table.add_column("rSum", justify="right")
+    has_pairs = any("hard_pairs" in figures for figures in rows.values())
+    if has_pairs:
+        table.add_column("hard pairs", justify="right")
+    paths = [(way, key) for way in ("i2t", "t2i") for key in ("r1", "r5", "r10", "medr")]
+    paths += [("rsum",)] + ([("hard_pairs", "all")] if has_pairs else [])
     for name, figures in rows.items():
         spread = figures.get("deviation")
-        cells = [
-            _figure(figures[way][key], spread and spread[way][key])
-            for way in ("i2t", "t2i")
-            for key in ("r1", "r5", "r10", "medr")
-        ]
-        table.add_row(name, *cells, _figure(figures["rsum"], spread and spread["rsum"]))
+        cells = [_figure(_at(figures, path), spread and _at(spread, path)) for path in paths]
+        table.add_row(name, *cells)
     return _as_text(table)
+
+
+def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> float:
+    for name in path:
+        figures = figures[name]
+    return float(cast(float, figures))  # the path ends at a number
 
 
 def probe_table(report: ProbeReport) -> str:

@@ -55,7 +55,7 @@ class SplitReaders:
         """Words and edge types of this split, which must be the training split."""
         names = self.regions.names or {}
         return Vocabulary.build(
-            cast(list[ParsedCaption], self.captions),
+            self.parsed_captions(),
             settings.model.text.min_count,
             names.get("relations", ()),
         )
@@ -71,13 +71,17 @@ class SplitReaders:
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
         images = ImageTable(cast(list[ImageRegions], self.regions), cache, device)
         captions = CaptionTable(
-            cast(list[ParsedCaption], self.captions),
+            self.parsed_captions(),
             images.row,
             vocabulary,
             settings.model.textual_graph.edges,
             self.tokeniser(settings),
         )
         return SplitTables(images, captions, self.captions.ids)
+
+    def parsed_captions(self) -> list[ParsedCaption]:
+        """All captions in order."""
+        return [cast(ParsedCaption, caption) for caption in self.captions]
 
     def tokeniser(self, settings: RunSettings) -> PieceTokeniser | None:
         """What splits words into pieces, for a Hugging Face encoder."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from resg.options import device_option, json_option, shards_option, split_option
+from resg.options import device_option, json_option, pairs_option, shards_option, split_option
 
 
 @click.command()
@@ -19,11 +19,7 @@ from resg.options import device_option, json_option, shards_option, split_option
 )
 @shards_option
 @split_option
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of hard pairs, as make-scenes writes it.",
-)
+@pairs_option
 @click.option(
     "--model",
     metavar="NAME_OR_PATH",
