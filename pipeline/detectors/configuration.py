@@ -53,6 +53,7 @@ def new_config() -> Any:
     config.MODEL.REGIONS = CfgNode()
     config.MODEL.REGIONS.BOXES = "refined"  # or proposals: what selection looks at and shards hold
     config.MODEL.REGIONS.RESIZE = "pillow"  # or opencv, as Caffe's code does
+    config.MODEL.REGIONS.SELECTION = CfgNode(new_allowed=True)  # see SelectionDefaults
     return config
 
 
