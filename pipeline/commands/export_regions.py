@@ -30,7 +30,7 @@ def export_regions(shards: Path, format_name: str, out: Path, split: str | None)
     \b
     Example:
       pipeline export-regions data/coco-shards --format butd-tsv --out coco.tsv
-    """  # noqa: D301 - click reads the backspace character
+    """
     from pipeline.shards.convert import exporting  # lazy: --help stays fast
 
     report = exporting.export_regions(shards, out, format_name, split=split)

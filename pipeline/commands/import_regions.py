@@ -73,7 +73,7 @@ def import_regions(
       pipeline import-regions --format scan --input data/f30k_precomp --out data/f30k-shards
       pipeline import-regions --format lxmert-tsv --input train2014_obj36.tsv.gz \\
           --out data/coco-shards --split train --dtype float32
-    """  # noqa: D301 - click reads the backspace character
+    """
     from pipeline.shards.convert import importing  # lazy: --help stays fast
     from pipeline.shards.convert.source import ReadOptions
 

@@ -58,9 +58,11 @@ def train_detector(
     \b
     Example:
       pipeline make-scenes --out data/scenes --images 2000 --seed 11
-      pipeline train-detector --manifest data/scenes/scenes.yaml --root data/scenes --out runs/small
+      pipeline train-detector --manifest data/scenes/scenes.yaml --root data/scenes \\
+        --out runs/small
 
-    On several GPUs: torchrun --nproc-per-node 4 --no-python pipeline train-detector ... --device cuda
+    On several GPUs, with --device cuda:
+    torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
     """
     import json
 

@@ -206,9 +206,7 @@ class RegionDetector:
         resized = resize(picture, self.info.resize)
         return resized if self.info.channels == "RGB" else resized[:, :, ::-1]
 
-    def _select(
-        self, candidates: Candidates, picture: Picture, resized: Floats
-    ) -> DetectedRegions:
+    def _select(self, candidates: Candidates, picture: Picture, resized: Floats) -> DetectedRegions:
         height, width = picture.shape[:2]
         scale = np.array([width / resized.shape[1], height / resized.shape[0]] * 2, np.float32)
         kept = select_regions(candidates.boxes, candidates.class_scores, self.selection)

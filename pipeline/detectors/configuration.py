@@ -27,9 +27,6 @@ def require_detectron2() -> None:
     with warnings.catch_warnings():
         # fvcore and detectron2 use torch functions that newer versions call deprecated.
         warnings.simplefilter("ignore")
-        import detectron2.data
-        import detectron2.engine
-        import detectron2.modeling
 
         import pipeline.detectors.roi_heads  # noqa: F401 - registers our heads by their names
 
@@ -58,7 +55,7 @@ def new_config() -> Any:
 
 
 def read_config(path: Path) -> Any:
-    """A config file, or one of the package by its name.
+    """A config file; class names come from `classes.txt` beside it where it has none itself.
 
     Raises:
         SettingsError: it does not exist, or holds a key that detectron2 does not know.
@@ -76,6 +73,10 @@ def read_config(path: Path) -> Any:
             f"{path} is not a config of a detectron2 detector: {error}\n"
             "Expected YAML with the keys of detectron2.config, such as MODEL.META_ARCHITECTURE."
         ) from error
+    names = path.with_name("classes.txt")
+    if not config.MODEL.CLASSES and names.is_file():
+        config.MODEL.CLASSES = names.read_text(encoding="utf-8").split("\n")
+        config.MODEL.CLASSES = [name.strip() for name in config.MODEL.CLASSES if name.strip()]
     return config
 
 

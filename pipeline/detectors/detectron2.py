@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.detectors.base import Candidates, DetectorInfo, SelectionDefaults
-from pipeline.detectors.configuration import require_detectron2
+from pipeline.detectors.configuration import read_config, require_detectron2
 from pipeline.detectors.resizing import ResizePolicy
-from pipeline.errors import SettingsError
+from pipeline.errors import DataError, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ class RegionHeads(nn.Module):
         proposals, _ = model.proposal_generator(batch, maps, None)
         features_ND = self._features(maps, [p.proposal_boxes for p in proposals])
         logits, deltas = heads.box_predictor(features_ND)
-        probabilities = logits.sigmoid() if heads.box_predictor.use_sigmoid_ce else logits.softmax(-1)
+        probabilities = (
+            logits.sigmoid() if heads.box_predictor.use_sigmoid_ce else logits.softmax(-1)
+        )
         scores_NC = probabilities[:, :-1]
         labels_N = scores_NC.argmax(1)
         boxes_N4 = torch.cat([p.proposal_boxes.tensor for p in proposals])
@@ -175,7 +177,7 @@ def _as_candidates(outputs: Outputs) -> Candidates:
 def config_info(config: Any, feature_width: int) -> DetectorInfo:
     """What a config says of its detector; classes without names get numbers."""
     model = config.MODEL
-    named = list(model.CLASSES) or [str(k) for k in range(model.ROI_HEADS.NUM_CLASSES)]
+    named = list(model.CLASSES) or _known_classes(config)
     if len(named) != model.ROI_HEADS.NUM_CLASSES:
         raise SettingsError(
             f"the config names {len(named)} classes in MODEL.CLASSES and has "
@@ -200,6 +202,52 @@ def config_info(config: Any, feature_width: int) -> DetectorInfo:
     )
 
 
+def _known_classes(config: Any) -> list[str]:
+    """Names that detectron2 knows of the data set the config was trained on, or numbers."""
+    from detectron2.data import MetadataCatalog
+
+    count = config.MODEL.ROI_HEADS.NUM_CLASSES
+    for dataset in config.DATASETS.TRAIN:
+        named = MetadataCatalog.get(dataset).get("thing_classes", [])
+        if len(named) == count:
+            return list(named)
+    return [str(k) for k in range(count)]
+
+
+def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2Network:
+    """A model of detectron2's own model zoo; its weights are fetched once and kept by detectron2.
+
+    Args:
+        name: such as `COCO-Detection/faster_rcnn_R_50_C4_3x`.
+        device: cpu or cuda.
+        threads: that torch may use on the CPU.
+
+    Raises:
+        SettingsError: the zoo has no such model.
+        DataError: its weights cannot be fetched.
+    """
+    from detectron2 import model_zoo
+    from detectron2.utils.file_io import PathManager
+
+    name = name.removesuffix(".yaml") + ".yaml"
+    try:
+        config = read_config(Path(model_zoo.get_config_file(name)))
+        address = model_zoo.get_checkpoint_url(name)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"detectron2's model zoo has no {name.removesuffix('.yaml')!r} with weights; "
+            "its page MODEL_ZOO.md lists the names, such as COCO-Detection/faster_rcnn_R_50_C4_3x."
+        ) from error
+    try:
+        weights = Path(PathManager.get_local_path(address))
+    except OSError as error:
+        raise DataError(
+            f"the weights could not be fetched from {address}: {error}\n"
+            "Fetch them by other means and name them: detectron2:CONFIG.yaml,WEIGHTS"
+        ) from error
+    return open_detectron2(config, weights, device=device, threads=threads)
+
+
 def open_detectron2(
     config: Any, weights: Path, *, device: str = "cpu", threads: int = 1
 ) -> Detectron2Network:
@@ -216,9 +264,7 @@ def open_detectron2(
     require_device(device)
     model = build_model(config)
     load_weights(model, weights)
-    return Detectron2Network(
-        model, config_info(config, feature_width(model)), device, threads
-    )
+    return Detectron2Network(model, config_info(config, feature_width(model)), device, threads)
 
 
 def build_model(config: Any) -> Any:

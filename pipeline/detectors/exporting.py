@@ -1,7 +1,6 @@
 """Write a detectron2 detector into one ONNX file that needs no detectron2. Needs detectron2."""
 
 import io
-import os
 import warnings
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def export_detector(network: Detectron2Network, out: Path) -> int:
         MissingExtraError: no onnx.
     """
     try:
-        import onnx
+        from onnx import checker, helper, load_model_from_string
     except ImportError as error:
         raise MissingExtraError("onnx", "detectron2") from error
 
@@ -53,11 +52,11 @@ def export_detector(network: Detectron2Network, out: Path) -> int:
             output_names=names,
             dynamic_axes={INPUT: {1: "height", 2: "width"}} | {n: {0: "proposals"} for n in names},
         )
-    model = onnx.load_model_from_string(graph.getvalue())
-    onnx.helper.set_model_props(model, {METADATA_KEY: network.info.model_dump_json()})
-    onnx.checker.check_model(model)
+    model = load_model_from_string(graph.getvalue())
+    helper.set_model_props(model, {METADATA_KEY: network.info.model_dump_json()})
+    checker.check_model(model)
     content = model.SerializeToString()
     beside = out.with_name(out.name + ".tmp")
     beside.write_bytes(content)
-    os.replace(beside, out)
+    beside.replace(out)
     return len(content)

@@ -112,7 +112,7 @@ class ClassConditionedAttributes(nn.Module):
         return logits_NA1.softmax(-1)[:, :-1]
 
     def loss(self, logits_NA1: Tensor, has_NA: Tensor) -> Tensor:
-        """Cross-entropy against equal shares of the attributes an object has, those with none out."""
+        """Cross-entropy against equal shares of an object's attributes; objects with none are out."""
         told = has_NA.any(1)
         if not told.any():
             return logits_NA1.sum() * 0.0
