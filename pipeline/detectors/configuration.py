@@ -28,7 +28,9 @@ def require_detectron2() -> None:
         # fvcore and detectron2 use torch functions that newer versions call deprecated.
         warnings.simplefilter("ignore")
 
-        import pipeline.detectors.roi_heads  # noqa: F401 - registers our heads by their names
+        # they register our parts under their names
+        import pipeline.detectors.caffe
+        import pipeline.detectors.roi_heads  # noqa: F401
 
 
 def config_names() -> list[str]:
@@ -46,6 +48,8 @@ def new_config() -> Any:
     config.MODEL.ATTRIBUTES.NAMES = []  # none: no attribute head
     config.MODEL.ATTRIBUTES.GROUPS = []  # of each name; those of one group exclude each other
     config.MODEL.ATTRIBUTES.KIND = "linear"  # or class-conditioned, as bottom-up attention has it
+    config.MODEL.ATTRIBUTES.EMBEDDING_WIDTH = 256  # of the class, where attributes are given it
+    config.MODEL.ATTRIBUTES.HIDDEN_WIDTH = 512
     config.MODEL.ATTRIBUTES.LOSS_WEIGHT = 1.0
     config.MODEL.REGIONS = CfgNode()
     config.MODEL.REGIONS.BOXES = "refined"  # or proposals: what selection looks at and shards hold

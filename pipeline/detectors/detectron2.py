@@ -84,7 +84,9 @@ class RegionHeads(nn.Module):
             boxes_N4 = self._refined(boxes_N4, deltas, labels_N, proposals)
         columns = [boxes_N4, scores_NC, features_ND]
         if self.attributes is not None:
-            columns.append(self.attributes.probabilities(self.attributes(features_ND, labels_N)))
+            # the class that attributes are given may be the background, as in Caffe
+            told = self.attributes(features_ND, logits.argmax(1))
+            columns.append(self.attributes.probabilities(told))
         if len(images) == 1:
             return [tuple(columns)]
         counts = [len(p) for p in proposals]

@@ -90,8 +90,8 @@ class ClassConditionedAttributes(nn.Module):
         width: int,
         num_classes: int,
         num_attributes: int,
-        embedding_width: int = 256,
-        hidden_width: int = 512,
+        embedding_width: int,
+        hidden_width: int,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_classes + 1, embedding_width)
@@ -112,7 +112,7 @@ class ClassConditionedAttributes(nn.Module):
         return logits_NA1.softmax(-1)[:, :-1]
 
     def loss(self, logits_NA1: Tensor, has_NA: Tensor) -> Tensor:
-        """Cross-entropy against equal shares of an object's attributes; objects with none are out."""
+        """Cross-entropy against equal shares of an object's attributes, where it has any."""
         told = has_NA.any(1)
         if not told.any():
             return logits_NA1.sum() * 0.0
@@ -210,7 +210,13 @@ def _attribute_head(settings: Any, width: int, num_classes: int) -> nn.Module | 
     if not settings.NAMES:
         return None
     if settings.KIND == "class-conditioned":
-        return ClassConditionedAttributes(width, num_classes, len(settings.NAMES))
+        return ClassConditionedAttributes(
+            width,
+            num_classes,
+            len(settings.NAMES),
+            settings.EMBEDDING_WIDTH,
+            settings.HIDDEN_WIDTH,
+        )
     return LinearAttributes(width, settings.GROUPS or [""] * len(settings.NAMES))
 
 
