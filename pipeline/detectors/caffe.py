@@ -99,7 +99,7 @@ class CaffeRPN(RPN):
         sides = boxes_A4[:, 2:] - boxes_A4[:, :2]
         is_large = ((sides > 0) & (sides + 1 > self.min_box_size)).all(1)
         boxes_A4, scores_A = boxes_A4[is_large], scores_A[is_large]
-        order = scores_A.sort(descending=True, stable=True).indices
+        order = scores_A.sort(dim=0, descending=True)[1]
         order = order[: self.pre_nms_topk[self.training]]
         boxes_A4, scores_A = boxes_A4[order], scores_A[order]
         one = boxes_A4.new_tensor([0.0, 0.0, 1.0, 1.0])  # as suppression counts pixels too

@@ -1,11 +1,15 @@
 """Generated scenes, and small networks to detect with."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline.detectors.specification import open_detector
 from pipeline.scenes import dataset
+
+# The dialects that several tests write.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

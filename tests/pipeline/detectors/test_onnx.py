@@ -95,7 +95,7 @@ def write_identity(path, metadata=None):
 def test_a_network_that_is_no_detector_is_told(tmp_path):
     path = tmp_path / "other.onnx"
     write_identity(path)
-    with pytest.raises(DataError, match="no detector.*export-detector"):
+    with pytest.raises(DataError, match=r"no detector.*export-detector"):
         OnnxNetwork(path)
 
 
