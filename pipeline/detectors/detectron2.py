@@ -1,0 +1,301 @@
+"""Any Faster R-CNN of detectron2 as a network for regions: C4 and FPN.
+
+The feature of a region is what the box predictor sees. Needs detectron2.
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.detectors.base import Candidates, DetectorInfo, SelectionDefaults
+from pipeline.detectors.configuration import read_config, require_detectron2
+from pipeline.detectors.resizing import ResizePolicy
+from pipeline.errors import DataError, SettingsError
+
+logger = logging.getLogger(__name__)
+
+Outputs = tuple[Tensor, ...]
+
+
+class RegionHeads(nn.Module):
+    """A detectron2 model from pixels to what selection needs, without its own selection.
+
+    Args:
+        model: a GeneralizedRCNN whose heads are C4's or FPN's.
+        boxes: `refined` or `proposals`; see `DetectorInfo`.
+
+    Raises:
+        SettingsError: a model of another kind.
+    """
+
+    def __init__(self, model: nn.Module, boxes: str) -> None:
+        super().__init__()
+        from detectron2.modeling import GeneralizedRCNN
+        from detectron2.modeling.roi_heads import (
+            CascadeROIHeads,
+            FastRCNNOutputLayers,
+            Res5ROIHeads,
+            StandardROIHeads,
+        )
+
+        heads: Any = getattr(model, "roi_heads", None)
+        if (
+            not isinstance(model, GeneralizedRCNN)
+            or not isinstance(heads, Res5ROIHeads | StandardROIHeads)
+            or isinstance(heads, CascadeROIHeads)
+            or not isinstance(heads.box_predictor, FastRCNNOutputLayers)
+        ):
+            kind = f"{type(model).__name__} with {type(heads).__name__}"
+            raise SettingsError(
+                f"expected a Faster R-CNN: GeneralizedRCNN with Res5ROIHeads (C4) or "
+                f"StandardROIHeads (FPN), the config makes {kind}. Use another config."
+            )
+        self.model: Any = model.eval()
+        self.is_c4 = isinstance(heads, Res5ROIHeads)
+        self.is_refined = boxes == "refined"
+        self.attributes: Any = getattr(heads, "attributes", None)
+
+    @torch.no_grad()
+    def forward(self, image_3HW: Tensor) -> Outputs:
+        """What an exported file computes: boxes, class scores, features, attributes of one."""
+        return self.of_batch([image_3HW])[0]
+
+    def of_batch(self, images: list[Tensor]) -> list[Outputs]:
+        """The same for pictures of one size, each `[3, height, width]`."""
+        model, heads = self.model, self.model.roi_heads
+        batch = model.preprocess_image([{"image": image} for image in images])
+        maps = model.backbone(batch.tensor)
+        proposals, _ = model.proposal_generator(batch, maps, None)
+        features_ND = self._features(maps, [p.proposal_boxes for p in proposals])
+        logits, deltas = heads.box_predictor(features_ND)
+        probabilities = (
+            logits.sigmoid() if heads.box_predictor.use_sigmoid_ce else logits.softmax(-1)
+        )
+        scores_NC = probabilities[:, :-1]
+        labels_N = scores_NC.argmax(1)
+        boxes_N4 = torch.cat([p.proposal_boxes.tensor for p in proposals])
+        if self.is_refined:
+            boxes_N4 = self._refined(boxes_N4, deltas, labels_N, proposals)
+        columns = [boxes_N4, scores_NC, features_ND]
+        if self.attributes is not None:
+            # the class that attributes are given may be the background, as in Caffe
+            told = self.attributes(features_ND, logits.argmax(1))
+            columns.append(self.attributes.probabilities(told))
+        if len(images) == 1:
+            return [tuple(columns)]
+        counts = [len(p) for p in proposals]
+        return list(zip(*(column.split(counts) for column in columns), strict=True))
+
+    def _features(self, maps: dict[str, Tensor], boxes: list[Any]) -> Tensor:
+        heads = self.model.roi_heads
+        if self.is_c4:
+            chosen = [maps[name] for name in heads.in_features]
+            return heads._shared_roi_transform(chosen, boxes).mean(dim=[2, 3])
+        pooled = heads.box_pooler([maps[name] for name in heads.box_in_features], boxes)
+        return heads.box_head(pooled).flatten(1)
+
+    def _refined(self, boxes: Tensor, deltas: Tensor, labels: Tensor, proposals: Any) -> Tensor:
+        """The regressed box of each proposal's best class, within the picture."""
+        if deltas.shape[1] > 4:
+            chosen = deltas.view(len(deltas), -1, 4)
+            deltas = chosen.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
+        moved = self.model.roi_heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes)
+        height, width = proposals[0].image_size
+        x = moved[:, 0::2].clamp(min=0).minimum(_scalar(width, moved))
+        y = moved[:, 1::2].clamp(min=0).minimum(_scalar(height, moved))
+        return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
+
+
+def _scalar(value: Any, like: Tensor) -> Tensor:
+    """A picture's side: an int, or while an export traces it a tensor."""
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
+class GpuRows:
+    """Rows of a tensor that are fetched when they are asked for."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Those rows as float32."""
+        chosen = torch.as_tensor(rows, device=self.values.device)
+        return self.values.index_select(0, chosen).float().cpu().numpy()
+
+
+class Detectron2Network:
+    """A detectron2 model, opened.
+
+    Args:
+        model: with its weights.
+        info: what it was made for.
+        device: cpu or cuda.
+        threads: that torch may use on the CPU.
+    """
+
+    def __init__(self, model: nn.Module, info: DetectorInfo, device: str, threads: int) -> None:
+        self.info = info
+        self.device = torch.device(device)
+        self.threads = threads
+        self.heads = RegionHeads(model, info.boxes).to(self.device).eval()
+
+    def candidates(self, pictures_BHW3: NDArray[np.floating[Any]]) -> list[Candidates]:
+        """See `RegionNetwork`; where the GPU's memory is too small, in halves."""
+        images = torch.as_tensor(np.ascontiguousarray(pictures_BHW3.transpose(0, 3, 1, 2)))
+        if self.device.type == "cpu" and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            with torch.inference_mode(), warnings.catch_warnings():
+                # of torch.meshgrid, which detectron2 calls without an argument that is to come
+                warnings.filterwarnings("ignore", message="torch.meshgrid")
+                found = self.heads.of_batch(list(images.to(self.device)))
+        except torch.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+            half = len(images) // 2
+            logger.warning(
+                "the GPU's memory is too small for %d pictures at once; going on with %d",
+                len(images),
+                half,
+            )
+            torch.cuda.empty_cache()
+            return self.candidates(pictures_BHW3[:half]) + self.candidates(pictures_BHW3[half:])
+        return [_as_candidates(outputs) for outputs in found]
+
+
+def _as_candidates(outputs: Outputs) -> Candidates:
+    boxes, scores, *rows = outputs
+    return Candidates(
+        boxes.float().cpu().numpy(), scores.float().cpu().numpy(), *(GpuRows(row) for row in rows)
+    )
+
+
+def config_info(config: Any, feature_width: int) -> DetectorInfo:
+    """What a config says of its detector; classes without names get numbers."""
+    model = config.MODEL
+    named = list(model.CLASSES) or _known_classes(config)
+    if len(named) != model.ROI_HEADS.NUM_CLASSES:
+        raise SettingsError(
+            f"the config names {len(named)} classes in MODEL.CLASSES and has "
+            f"MODEL.ROI_HEADS.NUM_CLASSES {model.ROI_HEADS.NUM_CLASSES}; make them agree."
+        )
+    short_side = config.INPUT.MIN_SIZE_TEST
+    return DetectorInfo(
+        classes=tuple(named),
+        attributes=tuple(model.ATTRIBUTES.NAMES),
+        attribute_groups=tuple(model.ATTRIBUTES.GROUPS),
+        feature_width=feature_width,
+        resize=ResizePolicy(
+            short_side=short_side,
+            max_side=config.INPUT.MAX_SIZE_TEST,
+            filter=model.REGIONS.RESIZE,
+        ),
+        channels=config.INPUT.FORMAT,
+        pixel_mean=tuple(model.PIXEL_MEAN),
+        pixel_std=tuple(model.PIXEL_STD),
+        boxes=model.REGIONS.BOXES,
+        selection=SelectionDefaults.model_validate(dict(model.REGIONS.SELECTION)),
+    )
+
+
+def _known_classes(config: Any) -> list[str]:
+    """Names that detectron2 knows of the data set the config was trained on, or numbers."""
+    from detectron2.data import MetadataCatalog
+
+    count = config.MODEL.ROI_HEADS.NUM_CLASSES
+    for dataset in config.DATASETS.TRAIN:
+        named = MetadataCatalog.get(dataset).get("thing_classes", [])
+        if len(named) == count:
+            return list(named)
+    return [str(k) for k in range(count)]
+
+
+def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2Network:
+    """A model of detectron2's own model zoo; its weights are fetched once and kept by detectron2.
+
+    Args:
+        name: such as `COCO-Detection/faster_rcnn_R_50_C4_3x`.
+        device: cpu or cuda.
+        threads: that torch may use on the CPU.
+
+    Raises:
+        SettingsError: the zoo has no such model.
+        DataError: its weights cannot be fetched.
+    """
+    from detectron2 import model_zoo
+    from detectron2.utils.file_io import PathManager
+
+    name = name.removesuffix(".yaml") + ".yaml"
+    try:
+        config = read_config(Path(model_zoo.get_config_file(name)))
+        address = model_zoo.get_checkpoint_url(name)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"detectron2's model zoo has no {name.removesuffix('.yaml')!r} with weights; "
+            "its page MODEL_ZOO.md lists the names, such as COCO-Detection/faster_rcnn_R_50_C4_3x."
+        ) from error
+    try:
+        weights = Path(PathManager.get_local_path(address))
+    except OSError as error:
+        raise DataError(
+            f"the weights could not be fetched from {address}: {error}\n"
+            "Fetch them by other means and name them: detectron2:CONFIG.yaml,WEIGHTS"
+        ) from error
+    return open_detectron2(config, weights, device=device, threads=threads)
+
+
+def open_detectron2(
+    config: Any, weights: Path, *, device: str = "cpu", threads: int = 1
+) -> Detectron2Network:
+    """Build the model of a config and load a checkpoint into it.
+
+    Raises:
+        MissingExtraError: no detectron2.
+        SettingsError: not a Faster R-CNN, or CUDA is absent.
+        DataError: the checkpoint is damaged or does not fit.
+    """
+    require_detectron2()
+    from pipeline.detectors.checkpoints import load_weights
+
+    require_device(device)
+    model = build_model(config)
+    load_weights(model, weights)
+    return Detectron2Network(model, config_info(config, feature_width(model)), device, threads)
+
+
+def build_model(config: Any) -> Any:
+    """The model of a config on the CPU, with random weights.
+
+    Raises:
+        SettingsError: detectron2 cannot build it.
+    """
+    from detectron2.modeling import build_model as build
+
+    config = config.clone()
+    config.MODEL.DEVICE = "cpu"
+    config.MODEL.WEIGHTS = ""
+    try:
+        return build(config)
+    except (KeyError, AssertionError, ValueError, AttributeError) as error:
+        raise SettingsError(f"detectron2 cannot build this config's model: {error}") from error
+
+
+def feature_width(model: Any) -> int:
+    """Columns of what the box predictor sees."""
+    return model.roi_heads.box_predictor.cls_score.in_features
+
+
+def require_device(device: str) -> None:
+    """Refuse CUDA where there is none.
+
+    Raises:
+        SettingsError: it says so.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError("CUDA was asked for and torch sees no GPU; use --device cpu.")

@@ -1,0 +1,72 @@
+"""Resize a picture as the code that trained a detector did.
+
+detectron2 resizes 8-bit pictures with Pillow, whose bilinear filter averages when it shrinks.
+Caffe's code resizes floats with OpenCV, whose bilinear filter samples four pixels and does not.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+Floats = NDArray[np.floating[Any]]
+
+
+class ResizePolicy(BaseModel):
+    """To which size, and by which library's rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    short_side: int = Field(ge=1, description="Pixels that the short side should get.")
+    max_side: int = Field(ge=1, description="Pixels that the long side gets at most.")
+    filter: Literal["pillow", "opencv"] = Field("pillow", description="Whose bilinear filter.")
+
+
+def resize(picture: NDArray[np.uint8], policy: ResizePolicy) -> Floats:
+    """The picture in the size that the policy asks for.
+
+    Args:
+        picture: `[height, width, 3]`.
+        policy: sizes and filter.
+
+    Returns:
+        `[height, width, 3]` float32, 0 to 255, at least one pixel high and wide.
+    """
+    height, width = resized_shape(picture.shape[0], picture.shape[1], policy)
+    if (height, width) == picture.shape[:2]:
+        return picture.astype(np.float32)
+    if policy.filter == "pillow":
+        shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(shrunk, np.float32)
+    scale = _opencv_scale(picture.shape[0], picture.shape[1], policy)
+    rows = _interpolate(picture.astype(np.float32), height, scale)
+    return np.ascontiguousarray(_interpolate(rows.swapaxes(0, 1), width, scale).swapaxes(0, 1))
+
+
+def resized_shape(height: int, width: int, policy: ResizePolicy) -> tuple[int, int]:
+    """Height and width after resizing, rounded as each library rounds."""
+    if policy.filter == "opencv":
+        scale = _opencv_scale(height, width, policy)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    scale = policy.short_side / min(height, width)
+    scale = min(scale, policy.max_side / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def _opencv_scale(height: int, width: int, policy: ResizePolicy) -> float:
+    scale = policy.short_side / min(height, width)
+    if round(scale * max(height, width)) > policy.max_side:
+        scale = policy.max_side / max(height, width)
+    return scale
+
+
+def _interpolate(values: Floats, size: int, scale: float) -> Floats:
+    """The first axis sampled at pixel centres, borders repeated: cv2.INTER_LINEAR by a factor."""
+    place = (np.arange(size) + 0.5) / scale - 0.5
+    low = np.floor(place).astype(np.int64)
+    share = (place - low).astype(np.float32)[:, None, None]
+    last = len(values) - 1
+    first, second = values[np.clip(low, 0, last)], values[np.clip(low + 1, 0, last)]
+    return first * (1 - share) + second * share

@@ -1,0 +1,167 @@
+"""The stage that turns pictures into shards of regions."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.detectors.base import DetectorInfo, Picture, RegionDetector
+from pipeline.detectors.specification import open_detector
+from pipeline.errors import DataError
+from pipeline.images import MAX_MEGAPIXELS, load_image
+from pipeline.manifest import ImageItem
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.records import Failure, ImageRegions
+from pipeline.shards.schema import Kind
+
+DECODERS = 8
+"""Threads that decode pictures while a GPU works."""
+
+_opened: dict[tuple[Any, ...], RegionDetector] = {}
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class RegionStage:
+    """`pipeline extract-regions`; made by `RegionStage.create`.
+
+    Attributes:
+        detector: what the user calls it.
+        regions: how many to keep, or None.
+        device: cpu or cuda; it does not show in the data.
+        batch: pictures that go to a GPU at a time, those of one size together.
+        dtype: float type of the shards.
+        max_megapixels: largest picture.
+        info: what the detector was made for.
+        weights: what identifies it.
+    """
+
+    detector: str
+    info: DetectorInfo
+    weights: Mapping[str, Any] = field(hash=False)
+    regions: str | None = None
+    device: str = "cpu"
+    batch: int = 8
+    dtype: str = "float16"
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    @classmethod
+    def create(cls, detector: str, **settings: Any) -> Self:
+        """Open the detector once, to check it and to learn its names.
+
+        Raises:
+            PipelineError: what keeps it from being opened.
+        """
+        opened = open_detector(
+            detector, regions=settings.get("regions"), device=settings.get("device", "cpu")
+        )
+        return cls(detector, opened.info, opened.fingerprint, **settings)
+
+    @property
+    def kind(self) -> Kind:
+        """Regions."""
+        return "regions"
+
+    @property
+    def name(self) -> str:
+        """Name of the command."""
+        return "extract-regions"
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """Class and attribute names."""
+        return self.info.names
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What shows in the data; files are told by their digests in the fingerprint."""
+        selection = self.info.selection.selection(self.regions)
+        return {
+            "detector": self.detector.partition(":")[0],
+            "min_regions": selection.min_regions,
+            "max_regions": selection.max_regions,
+            "score_threshold": selection.score_threshold,
+            "nms_threshold": selection.nms_threshold,
+            "max_megapixels": self.max_megapixels,
+            "dtype": self.dtype,
+        }
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Digests of the detector's files."""
+        return self.weights
+
+    def process(self, items: Sequence[ImageItem], threads: int) -> Iterator[ImageRegions | Failure]:
+        """Regions of each picture, or why there are none."""
+        detector = self._open(threads)
+        if self.device == "cpu":  # one picture at a time keeps the caches warm
+            for item in items:
+                yield from self._outcomes(detector, [item], [self._load(item)])
+            return
+        with ThreadPoolExecutor(DECODERS) as pool:
+            yield from self._ahead(detector, items, pool)
+
+    def _ahead(
+        self, detector: RegionDetector, items: Sequence[ImageItem], pool: ThreadPoolExecutor
+    ) -> Iterator[ImageRegions | Failure]:
+        """Batches whose pictures are decoded two batches ahead."""
+        waiting: deque[Future[Picture | Failure]] = deque()
+        asked = 0
+        for start in range(0, len(items), self.batch):
+            for item in items[asked : start + 3 * self.batch]:
+                waiting.append(pool.submit(self._load, item))
+            asked = min(len(items), start + 3 * self.batch)
+            batch = items[start : start + self.batch]
+            yield from self._outcomes(detector, batch, [waiting.popleft().result() for _ in batch])
+
+    def _load(self, item: ImageItem) -> Picture | Failure:
+        try:
+            return load_image(Path(item.path), max_megapixels=self.max_megapixels)
+        except DataError as error:
+            return Failure(item.id, str(error))
+
+    def _outcomes(
+        self,
+        detector: RegionDetector,
+        items: Sequence[ImageItem],
+        loaded: Sequence[Picture | Failure],
+    ) -> Iterator[ImageRegions | Failure]:
+        pictures = [picture for picture in loaded if not isinstance(picture, Failure)]
+        found = iter(detector.detect(pictures))
+        for item, picture in zip(items, loaded, strict=True):
+            if isinstance(picture, Failure):
+                yield picture
+                continue
+            regions = next(found)
+            if len(regions.boxes):
+                yield regions.record(item.id, detector.info)
+            else:
+                height, width = regions.image_size
+                yield Failure(
+                    item.id, f"the detector proposed no region in its {width} x {height} pixels"
+                )
+
+    def _open(self, threads: int) -> RegionDetector:
+        """The detector of this process; tasks on threads share it."""
+        key = (self.detector, self.regions, self.device, threads, str(self.weights))
+        with _opening:
+            if key not in _opened:
+                _opened[key] = open_detector(
+                    self.detector, regions=self.regions, device=self.device, threads=threads
+                )
+            return _opened[key]
+
+
+def count_filled(shards: Path, score_threshold: float) -> int:
+    """Images of a folder of shards whose weakest region is there only to reach the minimum."""
+    reader = ShardReader(shards, "regions")
+    # shards hold half-precision scores, so that one at the threshold may read a little less
+    floor = score_threshold - 1e-3
+    count = 0
+    for place in range(len(reader)):
+        record = reader[place]
+        if isinstance(record, ImageRegions) and record.scores is not None:
+            count += float(record.scores.min()) < floor
+    return count

@@ -1,0 +1,25 @@
+"""Generated scenes, and small networks to detect with."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.detectors.specification import open_detector
+from pipeline.scenes import dataset
+
+# The dialects that several tests write.
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """A folder of twenty scenes that no detector was trained on."""
+    folder = tmp_path_factory.mktemp("scenes")
+    dataset.make_scenes(folder, num_images=20, seed=977, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    return open_detector("scenes")

@@ -1,0 +1,46 @@
+import importlib.util
+
+import pytest
+
+from pipeline.detectors.specification import DetectorSpec, open_detector
+from pipeline.errors import DataError, MissingExtraError, SettingsError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("onnx:a.onnx", DetectorSpec("onnx", weights="a.onnx")),
+        ("detectron2:c.yaml,w.pth", DetectorSpec("detectron2", "c.yaml", "w.pth")),
+        ("detectron2:zoo/COCO-Detection/x", DetectorSpec("zoo", "COCO-Detection/x")),
+        ("vg-attributes:w.pkl", DetectorSpec("vg-attributes", weights="w.pkl")),
+    ],
+)
+def test_the_forms_of_a_detector(text, expected):
+    assert DetectorSpec.parse(text) == expected
+
+
+UNKNOWN = ("", "onnx", "onnx:", "detectron2:c.yaml", "detectron2:zoo/", "x:y")
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_other_forms_are_told_the_known_ones(text):
+    with pytest.raises(SettingsError, match="vg-attributes:WEIGHTS"):
+        DetectorSpec.parse(text)
+
+
+def test_without_detectron2_the_error_names_the_extra_and_the_way_around(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "detectron2" else find(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"resg\[detectron2\](.|\n)*onnx:FILE"):
+        open_detector("detectron2:c.yaml,w.pth")
+
+
+def test_the_fingerprint_is_of_the_bytes_and_not_of_the_place(tmp_path):
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (DetectorSpec("onnx", weights=str(tmp_path / n)).fingerprint() for n in "abc")
+    assert a == b != c
+    with pytest.raises(DataError, match="no such file"):
+        DetectorSpec("onnx", weights=str(tmp_path / "d")).fingerprint()

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from pipeline.cli import main
+from pipeline.shards.reader import ShardReader
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def extract(scenes, out, *more):
+    return run(
+        "extract-regions", "--manifest", scenes / "scenes.yaml", "--root", scenes, "--out", out,
+        "--workers", 1, *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shards(scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "out"
+    result = extract(scenes, out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_scenes_need_no_detector_named(shards, embedded):
+    reader = ShardReader(shards, "regions")
+    assert len(reader) == 20
+    record = reader[0]
+    regions = len(record.boxes)
+    defaults = embedded.info.selection
+    assert defaults.min_regions <= regions <= defaults.max_regions
+    assert record.features.shape == (regions, embedded.info.feature_width)
+    assert record.features.dtype == np.float16
+    assert record.image_size == (224, 224)
+    assert list(reader.names["labels"]) == list(embedded.info.classes)
+    assert list(reader.names["attributes"]) == list(embedded.info.attributes)
+    assert record.labels.max() < len(embedded.info.classes)
+    assert record.attributes.max() < len(embedded.info.attributes)
+
+
+def test_the_shards_tell_the_weights_and_another_count_is_not_mixed_in(scenes, shards, embedded):
+    reader = ShardReader(shards, "regions")
+    assert embedded.fingerprint["weights"] in str(reader.fingerprint)
+    result = extract(scenes, shards, "--regions", 36)
+    assert result.exit_code != 0
+    assert "regions" in result.output
+    assert "--overwrite" in result.output
+
+
+def test_workers_do_not_show_in_the_data(scenes, shards, tmp_path):
+    out = tmp_path / "two"
+    result = extract(scenes, out, "--workers", 2, "--shard-size", 7)
+    assert result.exit_code == 0, result.output
+    one, two = ShardReader(shards, "regions"), ShardReader(out, "regions")
+    for image_id in one.ids:
+        ours, theirs = one[one.index(image_id)], two[two.index(image_id)]
+        assert np.array_equal(ours.boxes, theirs.boxes)
+        assert np.array_equal(ours.features, theirs.features)
+
+
+def test_a_fixed_count_and_float32(scenes, tmp_path):
+    result = extract(
+        scenes, tmp_path / "out", "--regions", 12, "--dtype", "float32", "--split", "val"
+    )
+    assert result.exit_code == 0, result.output
+    reader = ShardReader(tmp_path / "out", "regions")
+    assert {len(reader[place].boxes) for place in range(len(reader))} == {12}
+    assert reader[0].features.dtype == np.float32
+
+
+@pytest.fixture
+def odd_pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size in (("dot", (1, 1)), ("line", (4000, 1)), ("blank", (300, 200))):
+        Image.new("RGB", size, (128, 120, 110)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_a_folder_needs_a_detector(odd_pictures, tmp_path):
+    result = run("extract-regions", "--images", odd_pictures, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "--detector" in result.output
+
+
+def test_where_nothing_is_found_the_next_best_fill_up_and_are_counted(odd_pictures, tmp_path):
+    out = tmp_path / "out"
+    result = run(
+        "extract-regions", "--images", odd_pictures, "--out", out, "--detector", "scenes",
+        "--workers", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "the next best fill them up" in result.output
+    reader = ShardReader(out, "regions")
+    assert len(reader) == 3
+    assert len(reader[reader.index("blank.png")].boxes) == 8
+
+
+def test_a_damaged_picture_is_left_out_and_listed(odd_pictures, tmp_path):
+    (odd_pictures / "torn.png").write_bytes((odd_pictures / "blank.png").read_bytes()[:60])
+    command = ["extract-regions", "--images", odd_pictures, "--out", tmp_path / "out"]
+    command += ["--detector", "scenes", "--workers", 1]
+    stopped = run(*command)
+    assert stopped.exit_code == 1
+    assert "torn.png" in stopped.output
+    skipped = run(*command, "--on-error", "skip")
+    assert skipped.exit_code == 0, skipped.output
+    assert "1 images failed" in skipped.output
+    assert len(ShardReader(tmp_path / "out", "regions")) == 3
+
+
+def test_show_regions_writes_a_picture(scenes, tmp_path):
+    picture = sorted((scenes / "images").iterdir())[0]
+    out = tmp_path / "shown.png"
+    result = run("show-regions", picture, "--detector", "scenes", "--regions", 36, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "36 regions" in result.output
+    with Image.open(out) as page:
+        assert page.format == "PNG"
+        assert page.width > page.height == 1000
+
+
+def test_an_exported_detector_is_not_exported_again(tmp_path):
+    result = run("export-detector", "--detector", "scenes", "--out", tmp_path / "x.onnx")
+    assert result.exit_code == 2
+    assert "exported already" in result.output
