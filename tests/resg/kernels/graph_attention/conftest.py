@@ -8,6 +8,7 @@ process of their own, which test_interpreter.py starts.
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +31,12 @@ def pytest_collection_modifyitems(config, items):
     """Interpreter tests run in the interpreter's process alone."""
     if INTERPRETING:
         return
-    left = [item for item in items if "interpreter" in getattr(item, "callspec", Param).id]
+    here = Path(__file__).parent  # pytest hands over the items of all folders
+    left = [
+        item
+        for item in items
+        if item.path.is_relative_to(here) and "interpreter" in getattr(item, "callspec", Param).id
+    ]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
