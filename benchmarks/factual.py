@@ -60,7 +60,9 @@ def main(gold: Path, model: str | None, component: str, wrong: int) -> None:
         ours, theirs = normalised(triples), normalised(row.triples)
         if ours != theirs and wrong > 0:
             wrong -= 1
-            print(f"{row.caption}\n  missing {sorted(theirs - ours)}\n  extra {sorted(ours - theirs)}")
+            print(
+                f"{row.caption}\n  missing {sorted(theirs - ours)}\n  extra {sorted(ours - theirs)}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Which tokens say what a gold scene graph says? Training data for the component, from strings.
 
-Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption by
-their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together with
-elsewhere. A predicate is split into its first word and the rest (`sit` and `on top of`): the first is a
-token's lemma or one of a closed set, the rest always one of a closed set.
+Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption
+by their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together
+with elsewhere. A predicate is split into its first word and the rest (`sit` and `on top of`): the
+first is a token's lemma or one of a closed set, the rest always one of a closed set.
 """
 
 import difflib
@@ -93,7 +93,8 @@ def learn_lexicon(
 def align(doc: Doc, triples: Iterable[Strings], lexicon: Lexicon) -> AlignedGraph:
     """Find a gold graph's strings among a caption's tokens.
 
-    A string that stands in the caption twice is taken where its triple's other string is nearest.
+    A string that stands in the caption twice is taken where its triple's other string is nearest,
+    and of two as near, where the subject comes first.
     """
     triples = [tuple(s.lower() for s in triple) for triple in triples]
     finder = _Finder(doc, lexicon)
@@ -142,9 +143,11 @@ class _Finder:
             return subjects[:1] or None
         others = self.places(triple[2], is_attribute=triple[1] == "is")
         pairs = [(s, o) for s in subjects for o in others if _are_apart(s, o)]
-        if not pairs and triple[0] == triple[2]:  # `two cars next to each other`: one span, both ends
+        if (
+            not pairs and triple[0] == triple[2]
+        ):  # `two cars next to each other`: one span, both ends
             pairs = [(s, s) for s in subjects]
-        return min(pairs, key=lambda pair: abs(pair[0].start - pair[1].start), default=None)
+        return min(pairs, key=_distance, default=None)
 
     def places(self, string: str, *, is_attribute: bool) -> tuple[NodeSpan, ...]:
         found = self.spans.get(canonical(string)) or self.named[is_attribute].get(string)
@@ -185,7 +188,9 @@ class _Renaming:
         """Spans that mostly stand for another string than their own text."""
         votes: dict[str, Counter[str]] = defaultdict(Counter)
         for string, texts in self.together.items():
-            dice = {t: n / (self.strings[string] + self.texts[t]) for t, n in texts.items() if n > 1}
+            dice = {
+                t: n / (self.strings[string] + self.texts[t]) for t, n in texts.items() if n > 1
+            }
             best = max(dice, key=lambda text: (dice[text], -len(text)), default="")
             for text in dice:
                 if dice[text] >= MIN_ASSOCIATION and (text == best or best not in text.split()):
@@ -215,11 +220,11 @@ def _predicate_lemmas(
             for word in says:
                 votes[word][head] += 1
     lemmas = {word: counts.most_common(1)[0][0] for word, counts in votes.items()}
-    pairs = {**{w: l for w, l in known.items() if w.isalpha()}, **lemmas}
+    pairs = {**{word: lemma for word, lemma in known.items() if word.isalpha()}, **lemmas}
     edits = suffix_edits(pairs.items())
     by_rule = Lexicon(suffixes=edits)
-    frequent = {w: l for w, l in pairs.items() if w in lemmas or l in heads}
-    return {w: l for w, l in frequent.items() if by_rule.lemma(w) != l}, edits
+    needed = {w: lemma for w, lemma in pairs.items() if w in lemmas or lemma in heads}
+    return {w: lemma for w, lemma in needed.items() if by_rule.lemma(w) != lemma}, edits
 
 
 def _may_be_inflected(word: str, lemma: str) -> bool:
@@ -251,9 +256,7 @@ def _spans_by_letters(doc: Doc) -> dict[str, list[Place]]:
     return spans
 
 
-def _similar(
-    string: str, spans: dict[str, list[Place]]
-) -> list[Place]:
+def _similar(string: str, spans: dict[str, list[Place]]) -> list[Place]:
     """The span that is `string` misspelt, if any."""
     wanted = canonical(string)
     near = difflib.get_close_matches(wanted, list(spans), n=1, cutoff=MIN_SIMILARITY)
@@ -268,9 +271,17 @@ def _are_apart(one: NodeSpan, other: NodeSpan) -> bool:
     return one.end <= other.start or other.end <= one.start
 
 
+def _distance(pair: tuple[NodeSpan, NodeSpan]) -> tuple[int, bool]:
+    """How far apart two nodes begin; of two pairs as far, the one in reading order is nearer."""
+    return abs(pair[0].start - pair[1].start), pair[0].start > pair[1].start
+
+
 def _fits(node: NodeSpan, nodes: dict[tuple[int, int], NodeSpan]) -> bool:
     """Whether the node is one of `nodes`, or lies beside all of them."""
     same = nodes.get((node.start, node.end))
     if same is not None:
-        return same.is_attribute == node.is_attribute and same.string in (node.string, singular(node.string))
+        return same.is_attribute == node.is_attribute and same.string in (
+            node.string,
+            singular(node.string),
+        )
     return all(_are_apart(node, other) for other in nodes.values())

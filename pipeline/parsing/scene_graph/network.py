@@ -3,9 +3,9 @@
 `pipeline.parsing.training.scene_graph_net` trains the same network in PyTorch; parameters have its
 names. B captions, T tokens in all, d width, h = d / 2; M nodes, P pairs, R relations.
 
-What a word adds to the first layer's gates depends on the word alone, so it is computed once a word and
-kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the LSTM is one `tanh` over
-all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half folded into the weights.
+What a word adds to the first layer's gates depends on the word alone, so it is computed once a word
+and kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the
+LSTM is one `tanh` over all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, the half is in the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,9 +112,7 @@ class SceneGraphNetwork:
         z = self._linear("subject", ends)[s] + (ends @ self.weights["object.weight"].T)[o]
         z += inside
         z += self.weights["apart.weight"][apart]
-        arcs = arc_codes(
-            first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels
-        )
+        arcs = arc_codes(first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels)
         z += self.weights["arc.weight"][arcs]
         return _gelu(self._linear("pair_hidden", _gelu(z)))
 
@@ -126,13 +124,19 @@ class SceneGraphNetwork:
         """Scores of the closed set of words that begin a predicate, `[R, A]`."""
         return self._linear("head", relations_Rd)
 
-    def copy_scores(self, relations_Rd: Floats, tokens_Rd: Sequence[Floats]) -> list[Floats]:
-        """Scores of beginning the predicate with each token of the relation's caption."""
+    def copy_scores(
+        self, relations_Rd: Floats, tokens_Td: Floats, spans: Sequence[tuple[int, int]]
+    ) -> list[Floats]:
+        """Scores of beginning the predicate with each token of the relation's caption.
+
+        Args:
+            relations_Rd: vectors of the pairs.
+            tokens_Td: all tokens in context.
+            spans: first token of each relation's caption, and the one behind its last.
+        """
         queries = self._linear("query", relations_Rd)
-        return [
-            self._linear("key", tokens) @ query
-            for tokens, query in zip(tokens_Rd, queries, strict=True)
-        ]
+        keys = self._linear("key", tokens_Td)
+        return [keys[start:end] @ query for (start, end), query in zip(spans, queries, strict=True)]
 
     def tail_scores(self, relations_Rd: Floats, said_R2Z: Floats) -> Floats:
         """Scores of the closed set of ends of a predicate, `[R, Z]`.
@@ -192,7 +196,9 @@ class _Recurrence:
             name = f"l{layer}{suffix}"
             w_hh = weights[f"encoder.weight_hh_{name}"]
             self.width = w_hh.shape[1]
-            half = np.full((4 * self.width, 1), 0.5, np.float32)  # gates: input, forget, cell, output
+            half = np.full(
+                (4 * self.width, 1), 0.5, np.float32
+            )  # gates: input, forget, cell, output
             half[2 * self.width : 3 * self.width] = 1.0
             bias = weights[f"encoder.bias_ih_{name}"] + weights[f"encoder.bias_hh_{name}"]
             self.inputs.append(weights[f"encoder.weight_ih_{name}"] * half)
@@ -234,7 +240,7 @@ class _Recurrence:
 
 
 def _gelu(x: Floats) -> Floats:
-    """x Φ(x), Hendrycks and Gimpel 2016, by their tanh approximation."""
+    """Gaussian error linear unit, Hendrycks and Gimpel 2016, by their tanh approximation."""
     inner = x * x
     inner *= 0.044715
     inner += 1.0
@@ -245,4 +251,3 @@ def _gelu(x: Floats) -> Floats:
     inner *= x
     inner *= 0.5
     return inner
-

@@ -1,7 +1,7 @@
 """The scene-graph network in PyTorch, for training; `scene_graph/network.py` is its like in NumPy.
 
-B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter groups
-a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
+B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter
+groups a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
 """
 
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ class NetSettings:
     """
 
     words: int
-    buckets: int
     heads: int
     tails: int
     pos: int
     deprels: int
+    buckets: int = 4096
     word_width: int = 128
     letter_width: int = 64
     width: int = 256
@@ -107,7 +107,12 @@ class SceneGraphNet(nn.Module):
         else:
             kind = nn.LSTM if s.encoder == "lstm" else nn.GRU
             self.encoder = kind(
-                d_in, s.width // 2, s.layers, batch_first=True, bidirectional=True, dropout=s.dropout if s.layers > 1 else 0.0
+                d_in,
+                s.width // 2,
+                s.layers,
+                batch_first=True,
+                bidirectional=True,
+                dropout=s.dropout if s.layers > 1 else 0.0,
             )
         self.tag_hidden = nn.Linear(s.width, s.width)
         self.tag = nn.Linear(s.width, NUM_TAGS)
@@ -134,7 +139,12 @@ class SceneGraphNet(nn.Module):
             words = torch.where(keep | (words == 0), words, torch.ones_like(words))
         groups = (batch.letters > 0).sum(-1, keepdim=True).clamp(min=1)
         letters = self.letter_table(batch.letters).sum(-2) / groups
-        shown = [self.word_table(words), letters, self.pos_table(batch.pos), self.deprel_table(batch.deprels)]
+        shown = [
+            self.word_table(words),
+            letters,
+            self.pos_table(batch.pos),
+            self.deprel_table(batch.deprels),
+        ]
         x = self.drop(torch.cat(shown, -1))
         if self.settings.encoder == "transformer":
             x = self.project(x) + self.place.weight[: x.shape[1]]
@@ -182,4 +192,6 @@ class SceneGraphNet(nn.Module):
         place = torch.arange(at_PLZ.shape[1], device=at_PLZ.device)[None]
         inside_PL = (place > left[:, None]) & (place < right[:, None])
         said = at_PLZ.any(1) * self.tail_said[0]
-        return self.tail(pairs_Pd) + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
+        return (
+            self.tail(pairs_Pd) + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
+        )

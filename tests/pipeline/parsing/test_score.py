@@ -21,7 +21,10 @@ from pipeline.parsing.score import (
             (("dog", "sit on", "bench"), ("bench", "is", "green")),
         ),
         ("( pole )", (("pole",),)),
-        ("(dog,sit on,bench),(bench,is,green)", (("dog", "sit on", "bench"), ("bench", "is", "green"))),
+        (
+            "(dog,sit on,bench),(bench,is,green)",
+            (("dog", "sit on", "bench"), ("bench", "is", "green")),
+        ),
         ("( crowd , is , 1,000 )", (("crowd", "is", "1,000"),)),
         ("( t-shirt ,  say , i ♥  ny )", (("t-shirt", "say", "i ♥ ny"),)),
         ("", ()),
@@ -31,7 +34,9 @@ def test_scene_graph_is_read(text, triples):
     assert parse_scene_graph(text) == triples
 
 
-@pytest.mark.parametrize("text", ["dog , on , bench", "( dog , on )", "( dog , , bench )", "( a , b , c , d )"])
+@pytest.mark.parametrize(
+    "text", ["dog , on , bench", "( dog , on )", "( dog , , bench )", "( a , b , c , d )"]
+)
 def test_what_is_no_scene_graph_is_refused(text):
     with pytest.raises(ValueError, match="expected"):
         parse_scene_graph(text)
