@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    # detectron2 is on no package index: README.md repeats the install line of its own documentation.
+    # detectron2 is on no package index: README.md repeats its own documentation's install line.
     "detectron2": ["torchvision", "pycocotools"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],
@@ -37,9 +37,11 @@ setup(
         "dask>=2024.5",
         "distributed>=2024.5",
         "h5py>=3.11",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "onnxruntime>=1.18",
         "Pillow>=10.3",
+        "psutil>=5.9",
         "pydantic>=2.7",
         "PyYAML>=6",
         "rich>=13.7",

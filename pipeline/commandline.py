@@ -12,8 +12,8 @@ import click
 class CommandFolder(click.Group):
     """A click group whose commands are the modules of one package.
 
-    `make_scenes.py` holds the command `make_scenes` and is called `make-scenes`; a module is imported
-    when its command, or the list of all commands, is asked for.
+    `make_scenes.py` holds the command `make_scenes` and is called `make-scenes`; a module is
+    imported when its command, or the list of all commands, is asked for.
 
     Args:
         package: dotted name of the folder, such as `pipeline.commands`.

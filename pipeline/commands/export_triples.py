@@ -16,7 +16,7 @@ from pipeline.options import shards_argument
     help="File of JSON lines to write.",
 )
 def export_triples(shards: Path, out: Path) -> None:
-    """Write the captions in SHARDS as JSON lines.
+    r"""Write the captions in SHARDS as JSON lines.
 
     \b
     A line is {"caption": "...", "triples": [["man", "ride", "horse"], ["man", "is", "young"]]};

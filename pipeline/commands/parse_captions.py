@@ -19,12 +19,12 @@ from pipeline.options import caption_source, execution_options, out_option
 )
 @execution_options(shard_size=10_000, processes=True, on_error="skip")
 def parse_captions(captions: list[Any], out: Path, model: str | None, execution: Any) -> None:
-    """Parse captions into words, dependency arcs and relation triples.
+    r"""Parse captions into words, dependency arcs and relation triples.
 
     \b
     Examples:
       pipeline parse-captions --captions captions.tsv --out data/captions
-      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \\
+      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \
           --root data/flickr30k --out data/f30k-captions --workers 2
     """
     from pipeline.execution import run_stage

@@ -14,7 +14,7 @@ import click
     help="Draw the dependency arcs into this file.",
 )
 def show_caption(caption: str, model: str | None, svg: Path | None) -> None:
-    """Show the words, arcs and relation triples of CAPTION.
+    r"""Show the words, arcs and relation triples of CAPTION.
 
     \b
     Examples:

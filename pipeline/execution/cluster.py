@@ -50,6 +50,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
                 yield _checked(client, execution)
         else:
             with (
+                config.set({"distributed.scheduler.allowed-failures": execution.retries}),
                 _local_cluster(execution, num_tasks) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
@@ -66,6 +67,17 @@ class IgnoreInterrupts(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Run in the worker's main thread when it starts."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class ThreadsWorker(Worker):
+    """A worker of this process that does not wait half a minute for its threads when it is closed.
+
+    There are none but after an interrupt or an error, and those stop at their next item.
+    """
+
+    async def close(self, *args: Any, **options: Any) -> str | None:
+        """Close the worker."""
+        return await super().close(*args, **options | {"executor_wait": False})
 
 
 def _connect(address: str) -> Client:
@@ -101,7 +113,7 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
         kind, place = Nanny, {"protocol": "tcp://", "host": "127.0.0.1"}
         specs = [{"nthreads": 1}] * workers
     else:
-        kind, place = Worker, {"protocol": "inproc://"}
+        kind, place = ThreadsWorker, {"protocol": "inproc://"}
         specs = [{"nthreads": workers}]
     no_dashboard = {"dashboard": False, "dashboard_address": None}
     return SpecCluster(

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.execution.plan import (
 )
 from pipeline.execution.progress import Extent, open_listeners
 from pipeline.execution.stage import NOUNS, ExecutionSettings, Item, Stage, StageReport
-from pipeline.execution.task import ShardOutcome, TaskSettings, run_shard
+from pipeline.execution.task import ShardOutcome, TaskSettings, run_shard, stopped_runs
 from pipeline.fingerprint import as_json
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run_stage(
     out = out.resolve()  # workers may have another working folder
     jobs = plan_shards(items, out, stage.kind, execution.shard_size)
     shared = TaskSettings(
+        run=uuid.uuid4().hex[:8],  # a scheduler may serve several runs
         settings=as_json(stage.settings),
         fingerprint=as_json(run_fingerprint(stage, jobs, execution.shard_size)),
         on_error=execution.on_error,
@@ -109,6 +111,7 @@ def _make(
         with (
             open_listeners(execution, extent) as listeners,
             open_workers(execution, len(jobs)) as workers,
+            _stopping(shared.run),
         ):
             for job, outcome in _outcomes(stage, jobs, shared, workers, execution.retries):
                 _check(stage, job, outcome, made)
@@ -125,6 +128,16 @@ def _make(
     return worked
 
 
+@contextmanager
+def _stopping(run: str) -> Iterator[None]:
+    """When the run ends early, tell those of its threads that are in this process."""
+    try:
+        yield
+    except BaseException:
+        stopped_runs.add(run)
+        raise
+
+
 def _outcomes(
     stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, workers: "Workers", retries: int
 ) -> Iterator[tuple[ShardJob, ShardOutcome]]:
@@ -135,14 +148,13 @@ def _outcomes(
     from distributed import as_completed
 
     shared = replace(shared, tasks_per_host=workers.tasks_per_host)
-    run = uuid.uuid4().hex[:8]  # a scheduler may serve several runs
     running: dict[str, ShardJob] = {}
     done = as_completed(loop=workers.client.loop)
     waiting = iter(jobs)
 
     def submit() -> None:
         for job in islice(waiting, workers.tasks * TASKS_AHEAD - len(running)):
-            key = f"{stage.name}-{job.path.stem}-{run}"
+            key = f"{stage.name}-{job.path.stem}-{shared.run}"
             running[key] = job
             done.add(
                 workers.client.submit(
@@ -167,12 +179,13 @@ def _outcomes(
 def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
     from distributed import KilledWorker
 
+    named = f"{job.path.name} ({job.items[0].id} to {job.items[-1].id})"
     try:
         return future.result()
     except KilledWorker as error:
         raise ExecutionError(
-            f"{job.path.name} ({job.items[0].id} to {job.items[-1].id}): the worker died "
-            f"{retries + 1} times, the last was {error.last_worker.address}.\n"
+            f"{named}: the worker died {error.allowed_failures + 1} times, "
+            f"the last was {error.last_worker.address}.\n"
             "Often memory is short: try fewer --workers, or a smaller --shard-size."
         ) from error
     except CancelledError as error:
@@ -181,10 +194,12 @@ def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
             "The same command goes on with the shards that are missing."
         ) from error
     except Exception as error:
+        advice = ""
+        if isinstance(error, ImportError):
+            advice = "\nWorkers of a cluster need the same packages as this machine."
         raise ExecutionError(
-            f"{job.path.name} ({job.items[0].id} to {job.items[-1].id}) could not be made in "
-            f"{retries + 1} attempts: {type(error).__name__}: {error}.\n"
-            "Workers of a cluster need the same packages and folders as this machine."
+            f"{named} could not be made in {retries + 1} attempts: "
+            f"{type(error).__name__}: {error}.{advice}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import errno
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,17 +21,23 @@ Record = ImageRegions | ParsedCaption
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+stopped_runs: set[str] = set()
+"""Runs of this process that have ended early; their threads stop at the next item."""
+
+
 @dataclass(frozen=True)
 class TaskSettings:
     """What every task of a run shares.
 
     Attributes:
+        run: a name that no other run has.
         settings: of the stage.
         fingerprint: of the run.
         on_error: what a bad item does.
         tasks_per_host: how many tasks run at a time on each host.
     """
 
+    run: str
     settings: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     on_error: Literal["skip", "stop"]
@@ -73,7 +80,7 @@ def run_shard(stage: Stage, job: ShardJob, shared: TaskSettings) -> ShardOutcome
         sidecar = write_shard(
             job.path,
             stage.kind,
-            _records(outcomes, failures, shared.on_error),
+            _records(outcomes, failures, shared),
             settings=shared.settings,
             fingerprint=shared.fingerprint,
             split=job.split,
@@ -104,12 +111,14 @@ class _BadItemError(Exception):
 
 
 def _records(
-    outcomes: Iterator[Record | Failure], failures: list[Failure], on_error: str
+    outcomes: Iterator[Record | Failure], failures: list[Failure], shared: TaskSettings
 ) -> Iterator[Record]:
     for outcome in outcomes:
+        if shared.run in stopped_runs:
+            raise CancelledError
         if not isinstance(outcome, Failure):
             yield outcome
-        elif on_error == "stop":
+        elif shared.on_error == "stop":
             raise _BadItemError(outcome)
         else:
             failures.append(outcome)

@@ -1,10 +1,13 @@
-"""Relations of a caption: verbs, prepositions, copulas and their frames, over the view of its arcs."""
+"""Relations of a caption: verbs, prepositions, copulas and states, over the view of its arcs."""
 
-from pipeline.parsing.lemmas import verb_lemma
+from collections.abc import Iterable
+
+from pipeline.parsing.frames import Frames
+from pipeline.parsing.lemmas import progressive, verb_lemma
 from pipeline.parsing.lexicon import lexicon
 from pipeline.parsing.mending import mend
 from pipeline.parsing.nouns import Nouns
-from pipeline.parsing.prepositions import find_prepositions, preposition_name
+from pipeline.parsing.prepositions import join_prepositions, preposition_name
 from pipeline.parsing.relations import NO_WORD
 from pipeline.parsing.scene import Scene, Words
 from pipeline.parsing.schemes import CaptionTree
@@ -14,25 +17,15 @@ from pipeline.parsing.wordlists import (
     COLOURS,
     CONTAINERS,
     LIGHT_VERBS,
-    LOCATIVE_VERBS,
     PEOPLE,
-    RELATIVE,
+    words,
 )
 
-_SUBJECTS = ("nsubj", "nsubj:pass")
-_CLAUSES = ("acl", "acl:relcl")
-_INHERITS = ("conj", "advcl", "xcomp", "ccomp", "parataxis")
-_STATES = frozenset(
-    ("on", "off", "up", "down", "out", "outside", "inside", "open", "outdoors", "in")
-)
-_STAY_VERBS = frozenset(
-    ("sit", "stand", "walk", "lay", "park", "hang", "run", "sleep", "play", "ski")
-)
-_NOT_PARTICLES = frozenset(("away", "together", "around", "along", "back", "forward", "over"))
+_STATES = words("on off up down out outside inside open outdoors in")
 
 
 def read_scene(tree: CaptionTree) -> Scene:
-    """Objects and triples of a caption; triples that it denies are in it, marked so."""
+    """Objects and triples of a caption; what it denies is in the scene too, marked so."""
     mend(tree)
     return _Clauses(tree).scene
 
@@ -42,226 +35,207 @@ class _Clauses:
 
     def __init__(self, tree: CaptionTree) -> None:
         self.tree = tree
-        self.cases: dict[int, Words] = {}
-        skipped = self._join_prepositions()
+        self.cases, skipped = join_prepositions(tree)
         self.nouns = Nouns(tree, self.cases, skipped)
+        self.frames = Frames(tree, self.nouns, self.cases)
         self.scene = self.nouns.scene
-        for token, role in enumerate(tree.roles):
-            if token in skipped or token in self.nouns.inside:
-                continue
-            if role == "nmod" and token in self.cases:
-                self._read_noun_preposition(token)
-            if tree.of_role(token, "cop"):
-                self._read_copula(token)
-            elif self._is_verb(token):
-                self._read_verb(token)
-            elif role in ("advmod", "stranded", "acl", "amod") and self.tree.heads[token] < token:
-                self._read_state(token)
+        for token in range(len(tree.words)):
+            if token not in skipped and token not in self.nouns.inside:
+                self._read(token)
         if self.nouns.pointed_back:
             self.scene.drop_holding()
 
+    def _read(self, token: int) -> None:
+        role, children = self.tree.roles[token], self.tree.children[token]
+        if role == "nmod" and token in self.cases:
+            self._read_noun_preposition(token)
+        if children and self.tree.of_role(token, "cop"):
+            self._read_copula(token)
+        elif self.frames.is_verb(token):
+            self._read_verb(token)
+        elif role in ("advmod", "stranded", "acl", "amod") and self.tree.heads[token] < token:
+            self._read_state(token)
+
     # ---- prepositions
-
-    def _join_prepositions(self) -> set[int]:
-        """Name the preposition of every noun; join those of several words and mend the arcs."""
-        tree, skipped = self.tree, set[int]()
-        for start, end, name in find_prepositions(tree):
-            noun = self._noun_after(start, end)
-            if noun is None:
-                continue
-            skipped.update(range(start, end))
-            head = self._head_outside(noun, start, end)
-            self.cases[noun] = (start, end, name)
-            if head is None:
-                for child in [*tree.children[start], *tree.children[end - 1]]:
-                    if child != noun and not start <= child < end and child < start:
-                        head = child
-            role = "nmod"
-            if head is not None and tree.pos[head] in ("VERB", "ADJ", "AUX"):
-                role = "obl"
-            tree.attach(noun, noun if head is None else head, "root" if head is None else role)
-            for inner in range(start, end):  # what hung under `side` hangs under the noun
-                for child in tree.children[inner][:]:
-                    if child != noun and not start <= child < end:
-                        tree.attach(child, noun, tree.roles[child])
-        for token, role in enumerate(tree.roles):
-            head = tree.heads[token]
-            if role == "case" and token not in skipped and head not in self.cases and head > token:
-                self.cases[head] = self._case(head)
-        return skipped
-
-    def _noun_after(self, start: int, end: int) -> int | None:
-        tree = self.tree
-        for inner in range(end - 1, start - 1, -1):
-            if tree.roles[inner] == "case" and tree.heads[inner] >= end:
-                return tree.heads[inner]
-        for token in range(end, min(end + 5, len(tree.words))):
-            if tree.pos[token] in ("NOUN", "PROPN", "PRON"):
-                while tree.heads[token] > token and tree.pos[tree.heads[token]] in (
-                    "NOUN",
-                    "PROPN",
-                ):
-                    token = tree.heads[token]
-                return token
-        return None
-
-    def _head_outside(self, noun: int, start: int, end: int) -> int | None:
-        """The first word above a joined preposition that is not part of it."""
-        tree = self.tree
-        for token in (noun, *range(start, end)):
-            for _ in range(len(tree.words)):
-                above = tree.heads[token]
-                if above == token:
-                    break
-                if above != noun and not start <= above < end:
-                    return above if not self._is_below(above, noun) else None
-                token = above
-        return None
-
-    def _is_below(self, token: int, noun: int) -> bool:
-        for _ in range(len(self.tree.words)):
-            if token == noun:
-                return True
-            if self.tree.heads[token] == token:
-                return False
-            token = self.tree.heads[token]
-        return False
-
-    def _case(self, noun: int) -> Words:
-        cases = [c for c in self.tree.of_role(noun, "case") if c < noun]
-        words = [self.tree.words[case] for case in cases]
-        return cases[0], cases[-1] + 1, preposition_name(" ".join(words))
 
     def _read_noun_preposition(self, noun: int) -> None:
         """`a dog on a bench`, `the leg of the man`."""
         head = self.tree.heads[noun]
         if self.nouns.counted.get(head) == noun:
             return
-        start, end, name = self.cases[noun]
-        targets = self.nouns.referents(noun)
-        for subject in self.nouns.referents(head):
-            for target in targets:
-                if subject == target:
-                    continue
-                if name == "of" and self.tree.words[head] == "full":
-                    self.scene.relate(subject, (head, end, "have"), target, "content")
-                elif name == "of":
-                    self._read_of(subject, target, (start, end))
-                else:
-                    said = (start, end, self._noun_predicate(name, subject, target))
-                    rule = "pronoun" if noun in self.nouns.pointed_back else "preposition"
-                    self.scene.relate(subject, said, target, rule, negated=self._denied(noun))
-
-    def _noun_predicate(self, name: str, subject: int, target: int) -> str:
-        if name in ("in", "with") and self.scene.string(subject) in PEOPLE:
-            return lexicon().worn.get((name, self.scene.string(target)), name)
-        return name
-
-    def _read_of(self, whole: int, part: int, span: tuple[int, int]) -> None:
-        holder = CONTAINERS.get(self.tree.words[whole])
-        if holder:
-            self.scene.relate(part, (*NO_WORD, holder), whole, "content")
+        if self.cases[noun][2] == "of":
+            self._read_of(noun)
+            return
+        targets = self.nouns.referents(noun)  # says whether a pronoun points back
+        is_back = noun in self.nouns.pointed_back and self.tree.roles[head] == "conj"
+        above = self.tree.heads[head] if is_back else self.nouns.holder_of_absent(head)
+        subjects = self.nouns.referents(above)
+        if self._is_each_other(noun):
+            self._relate_each_other(subjects, self.cases[noun])
         else:
-            self.scene.relate(part, (*NO_WORD, "have"), whole, "possession")
+            self._place(subjects, noun, targets, "preposition", denied=self.frames.is_denied(noun))
+
+    def _place(
+        self, things: list[int], noun: int, places: list[int], rule: str, *, denied: bool
+    ) -> None:
+        """Things are where a noun with its preposition says."""
+        start, end, name = self.cases[noun]
+        rule = "pronoun" if noun in self.nouns.pointed_back else rule
+        for thing in things:
+            for place in places:
+                if thing != place:
+                    said = (start, end, self._noun_predicate(name, thing, place))
+                    self.scene.relate(thing, said, place, rule, negated=denied)
+
+    def _noun_predicate(self, name: str, thing: int, place: int) -> str:
+        """`a man in a shirt` wears it, `a man in a dress` is in it, as the lexicon says."""
+        return self._worn(name, thing, place) or name
+
+    def _worn(self, name: str, thing: int, place: int) -> str | None:
+        if name in ("in", "with") and self.scene.string(thing) in PEOPLE:
+            return lexicon().worn.get((name, self.scene.string(place)))
+        return None
+
+    def _read_of(self, noun: int) -> None:
+        head = self.tree.heads[noun]
+        is_full = self.tree.words[head] == "full"
+        for whole in self.nouns.referents(head):
+            for part in self.nouns.referents(noun):
+                holder = CONTAINERS.get(self.tree.words[whole])
+                if whole == part:
+                    continue
+                if is_full or holder == "have":
+                    self.scene.relate(whole, (*NO_WORD, "have"), part, "content")
+                elif holder:
+                    self.scene.relate(part, (*NO_WORD, holder), whole, "content")
+                else:
+                    self.scene.relate(part, (*NO_WORD, "have"), whole, "possession")
+
+    def _is_each_other(self, noun: int) -> bool:
+        around = " ".join(self.tree.words[max(noun - 1, 0) : noun + 2])
+        return any(phrase in around for phrase in ("each other", "one another", "eachother"))
+
+    def _relate_each_other(self, things: list[int], predicate: Words) -> None:
+        """`dog and cat next to each other`, `two giraffes next to each other`: once, one way."""
+        if len(things) == 1:
+            self.scene.make_singular(things[0], self.tree.lemmas[things[0]])
+            self.scene.relate(things[0], predicate, things[0], "each other")
+        for object_ in things[1:]:
+            self.scene.relate(things[0], predicate, object_, "each other")
 
     # ---- copulas and states
 
     def _read_copula(self, token: int) -> None:
         """`is red`, `is on the table`, `is a dog`."""
         tree = self.tree
-        subjects = self._subjects(token)
-        denied = self._denied(token)
+        subjects, denied = self.frames.subjects(token), self.frames.is_denied(token)
         if token in self.cases:
-            self._read_oblique(subjects, token, "", (-1, -1), denied)
+            self._read_oblique(subjects, token, "", NO_WORD, denied)
         elif tree.roles[token] == "stranded" or tree.pos[token] == "ADP":
             self._read_stranded(token, subjects, "")
-        elif self._is_verb(token):
+        elif self.frames.is_verb(token):
             self._read_verb(token)
+            return
         elif self.nouns.is_noun(token):
-            for subject in subjects:
-                if tree.words[subject] not in ("this", "that", "it", "these", "there"):
-                    said = (token, token + 1, self.scene.string(token))
-                    self.scene.describe(subject, said, "copula", negated=denied)
+            said = (token, token + 1, self.scene.string(token) if self.scene.has(token) else "")
+            for subject in subjects if said[2] else ():
+                self.scene.describe(subject, said, "copula", negated=denied)
         else:
-            is_full = tree.words[token] == "full" and tree.of_role(token, "obl", "nmod")
-            described = () if tree.words[token] == "about" or is_full else (token,)
-            for word in (*described, *tree.of_role(token, "conj")):
-                for subject in subjects:
-                    self._describe(subject, word, "copula", denied)
-        if not self._is_verb(token):
-            self._read_obliques(subjects, token, "", denied, "obl")
+            described = () if self._says_nothing_alone(token) else (token,)
+            self._describe(subjects, (*described, *tree.of_role(token, "conj")), "copula", denied)
+        self._read_obliques(subjects, token, "", denied, "obl")
 
-    def _describe(self, subject: int, token: int, rule: str, denied: bool) -> None:
-        start, string = self.nouns._with_shades(token)
-        self.scene.describe(subject, (start, token + 1, string), rule, negated=denied)
+    def _says_nothing_alone(self, adjective: int) -> bool:
+        """`full of`, `about to`, `taller than` are half of what is said."""
+        prepositions = {self.frames.preposition(c) for c in self.tree.children[adjective]}
+        word = self.tree.words[adjective]
+        return (
+            word == "about" or "than" in prepositions or (word == "full" and "of" in prepositions)
+        )
+
+    def _describe(
+        self, subjects: Iterable[int], tokens: Iterable[int], rule: str, denied: bool
+    ) -> None:
+        for token in tokens:
+            start, string = self.nouns.attribute_string(token)
+            for subject in subjects:
+                said = (start, token + 1, string)
+                self.scene.describe(subject, said, rule, negated=denied)
 
     def _read_state(self, token: int) -> None:
-        """`a man outside`, `a man with glasses on`, `the dishes stacked`."""
-        head = self.tree.heads[token]
-        if self.tree.words[token] in _STATES and self.scene.has(head):
-            if self.tree.roles[token] != "stranded":
-                self._describe(head, token, "state", self._denied(token))
-        elif self.tree.pos[token] == "ADJ" and self.tree.roles[token] in ("acl", "amod"):
-            for subject in self.nouns.referents(head):
-                if self.tree.words[token] != "full":
-                    self._describe(subject, token, "state", self._denied(token))
-                self._read_obliques([subject], token, "", self._denied(token))
+        """`a man outside`, `a man with glasses on`, `a sky full of clouds`."""
+        tree, head = self.tree, self.tree.heads[token]
+        denied = self.frames.is_denied(token)
+        if tree.words[token] in _STATES and self.scene.has(head):
+            if tree.roles[token] != "stranded":
+                self._describe([head], [token], "state", denied)
+        elif tree.pos[token] == "ADJ" and tree.roles[token] in ("acl", "amod"):
+            subjects = self.nouns.referents(head)
+            if not self._says_nothing_alone(token):
+                self._describe(subjects, [token], "state", denied)
+            self._read_obliques(subjects, token, "", denied)
 
     # ---- verbs
 
-    def _is_verb(self, token: int) -> bool:
-        tree = self.tree
-        if tree.pos[token] == "VERB":
-            return not self.nouns.is_noun(token)
-        if tree.pos[token] in ("AUX", "NOUN", "ADJ"):
-            word = tree.words[token]
-            if tree.pos[token] == "AUX":
-                return word in ("has", "have", "having", "had") and bool(tree.of_role(token, "obj"))
-            is_clause = tree.roles[token] in _CLAUSES and word.endswith(("ing", "ed"))
-            return is_clause and not self.nouns.is_noun(token)
-        return False
-
     def _read_verb(self, verb: int) -> None:
         tree = self.tree
-        word = tree.words[verb]
-        lemma = verb_lemma(word, tree.lemmas[verb])
+        lemma = verb_lemma(tree.words[verb], tree.lemmas[verb])
         if tree.of_role(verb, "xcomp") and lemma in LIGHT_VERBS and not tree.of_role(verb, "obj"):
             return
+        denied = self.frames.is_denied(verb)
         if tree.of_role(verb, "expl") or lemma in ("be", "there"):
-            self._read_existence(verb)
+            self._read_existence(verb, denied)
             return
-        denied = self._denied(verb)
-        subjects, objects = self._subjects(verb), self._objects(verb)
-        is_passive = tree.is_passive(verb)
-        agents = self._agents(verb, lemma) if is_passive else []
+        subjects, objects = self.frames.subjects(verb), self.frames.objects(verb)
+        agents = self.frames.agents(verb, lemma) if tree.is_passive(verb) else []
         if agents:
             subjects, objects = agents, subjects
-        particle = self._particle(verb)
-        string = f"{lemma} {particle[2]}" if particle else lemma
-        end = particle[1] if particle and particle[0] == verb + 1 else verb + 1
-        count = len(self.scene.triples)
+        particle = self.frames.particle(verb)
         if lemma == "have" and particle and objects:
             self._read_held(subjects, objects, particle, denied)
+            return
+        self._read_resulting_state(verb, lemma, objects or subjects, denied)
+        if objects or any(self._is_each_other(child) for child in tree.of_role(verb, "obj")):
+            self._read_action(verb, _phrasal(verb, lemma, particle), subjects, objects, denied)
+            return
+        self._read_obliques(subjects, verb, lemma, denied)
+        if tree.roles[verb] == "acl:relcl":
+            for token in self.frames.stranded(verb)[:1]:
+                self._read_stranded(token, subjects, lemma)
+        is_said = any(
+            triple.predicate.start == verb and triple.rule != "state"
+            for triple in self.scene.triples
+        )
+        if not is_said and lemma != "have" and not self.frames.has_inner_verb(verb):
+            said = _phrasal(verb, progressive(tree.words[verb], lemma), particle)
+            for subject in subjects:
+                self.scene.describe(subject, said, "verb", negated=denied)
+
+    def _read_action(
+        self, verb: int, said: Words, subjects: list[int], objects: list[int], denied: bool
+    ) -> None:
+        """`a man riding a horse`, and where."""
+        if any(self._is_each_other(child) for child in self.tree.of_role(verb, "obj")):
+            self._relate_each_other(subjects, said)
             return
         for subject in subjects:
             for object_ in objects:
                 if subject != object_:
-                    self.scene.relate(subject, (verb, end, string), object_, "verb", negated=denied)
-        for child in tree.of_role(verb, "xcomp", "advmod"):
-            is_state = tree.pos[child] == "ADJ" and tree.roles[child] == "xcomp"
-            if (is_state or tree.words[child] in COLOURS) and lemma not in LIGHT_VERBS:
-                for described in objects or subjects:  # painted red, holds it open
-                    self._describe(described, child, "state", denied)
-        if objects:
-            self._read_loose_obliques(verb, subjects, objects, denied)
-        else:
-            self._read_obliques(subjects, verb, lemma, denied)
-            self._read_gap(verb, subjects, string)
-        is_state = not objects and lemma != "have" and not self._has_inner(verb)
-        if len(self.scene.triples) == count and is_state:
-            for subject in subjects:
-                state = f"{word} {particle[2]}" if particle else word
-                self.scene.describe(subject, (verb, end, state), "verb", negated=denied)
+                    self.scene.relate(subject, said, object_, "verb", negated=denied)
+        self._read_loose_obliques(verb, subjects, objects, denied)
+
+    def _read_resulting_state(self, verb: int, lemma: str, things: list[int], denied: bool) -> None:
+        """`painted red`, `holds it open`."""
+        tree = self.tree
+        if lemma in LIGHT_VERBS:
+            return
+        states = [
+            child
+            for child in tree.of_role(verb, "xcomp", "advmod")
+            if tree.words[child] in COLOURS
+            or (tree.pos[child] == "ADJ" and tree.roles[child] == "xcomp")
+        ]
+        self._describe(things, states, "state", denied)
 
     def _read_held(self, owners: list[int], held: list[int], particle: Words, denied: bool) -> None:
         """`has a hat on` is worn, `has his arm up` says where the arm is."""
@@ -273,170 +247,80 @@ class _Clauses:
                 if not is_worn:
                     self.scene.describe(thing, particle, "state", negated=denied)
 
-    def _read_existence(self, verb: int) -> None:
+    def _read_existence(self, verb: int, denied: bool) -> None:
         """`there is a clock on the wall`: the preposition may hang under the verb."""
-        tree = self.tree
         subjects = [
             referent
-            for child in tree.of_role(verb, "nsubj", "xcomp", "obj")
+            for child in self.tree.of_role(verb, "nsubj", "xcomp", "obj")
             for referent in self.nouns.referents(child)
         ]
-        self._read_obliques(subjects, verb, "", self._denied(verb))
-
-    def _has_inner(self, verb: int) -> bool:
-        return any(self._is_verb(child) for child in self.tree.of_role(verb, "xcomp"))
-
-    def _subjects(self, verb: int, depth: int = 0) -> list[int]:
-        tree = self.tree
-        own = tree.of_role(verb, *_SUBJECTS) or [
-            child for child in tree.of_role(verb, "compound") if self.scene.has(child)
-        ]
-        if own:
-            return [referent for child in own for referent in self.nouns.referents(child)]
-        head, role = tree.heads[verb], tree.roles[verb]
-        if role in _CLAUSES:
-            return self.nouns.referents(self._doer(head) if tree.of_role(verb, "obj") else head)
-        if role in _INHERITS and depth < 8 and head != verb:
-            if role == "xcomp":
-                objects = self._own_objects(head)
-                if objects:
-                    return objects
-            inherited = self._subjects(head, depth + 1)
-            return inherited or (self.nouns.referents(head) if self.scene.has(head) else [])
-        return []
-
-    def _doer(self, noun: int) -> int:
-        """The person in `woman in a dress wearing a necklace`, as a dress wears nothing."""
-        tree = self.tree
-        first = tree.heads[noun] if tree.roles[noun] == "conj" else noun
-        above = tree.heads[first]
-        is_held = tree.roles[first] == "nmod" and above < first
-        return above if is_held and tree.words[above] in PEOPLE else noun
-
-    def _own_objects(self, verb: int) -> list[int]:
-        return [
-            referent
-            for child in self.tree.of_role(verb, "obj", "iobj")
-            if child not in self.cases
-            for referent in self.nouns.referents(child)
-        ]
-
-    def _objects(self, verb: int) -> list[int]:
-        objects = self._own_objects(verb)
-        tree = self.tree
-        for conjunct in tree.of_role(verb, "conj"):  # washing and drying a plate
-            if not objects and not tree.of_role(verb, "obl") and conjunct > verb:
-                objects = self._own_objects(conjunct)
-        if objects or tree.roles[verb] != "acl:relcl" or self._stranded(verb):
-            return objects
-        own = [child for child in tree.of_role(verb, "nsubj") if tree.words[child] not in RELATIVE]
-        has_place = any(child in self.cases for child in tree.of_role(verb, "obl"))
-        return self.nouns.referents(tree.heads[verb]) if own and not has_place else []
-
-    def _agents(self, verb: int, lemma: str) -> list[int]:
-        tree = self.tree
-        agents = tree.of_role(verb, "agent")
-        if lemma in LOCATIVE_VERBS:
-            for agent in agents:
-                tree.roles[agent] = "obl"
-            return []
-        if lemma == "cover" and not agents:
-            agents = [
-                c for c in tree.of_role(verb, "obl") if self._preposition(c) in ("in", "with")
-            ]
-            for agent in agents:
-                tree.roles[agent] = "agent"
-        return [referent for agent in agents for referent in self.nouns.referents(agent)]
-
-    def _preposition(self, noun: int) -> str:
-        return self.cases[noun][2] if noun in self.cases else ""
-
-    def _particle(self, verb: int) -> Words | None:
-        tree = self.tree
-        for child in tree.children[verb]:
-            is_particle = tree.roles[child] == "prt" or (
-                tree.roles[child] in ("advmod", "stranded")
-                and child == verb + 1
-                and tree.words[child] in ("up", "down", "out", "off", "over")
-            )
-            if is_particle and tree.words[child] not in _NOT_PARTICLES:
-                return child, child + 1, tree.words[child]
-        return None
+        self._read_obliques(subjects, verb, "", denied)
 
     def _read_obliques(
-        self, subjects: list[int], verb: int, string: str, denied: bool, *also: str
+        self, subjects: list[int], verb: int, lemma: str, denied: bool, *roles: str
     ) -> None:
-        for child in self.tree.of_role(verb, *(also or ("obl", "nmod"))):
+        for child in self.tree.of_role(verb, *(roles or ("obl", "nmod"))):
             if child in self.cases:
-                self._read_oblique(subjects, child, string, (verb, verb + 1), denied)
+                self._read_oblique(subjects, child, lemma, (verb, verb + 1), denied)
 
     def _read_oblique(
-        self, subjects: list[int], noun: int, string: str, verb: tuple[int, int], denied: bool
+        self, subjects: list[int], noun: int, lemma: str, verb: tuple[int, int], denied: bool
     ) -> None:
+        """`sitting on a bench`: verb and preposition are one predicate; a copula's says nothing."""
         start, end, name = self.cases[noun]
+        span = (verb[0], max(verb[1], end)) if lemma else (start, end)
+        if self._is_each_other(noun):
+            self._relate_each_other(subjects, (*span, f"{lemma} {name}".strip()))
+            return
+        targets = self.nouns.referents(noun)
+        above = self.tree.words[self.tree.heads[noun]]
+        if (above, name) == ("full", "of"):
+            name, lemma, span = "have", "", (start - 1, end)
+        elif name == "than" and not lemma:
+            name, span = f"{above} than", (start - 1, end)
+        elif (lemma, name) == ("dress", "in"):
+            name, lemma = "wear", ""
+        rule = "pronoun" if noun in self.nouns.pointed_back else "oblique"
         for subject in subjects:
-            for target in self.nouns.referents(noun):
-                if subject == target:
-                    continue
-                if name == "of" and self.tree.words[self.tree.heads[noun]] == "full":
-                    said = (start - 1, end, "have")
-                elif string == "dress" and name == "in":
-                    said = (verb[0], end, "wear")
-                elif string:
-                    said = (verb[0], end if verb[0] < end else verb[1], f"{string} {name}")
-                else:
-                    said = (start, end, self._noun_predicate(name, subject, target))
-                rule = "pronoun" if noun in self.nouns.pointed_back else "oblique"
-                self.scene.relate(subject, said, target, rule, negated=denied)
+            for target in targets:
+                if subject != target:
+                    worn = self._worn(name, subject, target)  # walking in a suit
+                    string = worn or f"{lemma} {name}".strip()
+                    said = (start, end, string) if worn else (*span, string)
+                    self.scene.relate(subject, said, target, rule, negated=denied)
 
     def _read_loose_obliques(
         self, verb: int, subjects: list[int], objects: list[int], denied: bool
     ) -> None:
-        """`holding a bat in his hand`: the bat is in it; `flying a kite on a beach`: who flies is."""
+        """`holding a bat in his hand`: the bat is there; `flying a kite on a beach`: the flyer."""
         for child in self.tree.of_role(verb, "obl"):
             if child not in self.cases:
                 continue
             targets = self.nouns.referents(child)
-            in_hand = self.tree.words[child] in BODY_PARTS and self._preposition(child) != "with"
-            holders = objects if in_hand or set(targets) & set(subjects) else subjects
-            self._read_oblique(holders, child, "", NO_WORD, denied)
+            is_part = self.tree.words[child] in BODY_PARTS
+            in_hand = is_part and self.frames.preposition(child) != "with"
+            is_object = in_hand or not set(targets).isdisjoint(subjects)
+            self._read_oblique(objects if is_object else subjects, child, "", NO_WORD, denied)
 
-    def _stranded(self, verb: int) -> list[int]:
-        tree = self.tree
-        return [
-            child
-            for child in tree.children[verb]
-            if child > verb
-            and tree.pos[child] in ("ADP", "PART")
-            and tree.roles[child] in ("stranded", "prt", "obl", "advmod", "case", "mark", "nmod")
-            and not tree.children[child]
-        ]
-
-    def _read_gap(self, verb: int, subjects: list[int], string: str) -> None:
-        """`the sofa the man is sitting on`: the man sits on the sofa."""
-        if self.tree.roles[verb] != "acl:relcl":
-            return
-        lemma = verb_lemma(self.tree.words[verb], self.tree.lemmas[verb])
-        for token in self._stranded(verb)[:1]:
-            self._read_stranded(token, subjects, lemma)
-
-    def _read_stranded(self, token: int, subjects: list[int], verb: str) -> None:
+    def _read_stranded(self, token: int, subjects: list[int], lemma: str) -> None:
         """A preposition whose noun stands before its clause: `the table the food is on`."""
-        tree = self.tree
-        clause = token
-        while not tree.roles[clause].startswith("acl") and tree.heads[clause] != clause:
+        tree, clause = self.tree, token
+        while not tree.roles[clause].startswith("acl"):
+            if tree.heads[clause] == clause:
+                self._describe(subjects, [token], "state", self.frames.is_denied(token))
+                return
             clause = tree.heads[clause]
-        if not tree.roles[clause].startswith("acl"):
-            for subject in subjects:
-                self._describe(subject, token, "state", self._denied(token))
-            return
-        name = preposition_name(tree.words[token])
-        said = (token, token + 1, f"{verb} {name}" if verb else name)
+        string = f"{lemma} {preposition_name(tree.words[token])}".strip()
+        start = tree.heads[token] if lemma else token
         for subject in subjects:
             for target in self.nouns.referents(tree.heads[clause]):
                 if subject != target:
-                    self.scene.relate(subject, said, target, "relative")
+                    self.scene.relate(subject, (start, token + 1, string), target, "relative")
 
-    def _denied(self, token: int) -> bool:
-        tree = self.tree
-        return any(tree.roles[child] == "neg" for child in tree.children[token])
+
+def _phrasal(verb: int, string: str, particle: Words | None) -> Words:
+    """A verb with its particle, which may stand away from it."""
+    if particle is None:
+        return verb, verb + 1, string
+    end = particle[1] if particle[0] == verb + 1 else verb + 1
+    return verb, end, f"{string} {particle[2]}"

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,8 +26,10 @@ Key = TypeVar("Key", str, Strings)
 
 NAME = "name"
 ATTRIBUTE = "attribute"
+PHRASE = "phrase"
 _PATH = Path(__file__).with_name("lexicon.tsv")
 _MIN_COUNT = 2
+_FUNCTION_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "for", "with", "no"))
 _WORD = re.compile(r"[^\W_][\w'-]*")
 _TRIPLE = re.compile(r"\(([^()]*)\)")
 
@@ -37,7 +40,8 @@ class Lexicon:
 
     Attributes:
         pairs: (modifier, noun) to (outcome, string): `name` and the name of both together,
-            `attribute` and the attribute, or a predicate with the string `<` where the modifier is its
+            `attribute` and the attribute, `phrase` where both are one attribute of what follows
+            (`chain link`), or a predicate with the string `<` where the modifier is its
             subject (`tree branch`: have) and `>` where the noun is (`tile floor`: on).
         modifiers: a modifier to what it is with most nouns, `name` or `attribute`.
         words: a noun to the name that it goes by (`guy`: person).
@@ -93,7 +97,7 @@ def build_lexicon(gold: Path) -> Iterator[Strings]:
     attributes: dict[str, Counter[str]] = defaultdict(Counter)
     for caption, triples in captions:
         graph = _Graph(caption, triples)
-        for pair in zip(caption, caption[1:], strict=False):
+        for pair in pairwise(caption):
             outcome = graph.of_pair(*pair)
             if outcome:
                 pairs[pair][outcome] += 1
@@ -128,6 +132,8 @@ class _Graph:
         self.all = {w for t in triples for part in t for w in part.split()}
 
     def of_pair(self, modifier: str, noun: str) -> Strings | None:
+        if modifier in _FUNCTION_WORDS or noun in _FUNCTION_WORDS:
+            return None
         phrase = f"{modifier} {noun}"
         if any(f" {phrase} " in f" {name} " for name in self.names):
             return NAME, phrase
@@ -136,6 +142,8 @@ class _Graph:
             return NAME, joined.pop()
         if len(self.new) == 1 and next(iter(self.new)).endswith(noun[-4:]):
             return NAME, next(iter(self.new))  # tee shirt: t-shirt
+        if any(f" {phrase} " in f" {a} " for _, a in self.attributes):
+            return PHRASE, phrase
         said = [a for n, a in self.attributes if n.endswith(noun) and modifier in a.split()]
         if said:
             return ATTRIBUTE, modifier
@@ -188,7 +196,7 @@ def _form_rows(kind: str, forms: dict[str, Counter[str]]) -> Iterator[Strings]:
 
 
 def _verb_rows(captions: list[tuple[list[str], list[Strings]]]) -> Iterator[Strings]:
-    """First words of predicates that a caption has in another form: `ride` where it says `riding`."""
+    """First words of predicates that a caption has in another form: `ride` where `riding`."""
     verbs: Counter[str] = Counter()
     for caption, triples in captions:
         for triple in triples:

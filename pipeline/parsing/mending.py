@@ -1,7 +1,7 @@
 """What parsers trained on sentences get wrong in captions, put right before the rules read them.
 
-A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for one
-long compound, and its first noun may come out as a verb (`oranges in a bowl`).
+A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for
+one long compound, and its first noun may come out as a verb (`oranges in a bowl`).
 """
 
 from pipeline.parsing.lemmas import verb_lemma
@@ -12,33 +12,57 @@ from pipeline.parsing.wordlists import COLOURS, NOUNS_IN_ING, PLACE_WORDS
 _NOUN = frozenset(("NOUN", "PROPN"))
 _BEFORE_NOUN = frozenset(("compound", "amod", "nmod"))
 _NOMINAL = frozenset(("obl", "nmod", "obj"))
+_ALWAYS_RIGHT = frozenset(("DET", "ADP", "PUNCT", "CCONJ", "PART", "NUM"))
 _SUBJECTS = ("nsubj", "nsubj:pass")
 _HAVE = frozenset(("has", "have", "had", "having"))
 
 
 def mend(tree: CaptionTree) -> None:
     """Change tags and arcs of a caption in place."""
-    roles, pos = tree.roles, tree.pos
-    for token, word in enumerate(tree.words):
-        if word in _HAVE and roles[token] == "aux":
-            _mend_have(tree, token)
-        elif word in PLACE_WORDS and pos[token] == "ADV" and tree.heads[token] > token:
-            _mend_place(tree, token)
-        if pos[token] == "VERB":
-            _mend_noun(tree, token)
-        if word.endswith("ing"):
-            if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
-                _mend_participle(tree, token)
-        elif roles[token] == "root" and token < 2 and tree.of_role(token, "obj"):
-            _mend_first_modifier(tree, token)
-        if roles[token] == "obl" and pos[tree.heads[token]] in _NOUN:
-            if not tree.of_role(tree.heads[token], "cop"):
-                roles[token] = "nmod"
-    for token, role in enumerate(roles):
-        if role == "root" and pos[token] in _NOUN:
+    for token, pos in enumerate(tree.pos):
+        if pos not in _ALWAYS_RIGHT:
+            _mend_word(tree, token)
+    for token, role in enumerate(tree.roles):
+        if role == "root" and tree.pos[token] in _NOUN:
             _mend_root(tree, token)
-        if pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
+        if tree.pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
             _mend_relative(tree, token)
+
+
+def _mend_word(tree: CaptionTree, token: int) -> None:
+    word, role, pos = tree.words[token], tree.roles[token], tree.pos[token]
+    if role == "acl" and tree.of_role(token, *_SUBJECTS):
+        tree.roles[token] = role = "acl:relcl"
+    if word in _HAVE and role == "aux":
+        _mend_have(tree, token)
+    elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
+        _mend_place(tree, token)
+    elif pos == "VERB" and not _mend_noun_verb(tree, token):
+        _mend_noun(tree, token)
+    elif pos == "PRON" and word in ("it", "them") and role == "nmod":
+        _mend_pronoun(tree, token)
+    if tree.pos[token] == "VERB" and role == "conj":
+        _mend_joined_subject(tree, token)
+    if word.endswith("ing"):
+        if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
+            _mend_participle(tree, token)
+    elif role == "root" and token < 2:
+        _mend_first(tree, token)
+    if tree.roles[token] == "obl":
+        head = tree.heads[token]
+        if tree.pos[head] in _NOUN and not tree.of_role(head, "cop"):
+            tree.roles[token] = "nmod"
+
+
+def _mend_first(tree: CaptionTree, token: int) -> None:
+    """A root that begins the caption is a noun, or modifies one."""
+    if tree.of_role(token, "obj", "prt"):
+        if not _mend_noun_verb(tree, token):
+            _mend_first_modifier(tree, token)
+        return
+    is_unsure = token == 0 and tree.pos[0] in ("ADJ", "INTJ", "X")
+    if is_unsure and tree.of_role(0, "obl", "nmod", "acl") and not tree.of_role(0, "cop"):
+        tree.pos[0] = "NOUN"
 
 
 def _mend_have(tree: CaptionTree, token: int) -> None:
@@ -130,9 +154,51 @@ def _put_under_doer(tree: CaptionTree, token: int, doer: int) -> None:
     tree.attach(token, doer, "acl")
 
 
+def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
+    """`man wears green jacket`: a verb that was taken for a noun."""
+    before = token - 1
+    word = tree.words[token]
+    is_subject = (
+        before >= 0
+        and tree.heads[before] == token
+        and tree.roles[before] == "compound"
+        and tree.pos[before] in _NOUN
+    )
+    is_known = (tree.words[before], word) in lexicon().pairs
+    if not is_subject or is_known or verb_lemma(word, word) not in lexicon().verbs:
+        return False
+    tree.pos[token], tree.roles[before] = "VERB", "nsubj"
+    for child in tree.children[token][:]:
+        if child < before:
+            tree.attach(child, before, tree.roles[child])
+        elif tree.roles[child] == "nmod":
+            tree.roles[child] = "obl"
+    return True
+
+
+def _mend_pronoun(tree: CaptionTree, token: int) -> None:
+    """`a plate with food on it`: the food is on it, not the plate."""
+    head = tree.heads[token]
+    between = [c for c in tree.of_role(head, "nmod") if head < c < token]
+    cases = [tree.words[c] for noun in between[-1:] for c in tree.of_role(noun, "case")]
+    if cases == ["with"]:
+        tree.attach(token, between[-1], "nmod")
+
+
+def _mend_joined_subject(tree: CaptionTree, verb: int) -> None:
+    """`a man and a woman ride`: a clause joined to a noun has that noun as a subject too."""
+    first = tree.heads[verb]
+    own = tree.of_role(verb, "nsubj")
+    if tree.pos[first] not in _NOUN or tree.roles[first] != "root" or len(own) != 1:
+        return
+    tree.attach(verb, verb, "root")
+    tree.attach(first, verb, "nsubj")
+    tree.attach(own[0], first, "conj")
+
+
 def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
-    """`crashed airplane in trees`, `grey wall behind the bed`: what comes first modifies the noun."""
-    noun = tree.of_role(token, "obj")[0]
+    """`crashed airplane in trees`, `grey wall behind the bed`: the first word is a modifier."""
+    noun = next(iter(tree.of_role(token, "obj")), -1)
     if tree.of_role(token, *_SUBJECTS) or noun < token:
         return
     word = tree.words[token]

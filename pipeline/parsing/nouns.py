@@ -1,10 +1,9 @@
-"""Objects of a caption: their names, attributes, possessors, and what a noun or pronoun stands for."""
+"""Objects of a caption: names, attributes, possessors, and what a noun or pronoun stands for."""
 
-from pipeline.parsing.lexicon import ATTRIBUTE, NAME, lexicon
+from pipeline.parsing.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
 from pipeline.parsing.quantities import (
     DROPPED_QUANTITIES,
     KEPT_QUANTITIES,
-    PAIRS,
     PARTITIVES,
     VAGUE,
     number_string,
@@ -20,14 +19,14 @@ from pipeline.parsing.wordlists import (
     PRONOUNS,
     RELATIVE,
     SHADES,
+    words,
 )
 
 _NOUN_POS = frozenset(("NOUN", "PROPN"))
-_NEVER_OBJECTS = frozenset(
-    ("ADP", "DET", "CCONJ", "SCONJ", "PUNCT", "AUX", "PART", "SPACE", "INTJ")
-)
+_NEVER_OBJECTS = words("ADP DET CCONJ SCONJ PUNCT AUX PART SPACE INTJ PRON ADV NUM VERB")
 _NOMINAL_ROLES = frozenset(("obj", "obl", "nmod", "nsubj", "nsubj:pass", "agent"))
 _MODIFIERS = frozenset(("amod", "compound", "nummod", "acl", "advmod", "det"))
+_COUNTING = DROPPED_QUANTITIES | KEPT_QUANTITIES.keys() | PARTITIVES
 _BETWEEN = frozenset(("-", ",", "and", "/", "&"))
 _HAVE = (*NO_WORD, "have")
 
@@ -49,9 +48,11 @@ class Nouns:
         """Pronouns that mean what their phrase belongs to: `a plate with food on it`."""
         self.counted: dict[int, int] = {}
         """Nouns of quantity to the noun that they count."""
-        nouns = [token for token in range(len(tree.words)) if self.is_noun(token)]
-        for token in {*nouns, *(t for t, word in enumerate(tree.words) if word in PARTITIVES)}:
-            self._find_counted(token)
+        self._is_noun = [self._heads_phrase(token) for token in range(len(tree.words))]
+        nouns = [token for token, is_noun in enumerate(self._is_noun) if is_noun]
+        for token, word in enumerate(tree.words):
+            if word in _COUNTING:
+                self._find_counted(token, word)
         for noun in reversed(nouns):
             if noun not in self.inside and noun not in self.counted:
                 self._read(noun)
@@ -63,24 +64,30 @@ class Nouns:
 
     def is_noun(self, token: int) -> bool:
         """Whether a token heads a noun phrase, as its tag or its place in the tree says."""
+        return self._is_noun[token]
+
+    def _heads_phrase(self, token: int) -> bool:
         tree, pos = self.tree, self.tree.pos[token]
         if token in self.skipped or not tree.words[token][0].isalnum():
+            return False
+        if tree.words[token] in ("other", "another", "others", "eachother"):
             return False
         if pos in _NOUN_POS:
             if tree.roles[token] in ("amod", "nummod") and tree.heads[token] > token:
                 return False
             return tree.roles[token] not in ("case", "advmod", "prt", "fixed")
-        if pos in _NEVER_OBJECTS or pos in ("PRON", "ADV", "NUM"):
+        if pos in _NEVER_OBJECTS:
             return False
-        if pos == "VERB":
-            return False
-        if token == 0 and pos in ("INTJ", "ADJ", "X") and tree.roles[0] == "root":
-            return bool(tree.of_role(0, "nmod", "obl", "acl")) and not tree.of_role(0, "cop")
         has_article = any(tree.words[c] in ("a", "an", "the") for c in tree.of_role(token, "det"))
         return has_article or tree.roles[token] in _NOMINAL_ROLES
 
+    def holder_of_absent(self, noun: int) -> int:
+        """`a tree without leaves on a hill`: what hangs under the leaves is the tree's."""
+        is_absent = self.scene.is_denied(noun) and self.tree.roles[noun] == "nmod"
+        return self.tree.heads[noun] if is_absent else noun
+
     def referents(self, token: int) -> list[int]:
-        """The objects that a token stands for: itself and its conjuncts, or a pronoun's antecedent."""
+        """The objects that a token stands for: itself and its conjuncts, or an antecedent."""
         found: list[int] = []
         for conjunct in (token, *self.tree.of_role(token, "conj")):
             for referent in self._referents_alone(conjunct):
@@ -139,7 +146,9 @@ class Nouns:
             head = tree.heads[here]
             if head == here:
                 break
-            if self.scene.has(head):
+            if tree.roles[here] == "conj" and above:
+                pass  # the things of `with plates and food on it` are one link of the chain
+            elif self.scene.has(head):
                 above.append(head)
             else:
                 is_first = not above
@@ -150,10 +159,9 @@ class Nouns:
             here = head
         return None
 
-    def _find_counted(self, noun: int) -> None:
+    def _find_counted(self, noun: int, word: str) -> None:
         """`a group of men`: the group stands for the men."""
-        word = self.tree.words[noun]
-        if not (word in DROPPED_QUANTITIES or word in KEPT_QUANTITIES or word in PARTITIVES):
+        if not self._is_noun[noun] and word not in PARTITIVES:
             return
         for child in self.tree.of_role(noun, "nmod", "obl"):
             is_of = child in self.cases and self.cases[child][2] == "of"
@@ -169,8 +177,6 @@ class Nouns:
             if word in KEPT_QUANTITIES:
                 said = (noun, noun + 1, KEPT_QUANTITIES[word])
                 self.scene.describe(target, said, "quantity")
-            elif word in PAIRS and word == "pairs" and not self.tree.of_role(counted, "nummod"):
-                self.scene.describe(target, (noun, noun + 1, "2"), "quantity")
             for child in self.tree.of_role(noun, "nummod"):
                 self._describe_number(target, child)
 
@@ -194,19 +200,38 @@ class Nouns:
             if token in self.inside:
                 continue
             outcome, string = self._outcome(token, head, name[0])
-            if outcome == NAME and start == token + 1:
+            if outcome == NAME and start == self._next_word(token):
                 self.inside.add(token)
                 name[:1] = string.split()
                 start = token
             elif outcome == ATTRIBUTE:
                 attributes.append(token)
         self.scene.name(head, start, head + 1, " ".join(name))
+        if self._is_denied(head):
+            self.scene.deny(head)
         for token in attributes:
             if token not in self.inside:
                 self.inside.add(token)
                 self._describe(head, token)
         for token in self._relational_modifiers(head):
             self._relate_modifier(head, token)
+
+    def _is_denied(self, head: int) -> bool:
+        """`no leaves`, `without clouds`; but `no parking sign` is a sign."""
+        tree = self.tree
+        if head in self.cases and self.cases[head][2] == "without":
+            return True
+        return any(
+            tree.words[child] == "no" and tree.words[child + 1] not in ("parking", "thru", "turn")
+            for child in tree.children[head]
+            if child < head
+        )
+
+    def _next_word(self, token: int) -> int:
+        """The token after this one, or after the hyphen between them: `t - shirt`."""
+        after = token + 1
+        is_hyphen = after + 1 < len(self.tree.words) and self.tree.words[after] == "-"
+        return after + 1 if is_hyphen else after
 
     def _head_name(self, head: int) -> str:
         return lexicon().words.get(self.tree.words[head], self.tree.words[head])
@@ -235,7 +260,8 @@ class Nouns:
             outcome, string = table.pairs[word, first]
             if outcome in (NAME, ATTRIBUTE):
                 return outcome, string
-            return "drop", ""
+            if outcome != PHRASE:
+                return "drop", ""
         if self._is_owner(token, head):
             return "drop", ""
         if role == "nummod" or word in ED_NOUNS:
@@ -254,7 +280,7 @@ class Nouns:
             for child in self.tree.children[head]
             if child < head
             and (
-                pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE)
+                pairs.get((words[child], words[head]), (NAME,))[0] not in (NAME, ATTRIBUTE, PHRASE)
                 or self._is_owner(child, head)
             )
         ]
@@ -292,7 +318,7 @@ class Nouns:
             predicate = "cover" if word == "covered" else "line"
             self.scene.relate(covering, (token, token + 1, predicate), head, "compound")
             return
-        start, string = self._with_shades(token)
+        start, string = self.attribute_string(token)
         self.scene.describe(head, (start, token + 1, string), "attribute")
         for conjunct in tree.of_role(token, "conj"):
             if conjunct < head:
@@ -321,13 +347,16 @@ class Nouns:
         if number_string(self.tree.words[before]):
             self._describe_number(token, before)
         elif self.tree.pos[before] in ("ADJ", "NOUN", "ADV") and predicate == "have":
-            start, string = self._with_shades(before)
+            start, string = self.attribute_string(before)
             self.scene.describe(token, (start, before + 1, string), "part")
 
-    def _with_shades(self, token: int) -> tuple[int, str]:
+    def attribute_string(self, token: int) -> tuple[int, str]:
         """`light blue` is one attribute, and so is `light colored`."""
         words, start = self.tree.words, token
         string = lexicon().attributes.get(words[token], words[token])
+        if token > 0 and lexicon().pairs.get((words[token - 1], words[token]), "")[:1] == (PHRASE,):
+            self.inside.add(token - 1)
+            return token - 1, f"{words[token - 1]} {words[token]}"
         if words[token] in COLOURS and token > 0 and words[token - 1] != "and":
             before = token - 2 if words[token - 1] == "-" and token > 1 else token - 1
             is_phrase = words[token] in ("colored", "colred") and words[before] in COLOURS | SHADES
@@ -342,14 +371,22 @@ class Nouns:
             word = self.tree.words[owner]
             if self.is_noun(owner):
                 owners = self.referents(owner)
-            elif self.tree.words[noun] in BODY_PARTS and self._is_far(noun, owner):
-                owners = self._antecedent_of_pronoun(owner, {"his": "he"}.get(word, word))
+            elif self.tree.words[noun] in BODY_PARTS and (
+                self._is_far(noun, owner) or self.tree.roles[noun] in ("nsubj", "nsubj:pass")
+            ):
+                owners = self._owner_of_part(noun, owner, {"his": "he"}.get(word, word))
             else:
                 continue
             for subject in owners:
                 for object_ in self.referents(noun):
                     if subject != object_:
                         self.scene.relate(subject, _HAVE, object_, "possessive")
+
+    def _owner_of_part(self, noun: int, owner: int, word: str) -> list[int]:
+        holder = self._holder(noun)
+        if holder is not None and (self.tree.words[holder] in PEOPLE) == (word in PRONOUNS):
+            return [holder]
+        return self._antecedent_of_pronoun(owner, word)
 
     def _is_far(self, noun: int, owner: int) -> bool:
         """`luggage under his arm` says that the man has an arm, `touching his arm` does not."""

@@ -7,6 +7,7 @@ Names are FACTUAL's (Li et al. 2023): `on the side of` and `at the side of` are 
 from functools import lru_cache
 from itertools import product
 
+from pipeline.parsing.scene import Words
 from pipeline.parsing.schemes import CaptionTree
 
 _PLACES = {
@@ -112,7 +113,6 @@ _SINGLE = {
     "within": "within",
 }
 _ENDS_OPEN = frozenset(("in front", "on top", "next", "in middle"))
-_LONGEST = 6
 
 
 def preposition_name(word: str) -> str:
@@ -133,26 +133,51 @@ def preposition_table() -> dict[tuple[str, ...], str]:
 
 
 @lru_cache(maxsize=1)
-def _first_words() -> frozenset[str]:
-    return frozenset(words[0] for words in preposition_table())
+def _lengths() -> dict[str, tuple[int, ...]]:
+    """First word to the numbers of words of the prepositions that begin with it, longest first."""
+    lengths: dict[str, set[int]] = {}
+    for words in preposition_table():
+        lengths.setdefault(words[0], set()).add(len(words))
+    return {word: tuple(sorted(found, reverse=True)) for word, found in lengths.items()}
 
 
-def find_prepositions(tree: CaptionTree) -> list[tuple[int, int, str]]:
-    """Start, end (exclusive) and name of each preposition of several words, the longest first taken.
+def join_prepositions(tree: CaptionTree) -> tuple[dict[int, Words], set[int]]:
+    """Name the preposition of every noun; join those of several words and mend their arcs.
 
-    `in front a boat` counts where a noun phrase follows, `in front` at the end of a caption does not.
+    Returns:
+        The preposition of each noun that has one, and the tokens of those of several words.
     """
-    found: list[tuple[int, int, str]] = []
-    table, firsts, words = preposition_table(), _first_words(), tree.words
+    cases: dict[int, Words] = {}
+    skipped: set[int] = set()
+    for start, end, name in find_prepositions(tree):
+        noun = _noun_after(tree, start, end)
+        if noun is not None:
+            skipped.update(range(start, end))
+            cases[noun] = (start, end, name)
+            _attach_noun(tree, noun, start, end)
+    for token, role in enumerate(tree.roles):
+        noun = tree.heads[token]
+        if role == "case" and token not in skipped and noun not in cases and noun > token:
+            cases[noun] = _case(tree, noun)
+    return cases, skipped
+
+
+def find_prepositions(tree: CaptionTree) -> list[Words]:
+    """Start, end (exclusive) and name of each preposition of several words, the longest taken.
+
+    `in front a boat` counts as a noun phrase follows, `in front` at a caption's end does not.
+    """
+    found: list[Words] = []
+    table, lengths, words = preposition_table(), _lengths(), tree.words
     start = 0
     while start < len(words):
-        if words[start] in firsts:
-            for end in range(min(len(words), start + _LONGEST), start, -1):
-                name = table.get(tuple(words[start:end]))
-                if name and _stands(tree, start, end):
-                    found.append((start, end, name))
-                    start = end - 1
-                    break
+        for length in lengths.get(words[start], ()):
+            end = start + length
+            name = table.get(tuple(words[start:end]))
+            if name and _stands(tree, start, end):
+                found.append((start, end, name))
+                start = end - 1
+                break
         start += 1
     return found
 
@@ -161,3 +186,56 @@ def _stands(tree: CaptionTree, start: int, end: int) -> bool:
     if " ".join(tree.words[start:end]) not in _ENDS_OPEN:
         return True
     return end < len(tree.words) and tree.words[end] in ("the", "a", "an", "his", "her", "its")
+
+
+def _attach_noun(tree: CaptionTree, noun: int, start: int, end: int) -> None:
+    """Hang the noun after a joined preposition under the word before it."""
+    head = _head_outside(tree, noun, start, end)
+    if head is None:
+        before = (c for inner in (start, end - 1) for c in tree.children[inner] if c < start)
+        head = next(before, None)
+    if head is None:
+        tree.attach(noun, noun, "root")
+    else:
+        is_verbal = tree.pos[head] in ("VERB", "ADJ", "AUX")
+        tree.attach(noun, head, "obl" if is_verbal else "nmod")
+    for inner in range(start, end):  # what hung under `side` hangs under the noun
+        for child in tree.children[inner][:]:
+            if child != noun and not start <= child < end:
+                tree.attach(child, noun, tree.roles[child])
+
+
+def _noun_after(tree: CaptionTree, start: int, end: int) -> int | None:
+    for inner in range(end - 1, start - 1, -1):
+        noun = tree.heads[inner]
+        if tree.roles[inner] in ("case", "mark", "aux") and noun >= end:
+            if tree.pos[noun] == "VERB" and not tree.of_role(noun, "obj", "nsubj"):
+                tree.pos[noun] = "NOUN"  # next to sink
+            if tree.pos[noun] != "VERB":
+                return noun
+    for token in range(end, min(end + 5, len(tree.words))):
+        if tree.pos[token] in ("NOUN", "PROPN", "PRON"):
+            noun = token
+            while tree.heads[noun] > noun and tree.pos[tree.heads[noun]] in ("NOUN", "PROPN"):
+                noun = tree.heads[noun]
+            return noun
+    return None
+
+
+def _head_outside(tree: CaptionTree, noun: int, start: int, end: int) -> int | None:
+    """The first word above a joined preposition that is not part of it."""
+    for token in (noun, *range(start, end)):
+        for _ in tree.words:
+            above = tree.heads[token]
+            if above == token:
+                break
+            if above != noun and not start <= above < end:
+                return None if tree.is_below(above, noun) else above
+            token = above
+    return None
+
+
+def _case(tree: CaptionTree, noun: int) -> Words:
+    cases = [c for c in tree.of_role(noun, "case") if c < noun]
+    name = preposition_name(" ".join(tree.words[case] for case in cases))
+    return cases[0], cases[-1] + 1, name

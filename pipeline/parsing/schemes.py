@@ -1,9 +1,9 @@
 """One view over the two label schemes of English parsers, so that rules are written once.
 
 spaCy's stock English models use ClearNLP labels (`nsubjpass`, `dobj`, `prep` with `pobj`, `attr`);
-treebank-trained ones use Universal Dependencies (`nsubj:pass`, `obj`, `obl` with `case`, `cop`). The
-view has the shape of Universal Dependencies: content words are heads, a preposition hangs under its
-noun with the role `case`, a copula under its predicate, conjuncts under the first of them.
+treebank-trained ones use Universal Dependencies (`nsubj:pass`, `obj`, `obl` with `case`, `cop`).
+The view has the shape of Universal Dependencies: content words are heads, a preposition hangs under
+its noun with the role `case`, a copula under its predicate, conjuncts under the first of them.
 
 Roles of the view: root nsubj nsubj:pass obj iobj obl nmod nmod:poss agent acl acl:relcl advcl xcomp
 ccomp amod nummod compound appos det case mark aux cop neg prt expl advmod conj cc dep punct.
@@ -59,6 +59,7 @@ UNIVERSAL = {
 }
 """Labels of Universal Dependencies with a role of their own; other subtypes lose their ending."""
 
+_ROLES = CLEARNLP | UNIVERSAL
 _NOMINAL = frozenset(("NOUN", "PROPN", "PRON", "NUM", "X", "SYM"))
 _BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am", "'s", "'re"))
 _STAY_WITH_COPULA = frozenset(("cop", "aux"))
@@ -89,7 +90,7 @@ class CaptionTree:
         labels: list[str],
     ) -> None:
         self.words, self.lemmas, self.pos, self.heads = words, lemmas, pos, heads
-        self.roles = [_role(label) for label in labels]
+        self.roles = [_ROLES.get(label) or label.partition(":")[0] for label in labels]
         self._find_children()
         self._mend_tags()
         if "prep" in self.roles:
@@ -110,7 +111,18 @@ class CaptionTree:
 
     def of_role(self, token: int, *roles: str) -> list[int]:
         """Children of a token with one of the roles."""
-        return [child for child in self.children[token] if self.roles[child] in roles]
+        children, all_roles = self.children[token], self.roles
+        return [child for child in children if all_roles[child] in roles] if children else children
+
+    def is_below(self, token: int, other: int) -> bool:
+        """Whether a token is another one or hangs under it."""
+        for _ in self.words:
+            if token == other:
+                return True
+            if self.heads[token] == token:
+                return False
+            token = self.heads[token]
+        return False
 
     def _find_children(self) -> None:
         self.children = [[] for _ in self.words]
@@ -120,9 +132,9 @@ class CaptionTree:
 
     def _mend_tags(self) -> None:
         for token, word in enumerate(self.words):
-            if self.roles[token] == "nmod" and token < self.heads[token]:
-                if not self.of_role(token, "case"):  # ClearNLP's: a modifier without preposition
-                    self.roles[token] = "compound"
+            is_before = self.roles[token] == "nmod" and token < self.heads[token]
+            if is_before and not self.of_role(token, "case"):  # ClearNLP's, without preposition
+                self.roles[token] = "compound"
             if (
                 word in NOUNS_IN_ING
                 and self.pos[token] == "VERB"
@@ -205,7 +217,7 @@ class CaptionTree:
         is_reduced = self.roles[verb] in ("acl", "amod") or (
             self.roles[verb] in ("root", "conj", "advcl", "acl:relcl") and "cop" in roles
         )
-        return is_reduced and word != self.lemmas[verb] or is_reduced and "obj" not in roles
+        return is_reduced and (word != self.lemmas[verb] or "obj" not in roles)
 
 
 def caption_tree(doc: Doc) -> CaptionTree:
@@ -214,24 +226,21 @@ def caption_tree(doc: Doc) -> CaptionTree:
     Raises:
         DataError: the caption has no dependency arcs, as the pipeline has no parser.
     """
-    if not doc.has_annotation("DEP"):
+    if len(doc) and not doc.has_annotation("DEP"):
         raise DataError(
             "relation triples need dependency arcs, and this pipeline set none.\n"
             "Add a component `parser` before `relation_triples`, or use a model that has one."
         )
     strings = doc.vocab.strings
-    table = doc.to_array([LOWER, LEMMA, POS, DEP]).tolist()
-    heads = doc.to_array([HEAD]).astype("int64").reshape(-1).tolist()
-    words = [strings[row[0]] for row in table]
+    columns = doc.to_array([LOWER, LEMMA, POS, DEP, HEAD]).T
+    offsets = columns[4].astype("int64").tolist()  # stored unsigned
+    words, lemmas, pos, labels = (
+        [strings[code] for code in codes] for codes in columns[:4].tolist()
+    )
     return CaptionTree(
         words=words,
-        lemmas=[strings[row[1]].lower() or word for row, word in zip(table, words, strict=True)],
-        pos=[strings[row[2]] for row in table],
-        heads=[token + offset for token, offset in enumerate(heads)],
-        labels=[strings[row[3]] for row in table],
+        lemmas=[lemma.lower() or word for lemma, word in zip(lemmas, words, strict=True)],
+        pos=pos,
+        heads=[token + offset for token, offset in enumerate(offsets)],
+        labels=labels,
     )
-
-
-def _role(label: str) -> str:
-    role = CLEARNLP.get(label) or UNIVERSAL.get(label)
-    return role or label.partition(":")[0]

@@ -4,7 +4,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from pipeline.parsing.clauses import read_scene
-from pipeline.parsing.relations import NEGATED, set_triples
+from pipeline.parsing.relations import set_triples
 from pipeline.parsing.schemes import caption_tree
 
 RULES_VERSION = 1
@@ -15,7 +15,8 @@ class RelationTriples:
     """Sets `doc._.objects`, `doc._.triples` and `doc._.negated` by rules over the parser's arcs.
 
     Args:
-        keep_negated: keep a triple that the caption denies (`no leaves`), its rule begun with `not:`.
+        keep_negated: keep what the caption denies (`no leaves`, `not wearing a hat`); the rule of
+            such a triple begins with `not:`.
     """
 
     def __init__(self, keep_negated: bool = False) -> None:
@@ -28,10 +29,11 @@ class RelationTriples:
             DataError: the pipeline set no dependency arcs.
         """
         scene = read_scene(caption_tree(doc))
-        said = [triple for triple in scene.triples if not triple.rule.startswith(NEGATED)]
-        is_negated = len(said) < len(scene.triples)
-        kept = scene.triples if self.keep_negated else said
-        set_triples(doc, scene.objects, kept, negated=is_negated)
+        if self.keep_negated or not scene.is_denying:
+            objects, triples = scene.objects, scene.triples
+        else:
+            objects, triples = scene.said()
+        set_triples(doc, objects, triples, negated=scene.is_denying)
         return doc
 
 

@@ -142,16 +142,21 @@ class RegionsShard(OpenShard):
 
     def record(self, row: int) -> ImageRegions:
         """The image of that row; its arrays are read-only views."""
-        start, end = self.offsets[row], self.offsets[row + 1]
-        fields = {name: array[start:end] for name, array in self._per_region}
+        rows = slice(self.offsets[row], self.offsets[row + 1])
+        fields: dict[str, Any] = {name: array[rows] for name, array in self._per_region}
+        fields["image_id"] = self.ids[row]
         if self._sizes is not None:
             fields["image_size"] = self._sizes[row]
         if self._relation_offsets is not None:
-            start, end = self._relation_offsets[row], self._relation_offsets[row + 1]
-            fields["relations"] = self.arrays["relations"][start:end]
+            rows = slice(self._relation_offsets[row], self._relation_offsets[row + 1])
+            fields["relations"] = self.arrays["relations"][rows]
             if "relation_scores" in self.arrays:
-                fields["relation_scores"] = self.arrays["relation_scores"][start:end]
-        return ImageRegions(self.ids[row], **fields)
+                fields["relation_scores"] = self.arrays["relation_scores"][rows]
+        # The __init__ of a frozen dataclass sets field by field, which takes as long as all of the
+        # above; what is not in the record's own dictionary is the class's default, None.
+        record = object.__new__(ImageRegions)
+        record.__dict__.update(fields)
+        return record
 
 
 class CaptionsShard(OpenShard):

@@ -4,18 +4,18 @@ A damaged file can crash the HDF5 library and the process that opened it, so one
 not write is opened in a child process.
 """
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import as_json, file_digest
 from pipeline.shards.schema import SCHEMA_VERSION, Kind
 from pipeline.shards.sidecar import Sidecar, StoredArray, sidecar_path
-from pipeline.shards.writer import as_json, check_arguments, packages, write_sidecar
+from pipeline.shards.writer import check_arguments, packages, write_sidecar
 
 _Result = TypeVar("_Result")
 
@@ -52,6 +52,9 @@ def read_layout(path: Path) -> Layout:
 def in_child(function: Callable[..., _Result], path: Path, *arguments: Any) -> _Result:
     """The function's result, from a process of its own.
 
+    It is a plain interpreter rather than one of `multiprocessing`, which would run the main script
+    of a user again.
+
     Args:
         function: importable, takes `path` and then the arguments.
         path: the file that may be damaged.
@@ -59,12 +62,29 @@ def in_child(function: Callable[..., _Result], path: Path, *arguments: Any) -> _
 
     Raises:
         DataError: that process died.
+        Exception: what the function raised.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, path, *arguments).result()
-        except BrokenProcessPool as error:
-            raise DataError(f"{path} crashed the HDF5 library. Make it again.") from error
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import answer; answer()"
+    call = pickle.dumps((function, path, arguments))
+    done = subprocess.run([sys.executable, "-c", code], input=call, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        raise DataError(
+            f"{path} crashed the HDF5 library (exit status {done.returncode}). Make it again."
+        )
+    result, error = pickle.loads(done.stdout)
+    if error is not None:
+        raise error
+    return result
+
+
+def answer() -> None:
+    """The child's side of `in_child`: a pickled call comes in, its result or error goes out."""
+    function, path, arguments = pickle.load(sys.stdin.buffer)
+    try:
+        reply = (function(path, *arguments), None)
+    except (DataError, OSError, RuntimeError, KeyError) as error:  # ours, and h5py's
+        reply = (None, error)
+    sys.stdout.buffer.write(pickle.dumps(reply))
 
 
 def adopt_shard(

@@ -1,6 +1,5 @@
 """Random access to the records of a folder of shards, for the trainer and everybody else."""
 
-import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -16,10 +15,12 @@ from pipeline.shards.arrays import CaptionsShard, OpenShard, open_shard
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
 from pipeline.shards.sidecar import (
+    KnownNames,
     Sidecar,
     check_alike,
     check_shard_file,
     find_sidecars,
+    partial_folder,
     read_sidecar,
 )
 
@@ -93,11 +94,11 @@ class ShardReader:
         Raises:
             IndexError: there is no such record.
         """
-        index = operator.index(index)
+        total = self._starts[-1]
         if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)} in {self.directory}")
+            index += total
+        if not 0 <= index < total:
+            raise IndexError(f"record {index} of {total} in {self.directory}")
         shard = bisect_right(self._starts, index) - 1
         return shard, index - self._starts[shard]
 
@@ -186,10 +187,16 @@ class ShardReader:
 
 
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
+    if partial_folder(directory, kind).exists():
+        raise DataError(
+            f"{directory} holds a half-done import of {kind}: let it finish, or run the same "
+            "pipeline import-regions again."
+        )
     sidecars: list[Sidecar] = []
     splits = set()
+    known_names: KnownNames = {}
     for path in find_sidecars(directory, kind):
-        sidecar = read_sidecar(path)
+        sidecar = read_sidecar(path, known_names)
         splits.add(sidecar.split)
         if split is None or sidecar.split == split:
             check_shard_file(sidecar, path)

@@ -26,7 +26,8 @@ class ImageRegions:
         scores: `[R]` probability of that class, in [0, 1].
         attributes: `[R]` index of the most probable attribute.
         attribute_scores: `[R]` its probability.
-        relations: `[P, 3]` subject region, predicate (index in the detector's names), object region.
+        relations: `[P, 3]` subject region, predicate (index in the detector's names), object
+            region.
         relation_scores: `[P]` probability of each relation.
     """
 

@@ -16,6 +16,10 @@ from pipeline.fingerprint import differences, file_digest
 from pipeline.shards.schema import KINDS, RECORDS, SCHEMA_VERSION, Kind
 
 _LONGEST_DIFFERENCE = 300  # characters; class names alone can be 1,600 words
+_NAMES_START, _NAMES_END = b'\n "names": {\n', b"\n },"
+
+KnownNames = dict[bytes, Mapping[str, tuple[str, ...]] | None]
+"""Class names by the text that they were parsed from."""
 
 
 class StoredArray(NamedTuple):
@@ -94,6 +98,14 @@ def sidecar_path(shard: Path) -> Path:
     return shard.with_suffix(".json")
 
 
+def partial_folder(directory: Path, kind: Kind) -> Path:
+    """Where shards of a kind are made that count only together, and are moved from once whole.
+
+    While it is there, the folder's shards of that kind are half of something: readers refuse them.
+    """
+    return directory / f"{kind}.partial"
+
+
 def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
     """Paths of the sidecars in a folder, sorted by name.
 
@@ -111,8 +123,13 @@ def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
     return [directory / name for name in found]
 
 
-def read_sidecar(path: Path) -> Sidecar:
+def read_sidecar(path: Path, known_names: KnownNames | None = None) -> Sidecar:
     """Read and check a sidecar.
+
+    Args:
+        path: of the sidecar.
+        known_names: what earlier calls learnt, for who reads many: class names are most of a
+            sidecar and the same in all of them, so the same text is parsed once.
 
     Raises:
         DataError: it is missing, damaged, of another version or of another shard.
@@ -125,7 +142,7 @@ def read_sidecar(path: Path) -> Sidecar:
             "Make the shard again; a run that is resumed does so."
         ) from error
     try:
-        sidecar = Sidecar.model_validate_json(text)
+        sidecar = _parse(text, known_names)
     except ValidationError as error:
         raise _unreadable(path, text, error) from error
     if sidecar.schema_version != SCHEMA_VERSION:
@@ -189,6 +206,21 @@ def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
                 f"(here {first.file}, there {sidecar.file}).\n"
                 "Keep the shards of one run in a folder."
             )
+
+
+def _parse(text: bytes, known_names: KnownNames | None) -> Sidecar:
+    """The sidecar of a text; names that stand in it as `to_json` writes them may be known."""
+    start = text.find(_NAMES_START)  # in a string a line's end is escaped, so this is the key
+    end = text.find(_NAMES_END, start)
+    if known_names is None or start < 0 or end < 0:
+        return Sidecar.model_validate_json(text)
+    names_text = text[start:end]
+    if names_text not in known_names:
+        sidecar = Sidecar.model_validate_json(text)
+        known_names[names_text] = sidecar.names
+        return sidecar
+    without = Sidecar.model_validate_json(b'%s\n "names": null%s' % (text[:start], text[end + 3 :]))
+    return without.model_copy(update={"names": known_names[names_text]})
 
 
 def _unreadable(path: Path, text: bytes, error: ValidationError) -> DataError:

@@ -9,7 +9,13 @@ from pathlib import Path
 from pipeline.errors import DataError, SettingsError
 from pipeline.shards.checks import CheckedShard, check_shard
 from pipeline.shards.schema import KINDS, Kind
-from pipeline.shards.sidecar import Sidecar, check_alike, find_sidecars, sidecar_path
+from pipeline.shards.sidecar import (
+    Sidecar,
+    check_alike,
+    find_sidecars,
+    partial_folder,
+    sidecar_path,
+)
 from pipeline.tables import render_table
 
 
@@ -123,6 +129,9 @@ def _strays(directory: Path) -> tuple[list[Problem], list[str]]:
             if not sidecar_path(shard).exists():
                 message = "its sidecar is missing, so it does not count. Resume the run."
                 alone.append(Problem(shard.name, "sidecar", message))
+        if partial_folder(directory, kind).exists():
+            message = "an import is half done: let it finish, or run the same import again."
+            alone.append(Problem(f"{kind}.partial", "sidecar", message))
         notices += [
             f"{left.name} was left by an interrupted write and can be deleted."
             for left in sorted(directory.glob(f"{kind}-*.tmp"))

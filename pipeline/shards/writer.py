@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import as_json, file_digest
 from pipeline.shards.encoding import Parts, make_encoder
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import (
@@ -153,11 +153,6 @@ def _failed(failures: Iterable[Failure], ids: set[str]) -> dict[str, str]:
             raise DataError(f"{failure.id!r} is both a record and a failure of one shard.")
         failed[failure.id] = failure.reason
     return failed
-
-
-def as_json(value: Any) -> Any:
-    """The value as it reads back from JSON: lists for tuples, strings for keys."""
-    return json.loads(json.dumps(value, allow_nan=False))
 
 
 def packages() -> dict[str, str]:

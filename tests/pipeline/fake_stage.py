@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DataError, MissingExtraError
+from pipeline.images import load_image
 from pipeline.shards.records import Failure, ImageRegions
 
 
@@ -106,7 +107,44 @@ class FakeStage:
             case "wrong-id":
                 return record("another.jpg")
             case "die" | "die-once":
+                time.sleep(0.5)  # or the shard before is not reported yet, and blamed as well
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang-once":
                 time.sleep(600)
         return record(item.id)
+
+
+@dataclass(frozen=True)
+class MeanColourStage:
+    """One region an image: the whole picture, its mean colour as feature.
+
+    The limit is no setting: it decides what fails, and changes nothing about the rest.
+    """
+
+    max_megapixels: float = 80.0
+    kind = "regions"
+    name = "mean-colour"
+    dtype = "float32"
+    names = None
+
+    @property
+    def settings(self):
+        return {}
+
+    def fingerprint(self):
+        return {}
+
+    def process(self, items, threads):
+        for item in items:
+            try:
+                pixels = load_image(item.path, max_megapixels=self.max_megapixels)
+            except DataError as error:
+                yield Failure(item.id, str(error))
+                continue
+            height, width = pixels.shape[:2]
+            yield ImageRegions(
+                image_id=item.id,
+                features=pixels.mean(axis=(0, 1), dtype=np.float64)[None].astype(np.float32),
+                boxes=np.array([[0, 0, width, height]], np.float32),
+                image_size=(height, width),
+            )

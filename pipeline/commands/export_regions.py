@@ -1,0 +1,40 @@
+"""pipeline export-regions SHARDS: shards of regions in another project's format."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.options import shards_argument
+
+
+@click.command()
+@shards_argument
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),
+    required=True,
+    help="What to write (docs/convert.md describes each).",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="A new file: NAME_ims.npy for scan, gzip if it ends in .gz; a new folder for npz.",
+)
+@click.option("--split", metavar="NAME", help="Only the images of that split.")
+def export_regions(shards: Path, format_name: str, out: Path, split: str | None) -> None:
+    """Write the regions in SHARDS as another project reads them.
+
+    \b
+    Example:
+      pipeline export-regions data/coco-shards --format butd-tsv --out coco.tsv
+    """
+    from pipeline.shards.convert import exporting  # lazy: --help stays fast
+
+    report = exporting.export_regions(shards, out, format_name, split=split)
+    for notice in report.notices:
+        click.echo(f"Notice: {notice}", err=True)
+    written = ", ".join(str(path) for path in report.paths)
+    click.echo(f"Exported {report.images:,} images to {written}")

@@ -1,0 +1,1 @@
+"""Detectors: the networks that propose regions, and the one rule that keeps some of them."""

@@ -1,0 +1,138 @@
+"""Which of a detector's proposals become the regions of an image; shared by all backends.
+
+P proposals, C classes (no background among them), R regions kept.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import SettingsError
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keep the regions with the largest class score that survives per-class suppression.
+
+    With `score_threshold` 0.2 this is what bottom-up attention's Caffe code does (Anderson et al.
+    2018, `generate_tsv.py`): of all regions at or above the threshold, at least `min_regions` and
+    at most `max_regions`.
+
+    Attributes:
+        min_regions: fewest regions; where fewer pass, the next best fill up.
+        max_regions: most regions; equal to `min_regions` for a fixed count.
+        score_threshold: surviving score from which a region is kept.
+        nms_threshold: IoU above which the lower-scored box of a class is suppressed.
+        counts_pixels: a box from 0 to 9 is 10 wide, as in Caffe's code; else 9.
+    """
+
+    min_regions: int = 10
+    max_regions: int = 100
+    score_threshold: float = 0.2
+    nms_threshold: float = 0.3
+    counts_pixels: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_regions <= self.max_regions:
+            raise SettingsError(
+                "expected regions as a count (36) or a range (10:100) of at least 1, got "
+                f"{self.min_regions}:{self.max_regions}."
+            )
+
+    @classmethod
+    def parse(cls, text: str, **settings: Any) -> Self:
+        """From `36` (a fixed count) or `10:100` (a range).
+
+        Raises:
+            SettingsError: neither of the two.
+        """
+        low, _, high = text.partition(":")
+        try:
+            return cls(min_regions=int(low), max_regions=int(high or low), **settings)
+        except ValueError as error:
+            raise SettingsError(
+                f"expected regions as a count (36) or a range (10:100), got {text!r}."
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What was selected.
+
+    Attributes:
+        rows: `[R]` the kept proposals, best first; equal scores in the order of the proposals.
+        num_filled: how many of them are there only to reach the minimum.
+    """
+
+    rows: NDArray[np.int64]
+    num_filled: int
+
+
+def select_regions(boxes_P4: Floats, class_scores_PC: Floats, selection: Selection) -> Kept:
+    """Choose regions by their largest surviving class score.
+
+    Args:
+        boxes_P4: corners of the proposals in pixels.
+        class_scores_PC: probability of each class, without background.
+        selection: how many, and from which score.
+
+    Returns:
+        The kept rows; all P where there are fewer than the minimum.
+    """
+    is_overlap_PP = pairwise_iou(boxes_P4, selection.counts_pixels) > selection.nms_threshold
+    floor = selection.score_threshold
+    best_P = surviving_scores(is_overlap_PP, class_scores_PC, floor)
+    passed = int(np.count_nonzero(best_P >= selection.score_threshold))
+    while np.count_nonzero(best_P) < selection.min_regions and floor:
+        # scores above a floor are exact, as only higher scores suppress: lower it as far as needed
+        floor = floor / 4 if floor > 1e-6 else 0.0
+        best_P = surviving_scores(is_overlap_PP, class_scores_PC, floor)
+    count = min(max(passed, selection.min_regions), selection.max_regions, len(best_P))
+    rows = np.argsort(-best_P, kind="stable")[:count]
+    return Kept(rows, max(0, count - passed))
+
+
+def surviving_scores(
+    is_overlap_PP: NDArray[np.bool_], class_scores_PC: Floats, floor: float
+) -> Floats:
+    """`[P]` the largest score of each box among the classes in which it survives suppression.
+
+    Within a class boxes are visited from the highest score; a box that overlaps one that was kept
+    is suppressed. Scores below `floor` are not looked at: a box with no other gets 0.
+    """
+    box_N, class_N = np.nonzero(class_scores_PC >= floor)
+    score_N = class_scores_PC[box_N, class_N]
+    order = np.lexsort((box_N, -score_N, class_N))
+    best_P = np.zeros(len(class_scores_PC), class_scores_PC.dtype)
+    current, is_suppressed_P = -1, np.zeros(len(class_scores_PC), bool)
+    for box, label, score in zip(
+        box_N[order].tolist(), class_N[order].tolist(), score_N[order].tolist(), strict=True
+    ):
+        if label != current:
+            current = label
+            is_suppressed_P[:] = False
+        if not is_suppressed_P[box]:
+            is_suppressed_P |= is_overlap_PP[box]
+            best_P[box] = max(best_P[box], score)
+    return best_P
+
+
+def pairwise_iou(boxes_P4: Floats, counts_pixels: bool = False) -> Floats:
+    """`[P, P]` intersection over union; 0 where a box has no area.
+
+    Args:
+        boxes_P4: corners.
+        counts_pixels: add 1 to widths and heights, as Caffe's code does.
+    """
+    boxes = boxes_P4.astype(np.float64)
+    extra = 1.0 if counts_pixels else 0.0
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.clip(high - low + extra, 0, None).prod(-1)
+    area = np.clip(boxes[:, 2:] - boxes[:, :2] + extra, 0, None).prod(-1)
+    union = area[:, None] + area[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -1,0 +1,46 @@
+"""Which formats there are, and what reads and writes each."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import SettingsError
+from pipeline.shards.convert import butd_tsv, lxmert_tsv, npz, scan
+from pipeline.shards.convert.source import ReadOptions, Source
+from pipeline.shards.records import ImageRegions
+
+
+@dataclass(frozen=True)
+class Format:
+    """How images are read from a format and written to it.
+
+    Attributes:
+        read: gives the splits of a file or folder; images are read when they are asked for.
+        write: writes images (so many) to a file or folder, and gives the paths that it made.
+        needs: attributes of `ImageRegions` without which an image cannot be written.
+        keeps: attributes that it has a place for, beside the features.
+    """
+
+    read: Callable[[Path, ReadOptions], list[Source]]
+    write: Callable[[Iterable[ImageRegions], Path, int], list[Path]]
+    needs: tuple[str, ...]
+    keeps: tuple[str, ...]
+
+
+FORMATS = {
+    "scan": Format(scan.read, scan.write, scan.NEEDS, scan.KEEPS),
+    "butd-tsv": Format(butd_tsv.read, butd_tsv.write, butd_tsv.NEEDS, butd_tsv.KEEPS),
+    "lxmert-tsv": Format(lxmert_tsv.read, lxmert_tsv.write, lxmert_tsv.NEEDS, lxmert_tsv.KEEPS),
+    "npz": Format(npz.read, npz.write, npz.NEEDS, npz.KEEPS),
+}
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name not in FORMATS:
+        raise SettingsError(f"no format {name!r}: expected one of {', '.join(FORMATS)}.")
+    return FORMATS[name]

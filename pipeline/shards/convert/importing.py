@@ -1,0 +1,221 @@
+"""From a file of another project to shards: all of it, or nothing that could be taken for it."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import DataError, SettingsError
+from pipeline.fingerprint import differences, file_digest
+from pipeline.shards.convert.formats import format_named
+from pipeline.shards.convert.source import ReadOptions, Source
+from pipeline.shards.records import ImageRegions
+from pipeline.shards.sidecar import Sidecar, find_sidecars, partial_folder, read_sidecar, shard_path
+from pipeline.shards.writer import write_shard
+
+TAIL_BYTES = 4096
+"""Of each input file this much of its end goes into the settings: a zip file has its CRCs there."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import made.
+
+    Attributes:
+        images: how many.
+        regions: how many.
+        shards: how many.
+        notices: what a user of the shards should know, a sentence each.
+        is_new: False where the folder held this import already.
+    """
+
+    images: int
+    regions: int
+    shards: int
+    notices: tuple[str, ...]
+    is_new: bool
+
+
+def import_regions(
+    source: Path,
+    out: Path,
+    format_name: str,
+    *,
+    options: ReadOptions | None = None,
+    dtype: str = "float16",
+    shard_size: int = 1000,
+    on_shard: Callable[[Sidecar], None] | None = None,
+) -> ImportReport:
+    """Write the images of a foreign file or folder as shards of regions.
+
+    Memory holds one shard's arrays and one image of the input. The shards are made in
+    `out/regions.partial` and moved once all are whole; while that folder is there, a reader refuses
+    `out`. What an interrupted import left is made anew.
+
+    Args:
+        source: the file or folder.
+        out: the folder of shards; it may hold captions, or nothing.
+        format_name: one of `formats.FORMATS`.
+        options: split, ids, and whether pickles are trusted.
+        dtype: of features and scores, float16 or float32.
+        shard_size: most images in a shard.
+        on_shard: called with the sidecar of each shard that was written.
+
+    Raises:
+        SettingsError: the format is unknown, or does not take these options.
+        DataError: the input is unsound (the text names file, row and field), or `out` holds the
+            regions of another run (the text says what differs).
+    """
+    options = options or ReadOptions()
+    if options.ids and format_name != "scan":
+        raise SettingsError(f"--ids is for --format scan: {format_name} has ids of its own.")
+    sources = format_named(format_name).read(source, options)
+    settings = _settings(format_name, sources, options, dtype, shard_size)
+    about = {"settings": settings, "fingerprint": {"imported-from": format_name}}
+    partial = partial_folder(out, "regions")
+    found = _sidecars_of(out, about)
+    if found and not partial.exists():
+        return _report(found, sources, is_new=False)
+    out.mkdir(parents=True, exist_ok=True)
+    _remove(partial, out, found)
+    partial.mkdir()
+    try:
+        sidecars = []
+        for part in sources:
+            for sidecar in _write(part, partial, len(sidecars), shard_size, dtype, about):
+                sidecars.append(sidecar)
+                if on_shard:
+                    on_shard(sidecar)
+        _check_not_empty(sidecars, source)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _move(partial, out)
+    return _report(sidecars, sources, is_new=True)
+
+
+def _settings(
+    format_name: str, sources: list[Source], options: ReadOptions, dtype: str, shard_size: int
+) -> dict[str, Any]:
+    return {
+        "command": "import-regions",
+        "format": format_name,
+        "inputs": _inputs_digest([file for part in sources for file in part.files]),
+        "ids": file_digest(options.ids) if options.ids else None,
+        "split": options.split,
+        "dtype": dtype,
+        "shard_size": shard_size,
+    }
+
+
+def _inputs_digest(files: Iterable[Path]) -> dict[str, Any]:
+    """Names, sizes and ends of the files; their whole bytes would be read twice otherwise."""
+    digest, count, size = hashlib.sha256(), 0, 0
+    for file in files:
+        with file.open("rb") as stream:
+            num_bytes = file.stat().st_size
+            stream.seek(max(0, num_bytes - TAIL_BYTES))
+            digest.update(f"{file.name}\0{num_bytes}\0".encode())
+            digest.update(stream.read(TAIL_BYTES))
+        count, size = count + 1, size + num_bytes
+    return {"files": count, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
+    """The sidecars of regions in the folder, if this import made them.
+
+    Raises:
+        DataError: another run made them; the text says what differs.
+    """
+    if not out.is_dir():
+        if out.exists():
+            raise DataError(f"{out} is a file: expected a folder for shards, or a new name.")
+        return []
+    found = [read_sidecar(path) for path in find_sidecars(out, "regions")]
+    for sidecar in found:
+        theirs = {"settings": sidecar.settings, "fingerprint": sidecar.fingerprint}
+        lines = differences(about, theirs)
+        if lines:
+            raise DataError(
+                f"{out} holds regions of another run: {'; '.join(lines[:3])}.\n"
+                "Choose another --out, or remove the regions-* files there."
+            )
+    return found
+
+
+def _remove(partial: Path, out: Path, found: list[Sidecar]) -> None:
+    """Remove what an interrupted run of this very import left."""
+    for sidecar in found:
+        shard = out / sidecar.file
+        shard.with_suffix(".json").unlink()
+        shard.unlink(missing_ok=True)
+    if partial.exists():
+        shutil.rmtree(partial)
+
+
+def _write(
+    part: Source, folder: Path, first: int, shard_size: int, dtype: str, about: dict[str, Any]
+) -> Iterator[Sidecar]:
+    records = _with_width(part.records)
+    for number, head in enumerate(records, start=first):
+        yield write_shard(
+            shard_path(folder, "regions", number),
+            "regions",
+            chain([head], islice(records, shard_size - 1)),
+            split=part.split,
+            dtype=dtype,
+            notices=part.notices,
+            **about,
+        )
+
+
+def _with_width(records: Iterable[ImageRegions]) -> Iterator[ImageRegions]:
+    """The images; those without regions get the width of the others' features.
+
+    Base64 of no regions does not say how wide they are. Images wait until a width is known.
+    """
+    waiting: list[ImageRegions] = []
+    width: int | None = None
+    for record in records:
+        width = record.features.shape[1] or width
+        waiting.append(record)
+        if width is None:
+            continue
+        for image in waiting:
+            if image.features.shape[1]:
+                yield image
+            else:
+                yield replace(image, features=np.zeros((0, width), np.float32))
+        waiting.clear()
+    if waiting:
+        raise DataError(
+            f"none of the {len(waiting):,} images has a region: the width of features is not known."
+        )
+
+
+def _check_not_empty(sidecars: list[Sidecar], source: Path) -> None:
+    if not sidecars:
+        raise DataError(f"{source} holds no images.")
+
+
+def _move(partial: Path, out: Path) -> None:
+    """Shards first, sidecars then: at no moment is there a sidecar without its shard."""
+    files = sorted(partial.iterdir(), key=lambda file: (file.suffix == ".json", file.name))
+    for file in files:
+        file.replace(out / file.name)
+    partial.rmdir()
+
+
+def _report(sidecars: list[Sidecar], sources: list[Source], *, is_new: bool) -> ImportReport:
+    return ImportReport(
+        images=sum(sidecar.counts["images"] for sidecar in sidecars),
+        regions=sum(sidecar.counts["regions"] for sidecar in sidecars),
+        shards=len(sidecars),
+        notices=tuple(dict.fromkeys(notice for part in sources for notice in part.notices)),
+        is_new=is_new,
+    )

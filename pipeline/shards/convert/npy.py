@@ -1,0 +1,33 @@
+"""What does an .npy array hold? Its header says so, and no pickle is touched to read it."""
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from pipeline.errors import DataError
+
+
+def array_dtype(stream: IO[bytes]) -> np.dtype:
+    """The type of the .npy array at the start of a stream.
+
+    Raises:
+        ValueError: it is not an .npy array.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)[2]
+    return np.lib.format.read_array_header_2_0(stream)[2]
+
+
+def refuse_pickle(path: Path, what: str, trust_pickle: bool) -> None:
+    """Say that an array is pickled, unless the user trusts it.
+
+    Raises:
+        DataError: `trust_pickle` is False.
+    """
+    if not trust_pickle:
+        raise DataError(
+            f"{path}: {what} is pickled, and a pickle can run any code when it is loaded.\n"
+            "If you trust whoever made the file, pass --trust-pickle."
+        )

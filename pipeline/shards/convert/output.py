@@ -1,0 +1,63 @@
+"""New files and folders that stand under their name only once they are whole."""
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from pipeline.errors import DataError
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes its name when the block ends well; gzip if the name ends in `.gz`.
+
+    Raises:
+        DataError: the file exists, or its folder does not.
+    """
+    refuse_existing(out)
+    partial = out.with_name(out.name + ".tmp")
+    try:
+        with partial.open("wb") as raw:
+            if out.suffix == ".gz":
+                # No name and no time in the header: the same shards give the same bytes.
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+                    yield cast(IO[bytes], packed)
+            else:
+                yield raw
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, `<out>.partial`, which is renamed to `out` when the block ends well.
+
+    What an interrupted run left in `<out>.partial` is removed first.
+    """
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(out: Path) -> None:
+    """Say so if a file cannot be made.
+
+    Raises:
+        DataError: it exists, or its folder does not.
+    """
+    if out.exists():
+        raise DataError(f"{out} exists already: choose another --out, or remove it.")
+    if not out.parent.is_dir():
+        raise DataError(
+            f"the folder {out.parent} does not exist: make it, or choose another --out."
+        )

@@ -1,0 +1,39 @@
+"""What every format's reader is told and gives back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.shards.records import ImageRegions
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about an input.
+
+    Attributes:
+        split: the split that the images belong to; None leaves it to the format.
+        ids: a file of image ids, one a line, for a format that holds none.
+        trust_pickle: whether pickled arrays may be loaded, which can run any code.
+    """
+
+    split: str | None = None
+    ids: Path | None = None
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one split of an input, read when they are asked for.
+
+    Attributes:
+        files: what is read.
+        split: the split's name, None where neither the user nor the format names it.
+        records: the images, in the input's order; can be gone through once.
+        notices: what a user of the shards should know, a sentence each.
+    """
+
+    files: Sequence[Path]
+    split: str | None
+    records: Iterable[ImageRegions]
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,5 @@
+"""`python -m resg`, for torchrun."""
+
+from resg.cli import main
+
+main()

@@ -1,0 +1,103 @@
+"""Signs that training has gone wrong, each with what to try."""
+
+from collections import deque
+
+import torch
+from torch import Tensor, nn
+
+from resg.config import RunSettings
+from resg.errors import ResgError
+from resg.ranking import Metrics
+
+WINDOW = 100
+COLLAPSE_SHARE = 0.01
+LEAST_VARIANCE = 1e-5
+
+
+class TrainingError(ResgError):
+    """Training cannot succeed as it goes; the last checkpoint is kept."""
+
+
+class CollapseAlarm:
+    """Has the model mapped everything to one point?
+
+    The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
+    triplet alone, after warm-up, as a mean over 100 steps; or the variance of the embeddings,
+    summed over dimensions, is near 0.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.loss = settings.loss
+        self.shares: deque[float] = deque(maxlen=WINDOW)
+
+    def check(self, triplet: float, num_pairs: int, embeddings: Tensor) -> None:
+        """Look at one step after warm-up.
+
+        Args:
+            triplet: the triplet loss with hardest negatives, a sum over anchors.
+            num_pairs: B.
+            embeddings: `[N, d]` unit length.
+
+        Raises:
+            TrainingError: collapsed.
+        """
+        if not self.loss.triplet_weight or num_pairs < 2:
+            return
+        self.shares.append(triplet / (2 * num_pairs * self.loss.triplet_margin))
+        if len(self.shares) < WINDOW:
+            return
+        variance = float(embeddings.detach().float().var(0).sum())
+        mean_share = sum(self.shares) / WINDOW
+        if abs(mean_share - 1) < COLLAPSE_SHARE or variance < LEAST_VARIANCE:
+            raise TrainingError(
+                f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
+                "of 2 B m (1 means that all scores are equal), the embeddings' variance "
+                f"{variance:.1e}.\n"
+                "Try all violations for longer (--set loss.warmup_epochs=5), a smaller step "
+                "(--set train.learning_rate=1e-4) or a larger batch."
+            )
+
+
+def check_finite(
+    loss: Tensor, parts: dict[str, Tensor], model: nn.Module, step: int, captions: list[str]
+) -> None:
+    """Refuse a loss that is not finite, before it reaches the weights.
+
+    Args:
+        loss: scalar.
+        parts: named tensors that led to it.
+        model: its weights are looked at too.
+        step: optimiser steps done.
+        captions: ids of the batch's captions.
+
+    Raises:
+        TrainingError: it names the batch and the tensors.
+    """
+    if torch.isfinite(loss):
+        return
+    bad = [name for name, tensor in parts.items() if not torch.isfinite(tensor).all()]
+    bad += [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    raise TrainingError(
+        f"the loss is {loss.item()} at step {step}; not finite: {', '.join(bad[:6]) or 'the sum'}."
+        f" The batch holds captions {', '.join(captions[:3])} and {max(0, len(captions) - 3)} "
+        "more.\n"
+        "Check the features (pipeline verify), or try --set train.precision=fp32 and a smaller "
+        "--set train.learning_rate."
+    )
+
+
+def check_chance(metrics: Metrics, step: int, chance_steps: int) -> None:
+    """Is validation no better than guessing?
+
+    Raises:
+        TrainingError: after `chance_steps`, Recall@1 is at chance in both directions.
+    """
+    guess = 100.0 / metrics.i2t.num_queries
+    best = max(metrics.i2t.recall[1], metrics.t2i.recall[1])
+    # five captions an image make i2t's chance the same as t2i's: 5 of 5 I
+    if step >= chance_steps and metrics.i2t.num_queries >= 20 and best <= 1.5 * guess:
+        raise TrainingError(
+            f"after {step} steps validation Recall@1 is {best:.2f}, guessing gives {guess:.2f}.\n"
+            "Do images and captions belong together (pipeline verify)? Else try a larger "
+            "--set train.learning_rate, or --set loss.warmup_epochs=5."
+        )

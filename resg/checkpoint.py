@@ -1,0 +1,227 @@
+"""A run folder: settings, vocabulary, what it was trained on, weights and the state to go on from.
+
+Weights and optimiser are safetensors, all else is JSON: nothing is pickled.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.fingerprint import differences
+from resg.config import RunSettings
+from resg.errors import ResgError
+from resg.models.resg import Matcher
+from resg.vocabulary import Vocabulary
+
+PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "triton")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        folder: where it lies.
+        settings: all settings.
+        vocabulary: words and edge types.
+        data: where the shards lie, their fingerprints and hashes, the feature width.
+    """
+
+    folder: Path
+    settings: RunSettings
+    vocabulary: Vocabulary
+    data: Mapping[str, Any]
+
+    @property
+    def feature_width(self) -> int:
+        """D of the region features it was trained on."""
+        return int(self.data["feature_width"])
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Refuse shards that other detectors or parsers made.
+
+        Raises:
+            ResgError: it says what differs.
+        """
+        told = [
+            line
+            for kind in ("regions", "captions")
+            for line in differences(
+                {kind: data["fingerprints"][kind]}, {kind: self.data["fingerprints"][kind]}
+            )
+        ]
+        if told:
+            raise ResgError(
+                f"the shards are not those that {self.folder} was trained on: {told[0]}.\n"
+                "Use shards made with the same detector and parser (--shards), or train a new run."
+            )
+
+
+def create_run(
+    folder: Path, settings: RunSettings, vocabulary: Vocabulary, data: Mapping[str, Any]
+) -> Run:
+    """Begin a run folder.
+
+    Raises:
+        ResgError: there is a run already.
+    """
+    if (folder / "run.json").exists():
+        raise ResgError(
+            f"{folder} holds a run already. Go on with it: resg train --resume {folder}; "
+            "or choose another folder: --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary.write(folder / "vocabulary.json")
+    content = {
+        "settings": settings.model_dump(mode="json"),
+        "data": data,
+        "versions": package_versions(),
+    }
+    write_json(folder / "run.json", content)
+    return Run(folder, settings, vocabulary, data)
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ResgError: it is not a run folder, or not whole.
+    """
+    content = read_json(folder / "run.json")
+    vocabulary = Vocabulary.read(folder / "vocabulary.json")
+    try:
+        settings = RunSettings.model_validate(content["settings"])
+        return Run(folder, settings, vocabulary, content["data"])
+    except (KeyError, ValueError) as error:
+        raise ResgError(f"{folder / 'run.json'} does not fit this version: {error}.") from error
+
+
+def load_matcher(run: Run, device: torch.device, which: str = "best") -> Matcher:
+    """The model of a run with its best (or last) weights, in evaluation mode.
+
+    Raises:
+        ResgError: there are none yet, or they are another model's.
+    """
+    matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width)
+    load_weights(matcher, run.folder / f"{which}.safetensors")
+    return matcher.to(device).eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model.
+
+    Raises:
+        ResgError: the file is missing, damaged, or of a model with other parts.
+    """
+    weights = _load_tensors(path)
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    misshapen = [n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape]
+    if missing or unexpected or misshapen:
+        raise ResgError(
+            f"the weights in {path} are another model's: missing {missing[:3]}, unexpected "
+            f"{unexpected[:3]}, of another shape {sorted(misshapen)[:3]}.\n"
+            "Is the checkpoint of this run's preset?"
+        )
+    model.load_state_dict(weights)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write safetensors whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, draft)
+    draft.replace(path)
+
+
+def save_state(folder: Path, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Write all that is needed to go on: optimiser, random states, then the JSON beside them.
+
+    Args:
+        folder: of the run.
+        optimiser: AdamW, say; its tensors go to safetensors.
+        state: JSON: step, epoch, best figures, ...; written last, so that it never runs ahead.
+    """
+    tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    packed = optimiser.state_dict()
+    for number, values in packed["state"].items():
+        for name, value in values.items():
+            tensors[f"optimiser.{number}.{name}"] = torch.as_tensor(value)
+    save_tensors(folder / "state.safetensors", tensors)
+    write_json(folder / "state.json", {**state, "groups": packed["param_groups"]})
+
+
+def load_state(folder: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore optimiser and random states; return the JSON state.
+
+    Raises:
+        ResgError: there is no whole checkpoint.
+    """
+    state = read_json(folder / "state.json")
+    tensors = _load_tensors(folder / "state.safetensors")
+    torch.set_rng_state(tensors.pop("random.cpu"))
+    cuda = tensors.pop("random.cuda", None)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
+    packed: dict[str, Any] = {"param_groups": state.pop("groups"), "state": {}}
+    for name, value in tensors.items():
+        _, number, field = name.split(".", 2)
+        packed["state"].setdefault(int(number), {})[field] = value
+    optimiser.load_state_dict(packed)
+    return state
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter for a result."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a run.
+
+    Raises:
+        ResgError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ResgError(
+            f"expected a run in {path.parent}, but it has no {path.name}. "
+            "Make one with: resg train --out RUN."
+        ) from error
+    except ValueError as error:
+        raise ResgError(f"{path} is damaged: {error}. Copy the run anew.") from error
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ResgError(
+            f"expected weights in {path}, there are none yet. Has the run finished an epoch?"
+        ) from error
+    except SafetensorError as error:
+        raise ResgError(f"{path} is damaged: {error}. Copy the run anew.") from error

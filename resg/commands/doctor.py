@@ -1,0 +1,29 @@
+"""resg doctor: versions, devices, kernel backends, and whether shards fit a run."""
+
+from pathlib import Path
+
+import click
+
+from resg.options import shards_option
+
+
+@click.command()
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Check this run."
+)
+@shards_option
+def doctor(run: Path | None, shards: Path | None) -> None:
+    """Say what is installed and what can run; check a run's shards where --run is given.
+
+    \b
+    Example:
+      resg doctor --run runs/first
+    """
+    from resg.doctor import diagnose
+
+    diagnosis = diagnose(run, shards)
+    for name, fact in diagnosis.facts.items():
+        click.echo(f"{name:24} {fact}")
+    for fault in diagnosis.faults:
+        click.echo(f"Error: {fault}", err=True)
+    raise SystemExit(1 if diagnosis.faults else 0)

@@ -1,0 +1,49 @@
+"""resg train: shards in, a run folder out."""
+
+from pathlib import Path
+
+import click
+
+from resg.options import device_option, shards_option
+
+
+@click.command()
+@shards_option
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder to make.")
+@click.option("--preset", default="resg-gru", show_default=True, help="Name or YAML file.")
+@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a setting.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with RUN.")
+@device_option
+def train(
+    shards: Path | None,
+    out: Path | None,
+    preset: str,
+    changes: tuple[str, ...],
+    seeds: int,
+    resume: Path | None,
+    device: str,
+) -> None:
+    """Train a matcher on the train split; the best weights are chosen on val.
+
+    \b
+    Examples:
+      resg train --shards data/scenes-shards --out runs/first
+      resg train --shards data/scenes-shards --out runs/vse --preset vse++ --set train.epochs=10
+      resg train --resume runs/first
+      torchrun --nproc-per-node 2 -m resg train --shards data/scenes-shards --out runs/two
+    """
+    from resg.config import load_settings
+    from resg.experiment import choose_device, resume_run, train_run, train_seeds
+    from resg.progress import TrainingTable
+
+    target = choose_device(device)
+    with TrainingTable() as table:
+        if resume is not None:
+            resume_run(resume, target, shards, table.show)
+        elif shards is None or out is None:
+            raise click.UsageError("expected --shards and --out, or --resume RUN.")
+        elif seeds > 1:
+            train_seeds(shards, out, load_settings(preset, changes), seeds, target, table.show)
+        else:
+            train_run(shards, out, load_settings(preset, changes), target, table.show)

@@ -1,0 +1,276 @@
+"""Every setting of a run: frozen models, a sentence and a unit each.
+
+A run's settings are the defaults here, changed by a preset (`resg/models/presets/*.yaml`), changed
+by `--set path=value`. The same models check the file, fill `--help` and make the reference page.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from resg.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VisualGraphSettings(Settings):
+    """Which edges join the regions of an image."""
+
+    edges: tuple[Literal["spatial", "neighbours", "predicates"], ...] = Field(
+        ("spatial", "neighbours"),
+        description="Kinds of edges: spatial classes of boxes, nearest in feature space, "
+        "predicates of the detector; empty for none.",
+    )
+    neighbours: int = Field(8, ge=1, description="Nearest regions in feature space a region.")
+
+
+class TextualGraphSettings(Settings):
+    """Which edges join the words of a caption."""
+
+    edges: tuple[Literal["arcs", "triples"], ...] = Field(
+        ("arcs", "triples"),
+        description="Kinds of edges: dependency arcs, relation triples; empty for none.",
+    )
+
+
+class GraphEncoderSettings(Settings):
+    """Graph attention over regions and over words, and the contextual order after it."""
+
+    layers: int = Field(2, ge=0, description="Layers of graph attention; 0 for none.")
+    heads: int = Field(8, ge=1, description="Attention heads; they divide the width.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of attended values dropped.")
+    contextual_order: bool = Field(
+        True, description="Gated GRU over words in order and regions by detection score."
+    )
+
+
+class ImageEncoderSettings(Settings):
+    """From region features to region nodes."""
+
+    layer_norm: bool = Field(True, description="Layer norm over the projected features.")
+    boxes: bool = Field(True, description="Add a projection of the box geometry.")
+    mlp: bool = Field(False, description="Add a two-layer perceptron beside the projection (VSE∞).")
+    pooling: Literal["generalised", "mean"] = Field(
+        "generalised", description="How region nodes become the image's embedding."
+    )
+
+
+class TextEncoderSettings(Settings):
+    """From the words of a caption to word nodes."""
+
+    encoder: str = Field(
+        "gru", description="`gru`, or `bert:NAME_OR_PATH` for a Hugging Face encoder."
+    )
+    word_width: int = Field(300, ge=1, description="Width of the word embedding (gru only).")
+    bidirectional: bool = Field(True, description="GRU in both directions, their mean taken.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of word embeddings' values dropped.")
+    min_count: int = Field(1, ge=1, description="Times a training word must occur to be known.")
+    pooling: Literal["generalised", "mean", "last"] = Field(
+        "generalised", description="How word nodes become the caption's embedding."
+    )
+
+    @model_validator(mode="after")
+    def _known_encoder(self) -> Self:
+        if self.encoder != "gru" and not self.encoder.removeprefix("bert:") != self.encoder:
+            raise ValueError(f"expected 'gru' or 'bert:NAME_OR_PATH', got {self.encoder!r}")
+        return self
+
+
+class SimilaritySettings(Settings):
+    """How an image and a caption are compared."""
+
+    embeddings: bool = Field(True, description="Use the cosine of the pooled embeddings.")
+    nodes: Literal["none", "t2i", "i2t", "both"] = Field(
+        "both",
+        description="Node-level similarity: words attend regions (t2i), regions attend words "
+        "(i2t), the mean of both, or none.",
+    )
+    words_temperature: float = Field(9.0, gt=0, description="Sharpness of words over regions.")
+    regions_temperature: float = Field(4.0, gt=0, description="Sharpness of regions over words.")
+    normalise: Literal["plain", "clipped_l2"] = Field(
+        "plain",
+        description="Before the softmax: nothing, or SCAN's LeakyReLU and L2 norm over the "
+        "attending side.",
+    )
+    node_pooling: Literal["mean", "lse"] = Field(
+        "mean", description="Nodes' cosines to one score: mean, or SCAN's log-sum-exp."
+    )
+    lambda_lse: float = Field(6.0, gt=0, description="Sharpness of the log-sum-exp pooling.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.embeddings and self.nodes == "none":
+            raise ValueError("expected embeddings or nodes to be compared, got neither")
+        return self
+
+
+class ModelSettings(Settings):
+    """The whole matcher."""
+
+    width: int = Field(1024, ge=8, description="Width d of nodes and embeddings.")
+    image: ImageEncoderSettings = ImageEncoderSettings()
+    text: TextEncoderSettings = TextEncoderSettings()
+    visual_graph: VisualGraphSettings = VisualGraphSettings()
+    textual_graph: TextualGraphSettings = TextualGraphSettings()
+    graph: GraphEncoderSettings = GraphEncoderSettings()
+    similarity: SimilaritySettings = SimilaritySettings()
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.graph.layers and self.width % self.graph.heads:
+            raise ValueError(
+                f"expected graph.heads to divide width, got {self.graph.heads} and {self.width}"
+            )
+        return self
+
+
+class LossSettings(Settings):
+    """Weights and margins of the three losses; a weight of 0 turns one off."""
+
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet ranking loss.")
+    triplet_margin: float = Field(0.2, gt=0, description="Cosine by which a match must win.")
+    warmup_epochs: float = Field(
+        1.0, ge=0, description="Epochs that sum all violations before the hardest alone."
+    )
+    center_weight: float = Field(0.1, ge=0, description="Weight a of the center hinge loss.")
+    center_margin: float = Field(0.2, gt=0, description="Distance by which the own centre wins.")
+    margin_weight: float = Field(0.1, ge=0, description="Weight b of the margin loss.")
+    positive_margin: float = Field(0.6, le=1, description="Score that matches should reach.")
+    negative_margin: float = Field(0.4, ge=-1, description="Score that negatives should not pass.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.positive_margin <= self.negative_margin:
+            raise ValueError(
+                "expected positive_margin above negative_margin, "
+                f"got {self.positive_margin} and {self.negative_margin}"
+            )
+        return self
+
+
+class TrainSettings(Settings):
+    """How the matcher is trained."""
+
+    seed: int = Field(0, ge=0, description="Seed of weights, order and dropping.")
+    epochs: int = Field(30, ge=1, description="Passes over the training captions.")
+    batch_size: int = Field(128, ge=2, description="Pairs a step, over all processes.")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients are added up a step.")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak step size of AdamW.")
+    text_learning_rate: float = Field(
+        0.1, gt=0, description="Step size of a Hugging Face encoder, as a share of learning_rate."
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's decay of weights.")
+    ramp_steps: int = Field(0, ge=0, description="Steps over which the step size rises from 0.")
+    decay_at: float = Field(0.5, gt=0, le=1, description="Share of the run after which it falls.")
+    decay: float = Field(0.1, gt=0, le=1, description="Factor by which the step size then falls.")
+    clip: float = Field(2.0, gt=0, description="Largest norm of the gradient.")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 for none.")
+    region_drop: float = Field(0.0, ge=0, lt=1, description="Share of regions dropped a step.")
+    word_drop: float = Field(0.0, ge=0, lt=1, description="Share of words made unknown a step.")
+    patience: int = Field(
+        0, ge=0, description="Evaluations without a better rSum before stopping; 0 for never."
+    )
+    chance_steps: int = Field(
+        2000, ge=1, description="Steps after which a validation R@1 at chance raises the alarm."
+    )
+    cache: Literal["auto", "device", "ram", "map"] = Field(
+        "auto", description="Where features are kept; auto chooses by size."
+    )
+
+
+class RunSettings(Settings):
+    """All settings of a run."""
+
+    preset: str = Field("resg-gru", description="Name of the preset that the run started from.")
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    train: TrainSettings = TrainSettings()
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    folder = resources.files("resg.models") / "presets"
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith("yaml"))
+
+
+def load_settings(preset: str, changes: Iterable[str] = ()) -> RunSettings:
+    """The settings of a preset with `path=value` changes.
+
+    Args:
+        preset: a name of `preset_names()`, or a YAML file of the same form.
+        changes: such as `train.epochs=5`; the value is read as YAML.
+
+    Raises:
+        SettingsError: an unknown preset or setting (the nearest name is offered), a bad value.
+    """
+    settings = dict(_read_preset(preset))
+    for change in changes:
+        path, equals, value = change.partition("=")
+        if not equals:
+            raise SettingsError(f"expected --set path=value, got {change!r}.")
+        _check_path(path)
+        _assign(settings, path.split("."), yaml.safe_load(value))
+    try:
+        return RunSettings(preset=Path(preset).stem, **settings)
+    except ValidationError as error:
+        raise SettingsError(_readable(error)) from error
+
+
+def setting_paths(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings, such as `loss.triplet_margin`."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from setting_paths(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _read_preset(preset: str) -> Mapping[str, Any]:
+    if preset in preset_names():
+        text = (resources.files("resg.models") / "presets" / f"{preset}.yaml").read_text("utf-8")
+    elif Path(preset).is_file():
+        text = Path(preset).read_text(encoding="utf-8")
+    else:
+        raise SettingsError(
+            f"expected a preset ({', '.join(preset_names())}) or a YAML file, got {preset!r}."
+        )
+    return yaml.safe_load(text) or {}
+
+
+def _check_path(path: str) -> None:
+    known = list(setting_paths())
+    if path not in known:
+        near = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"there is no setting {path!r}.{hint}")
+
+
+def _assign(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree[name] = dict(tree.get(name) or {})
+        tree = tree[name]
+    tree[path[-1]] = value
+
+
+def _readable(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        path = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(path, list(setting_paths()), n=1, cutoff=0.3)
+            lines.append(f"there is no setting {path!r}. Did you mean {(near or ['?'])[0]}?")
+        else:
+            lines.append(f"{path}: {fault['msg']}, got {fault['input']!r}".removeprefix(": "))
+    return "\n".join(lines[:3])

@@ -1,0 +1,199 @@
+"""How well does a run find captions for images and images for captions?
+
+I images, C captions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resg.data import CaptionTable, ImageTable
+from resg.errors import ResgError, SettingsError
+from resg.models.matching import Encoded
+from resg.models.resg import Matcher, rows_of
+from resg.ranking import Metrics, score_matrix_metrics
+
+Protocol = Literal["full", "1k", "5x1k"]
+CAPTIONS_PER_IMAGE = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a protocol: one for each fold, one fold where there are none.
+
+    Attributes:
+        protocol: `full`, `1k` or `5x1k`.
+        folds: metrics of each fold of images.
+    """
+
+    protocol: Protocol
+    folds: tuple[Metrics, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """One object with `i2t`, `t2i` and `rsum`: the means over folds."""
+        return {"protocol": self.protocol, **mean_of([fold.as_json() for fold in self.folds])}
+
+
+def mean_of(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean of each figure of equally shaped nested objects."""
+    return _combine(figures, lambda values: float(np.mean(values)))
+
+
+def deviation_of(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sample standard deviation of each figure; 0 of one object."""
+    return _combine(
+        figures, lambda values: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    )
+
+
+def _combine(figures: Sequence[dict[str, Any]], combine: Any) -> dict[str, Any]:
+    first = figures[0]
+    return {
+        name: _combine([f[name] for f in figures], combine)
+        if isinstance(value, dict)
+        else combine([f[name] for f in figures])
+        for name, value in first.items()
+    }
+
+
+def evaluate_scores(
+    scores_IC: NDArray[np.floating[Any]],
+    image_of_caption_C: NDArray[np.integer[Any]],
+    protocol: Protocol = "full",
+) -> Evaluation:
+    """Metrics of a score matrix by a protocol.
+
+    `full` ranks among all; `1k` among the first 1,000 images and their captions; `5x1k` takes the
+    mean over the five folds of 1,000 images (Karpathy and Fei-Fei 2015).
+
+    Raises:
+        SettingsError: there are fewer images than the protocol needs.
+    """
+    num_images = scores_IC.shape[0]
+    needed = {"full": 0, "1k": 1000, "5x1k": 5000}[protocol]
+    if num_images < needed:
+        raise SettingsError(
+            f"protocol {protocol} needs {needed} images, there are {num_images}. "
+            "Use --protocol full."
+        )
+    if protocol == "full":
+        return Evaluation(protocol, (score_matrix_metrics(scores_IC, image_of_caption_C),))
+    folds = []
+    for start in range(0, needed, 1000):
+        is_fold_C = (image_of_caption_C >= start) & (image_of_caption_C < start + 1000)
+        fold_scores = scores_IC[start : start + 1000][:, is_fold_C]
+        folds.append(score_matrix_metrics(fold_scores, image_of_caption_C[is_fold_C] - start))
+    return Evaluation(protocol, tuple(folds))
+
+
+def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+    """Anybody's scores, images x captions, five captions an image in order.
+
+    Raises:
+        ResgError: the file is not a matrix of that form.
+    """
+    try:
+        scores_IC = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ResgError(f"expected a numpy matrix in {path}, got: {error}.") from error
+    num_images = scores_IC.shape[0]
+    if scores_IC.ndim != 2 or scores_IC.shape[1] != CAPTIONS_PER_IMAGE * num_images:
+        raise ResgError(
+            f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, "
+            f"got shape {scores_IC.shape}. Is it transposed?"
+        )
+    return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE)
+
+
+@torch.inference_mode()
+def score_matrix(
+    matcher: Matcher,
+    images: ImageTable,
+    captions: CaptionTable,
+    device: torch.device,
+    batch_size: int = 256,
+    block_images: int = 1000,
+) -> NDArray[np.float32]:
+    """`[I, C]` scores of all images with all captions of a split; each is encoded once.
+
+    Args:
+        matcher: the model; it is put into evaluation mode and back.
+        images: I images.
+        captions: C captions.
+        device: where the model is.
+        batch_size: images or captions encoded at a time.
+        block_images: images scored at a time against all captions.
+    """
+    was_training = matcher.training
+    matcher.eval()
+    try:
+        encoded_images = encode_images(matcher, images, device, batch_size)
+        encoded_captions = encode_captions(matcher, captions, device, batch_size)
+        blocks = [
+            matcher.score(
+                rows_of(encoded_images, start, min(start + block_images, len(images))),
+                encoded_captions,
+            ).cpu()
+            for start in range(0, len(images), block_images)
+        ]
+    finally:
+        matcher.train(was_training)
+    return torch.cat(blocks).numpy()
+
+
+def encode_images(
+    matcher: Matcher, images: ImageTable, device: torch.device, batch_size: int = 256
+) -> Encoded:
+    """All images of a table, encoded batch by batch."""
+    return joined(
+        [
+            matcher.encode_images(images.batch(rows).to(device))
+            for rows in torch.arange(len(images)).split(batch_size)
+        ]
+    )
+
+
+def encode_captions(
+    matcher: Matcher, captions: CaptionTable, device: torch.device, batch_size: int = 256
+) -> Encoded:
+    """All captions of a table, encoded batch by batch."""
+    return joined(
+        [
+            matcher.encode_captions(captions.batch(numbers, numbers).to(device))
+            for numbers in torch.arange(len(captions)).split(batch_size)
+        ]
+    )
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """What was encoded in parts, as one."""
+    counts = torch.cat([part.ptr.diff() for part in parts])
+    return Encoded(
+        torch.cat([part.embeddings for part in parts]),
+        torch.cat([part.nodes for part in parts]),
+        torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
+    )
+
+
+def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
+    """The ensemble of several runs: their mean score matrix.
+
+    Raises:
+        ResgError: the matrices have different shapes, so the runs scored different data.
+    """
+    shapes = {matrix.shape for matrix in matrices}
+    if len(shapes) > 1:
+        raise ResgError(f"expected runs that score the same data, got matrices {sorted(shapes)}.")
+    return np.mean(matrices, axis=0)
+
+
+def image_of_caption(captions: CaptionTable) -> NDArray[np.int64]:
+    """`[C]` row of each caption's image."""
+    owner: Tensor = captions.image
+    return owner.numpy()

@@ -1,0 +1,197 @@
+"""Whole jobs: train a run, go on with one, evaluate some."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resg.checkpoint import Run, create_run, load_matcher, open_run
+from resg.config import RunSettings
+from resg.distributed import Processes, join_processes, leave_processes
+from resg.errors import SettingsError
+from resg.evaluate import (
+    Evaluation,
+    Protocol,
+    deviation_of,
+    evaluate_scores,
+    image_of_caption,
+    mean_of,
+    mean_scores,
+    score_matrix,
+)
+from resg.models.resg import Matcher
+from resg.ranking import Metrics
+from resg.run_log import draw_curves
+from resg.splits import SplitReaders, SplitTables
+from resg.train import Event, Trainer
+
+OnEvent = Callable[[Event], None]
+
+
+def train_run(
+    shards: Path,
+    out: Path,
+    settings: RunSettings,
+    device: torch.device,
+    on_event: OnEvent = lambda event: None,
+) -> Metrics:
+    """Train a new run on the `train` split, choosing the best weights on `val`.
+
+    Args:
+        shards: folder of region and caption shards.
+        out: the run folder to make.
+        settings: all settings.
+        device: where to train; under torchrun, this process's own.
+        on_event: is called with every line of the metrics.
+
+    Returns:
+        Metrics of the last evaluation.
+
+    Raises:
+        ResgError: `out` holds a run, the shards do not fit each other, or an alarm was raised.
+    """
+    processes = join_processes(device)
+    readers = SplitReaders.open(shards, "train")
+    vocabulary = readers.vocabulary(settings)
+    training = readers.tables(settings, vocabulary, device)
+    validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
+    data = {
+        "shards": str(shards.resolve()),
+        "fingerprints": readers.fingerprints(),
+        "hashes": readers.hashes(),
+        "feature_width": training.images.feature_width,
+    }
+    if processes.is_first:
+        run = create_run(out, settings, vocabulary, data)
+    else:
+        run = Run(out, settings, vocabulary, data)
+    trainer = Trainer(run, training, validation, device, processes, on_event)
+    return _finish(trainer, processes)
+
+
+def resume_run(
+    folder: Path,
+    device: torch.device,
+    shards: Path | None = None,
+    on_event: OnEvent = lambda event: None,
+) -> Metrics:
+    """Go on with a run as if it had never stopped.
+
+    Args:
+        folder: of the run.
+        device: where to train.
+        shards: where the shards lie now, if they were moved.
+        on_event: is called with every line of the metrics.
+
+    Raises:
+        ResgError: there is no checkpoint, or the shards are not those that it was trained on.
+    """
+    processes = join_processes(device)
+    run = open_run(folder)
+    training = open_tables(run, "train", device, shards)
+    validation = open_tables(run, "val", device, shards)
+    trainer = Trainer(run, training, validation, device, processes, on_event)
+    trainer.resume()
+    return _finish(trainer, processes)
+
+
+def train_seeds(
+    shards: Path,
+    out: Path,
+    settings: RunSettings,
+    seeds: int,
+    device: torch.device,
+    on_event: OnEvent = lambda event: None,
+) -> list[Path]:
+    """Train the same run with several seeds, in `out/seed-0`, `out/seed-1`, ...; returns them."""
+    folders = []
+    for seed in range(settings.train.seed, settings.train.seed + seeds):
+        train = settings.train.model_copy(update={"seed": seed})
+        own = settings.model_copy(update={"train": train})
+        folders.append(out / f"seed-{seed}")
+        train_run(shards, folders[-1], own, device, on_event)
+    return folders
+
+
+def evaluate_runs(
+    folders: Sequence[Path],
+    split: str,
+    protocol: Protocol,
+    device: torch.device,
+    shards: Path | None = None,
+) -> Evaluation:
+    """Evaluate a run, or the ensemble of several: the mean of their score matrices."""
+    scores, owner = zip(*(score_run(f, split, device, shards) for f in folders), strict=True)
+    return evaluate_scores(mean_scores(scores), owner[0], protocol)
+
+
+def score_run(
+    folder: Path, split: str, device: torch.device, shards: Path | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`[I, C]` scores of a split by a run's best weights, and `[C]` the row of each one's image."""
+    run = open_run(folder)
+    tables = open_tables(run, split, device, shards)
+    matcher: Matcher = load_matcher(run, device)
+    return (
+        score_matrix(matcher, tables.images, tables.captions, device),
+        image_of_caption(tables.captions),
+    )
+
+
+def open_tables(
+    run: Run, split: str, device: torch.device, shards: Path | None = None
+) -> SplitTables:
+    """Tables of a split of the data that a run was trained on.
+
+    Raises:
+        ResgError: the shards were made by another detector or parser.
+    """
+    readers = SplitReaders.open(shards or Path(run.data["shards"]), split)
+    run.check_data({"fingerprints": readers.fingerprints()})
+    return readers.tables(run.settings, run.vocabulary, device)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU (torchrun's own one) where there is one.
+
+    Raises:
+        SettingsError: CUDA was asked for and is not there.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name.startswith("cuda") and not has_gpu:
+        raise SettingsError(
+            "expected an NVIDIA GPU for --device cuda, PyTorch sees none. Use --device cpu, or "
+            "install a CUDA build of PyTorch."
+        )
+    if name != "auto":
+        return torch.device(name)
+    return torch.device(f"cuda:{local_rank()}" if has_gpu else "cpu")
+
+
+def local_rank() -> int:
+    """Number of this process on its machine, as torchrun gives it; 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _finish(trainer: Trainer, processes: Processes) -> Metrics:
+    try:
+        metrics = trainer.fit()
+    finally:
+        if processes.is_first and trainer.log is not None and trainer.step:
+            draw_curves(trainer.run.folder)
+        leave_processes(processes)
+    return metrics
+
+
+def summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """One evaluation as it is; several as mean and deviation over them."""
+    figures = [evaluation.as_json() for evaluation in evaluations]
+    protocols = {figure.pop("protocol") for figure in figures}
+    content = {"protocol": protocols.pop(), **mean_of(figures)}
+    if len(figures) > 1:
+        content |= {"runs": len(figures), "deviation": deviation_of(figures)}
+    return content

@@ -1,0 +1,304 @@
+"""What is a batch of small graphs? Flat arrays: whose node, which neighbours, in which order.
+
+B graphs, M nodes, E edges of the whole batch.  Nodes are numbered through the batch, graph after
+graph.  An edge (source, target) lets the target attend to the source.
+
+**Edge order.** Edges are sorted by (target, source); everything that is given an edge (its types,
+its geometry, its bias) lies in this order.  `edge_order` says how to bring attributes into it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Ints = NDArray[np.int64]
+
+MASK_NODES = 64
+"""A graph of at most this many nodes has its neighbours in one 64-bit mask a node."""
+
+
+@dataclass(frozen=True, eq=False)
+class GraphBatch:
+    """B graphs of different sizes, as the kernels read them. Make one with a `from_` or `collate`.
+
+    Attributes:
+        node_ptr: `[B + 1]` int64, graph b owns the nodes `node_ptr[b]` up to `node_ptr[b + 1]`.
+        indptr: `[M + 1]` int64, the edges into node m are `indptr[m]` up to `indptr[m + 1]`.
+        indices: `[E]` int64, source node of each edge, ascending within a target.
+        reverse_indptr: `[M + 1]` int64, the same from the sources' side: edges out of node m.
+        reverse_indices: `[E]` int64, target node of each of those, ascending within a source.
+        reverse_edges: `[E]` int64, the place in the edge order of each of those.
+        masks: `[M]` int64; bit j of a node's mask is set if the j-th node of its graph is its
+            neighbour. None where a graph has more than 64 nodes.
+        max_nodes: nodes of the largest graph, known on the host.
+    """
+
+    node_ptr: Tensor
+    indptr: Tensor
+    indices: Tensor
+    reverse_indptr: Tensor
+    reverse_indices: Tensor
+    reverse_edges: Tensor
+    masks: Tensor | None
+    max_nodes: int
+
+    @classmethod
+    def from_edges(cls, num_nodes: ArrayLike, edges: ArrayLike) -> "GraphBatch":
+        """Build a batch from edges in any order.
+
+        Args:
+            num_nodes: nodes of each graph.
+            edges: `[E, 2]` (source, target) pairs, numbered through the batch; a host tensor, an
+                array or a list of pairs.
+
+        Returns:
+            The batch, on the CPU, edges sorted by (target, source).
+
+        Raises:
+            ValueError: an edge points outside its graph, or comes twice.
+
+        Example:
+            >>> graph = GraphBatch.from_edges(num_nodes=[3], edges=[(1, 0), (0, 1)])
+            >>> graph.indptr.tolist(), graph.indices.tolist()
+            ([0, 1, 2, 2], [1, 0])
+        """
+        counts, pairs = _integers(num_nodes), _integers(edges).reshape(-1, 2)
+        if (counts < 0).any():
+            raise ValueError(f"num_nodes must not be negative, it is {counts.tolist()}.")
+        node_ptr = _starts(counts)
+        _refuse_outside(pairs, int(node_ptr[-1]))
+        sources, targets = pairs[np.lexsort(pairs.T)].T
+        indptr = _starts(np.bincount(targets, minlength=int(node_ptr[-1])))
+        return cls.from_csr(node_ptr, indptr, np.ascontiguousarray(sources))
+
+    @classmethod
+    def from_csr(cls, node_ptr: ArrayLike, indptr: ArrayLike, indices: ArrayLike) -> "GraphBatch":
+        """Check a CSR of incoming edges and derive the transpose and the masks.
+
+        Args:
+            node_ptr: `[B + 1]`, see the class; arrays and host tensors do.
+            indptr: `[M + 1]`, see the class.
+            indices: `[E]`, sources, strictly ascending within each target.
+
+        Raises:
+            ValueError: the arrays do not fit each other, an edge leaves its graph, a row is not
+                sorted, or an edge comes twice.
+        """
+        node_ptr, indptr, indices = _integers(node_ptr), _integers(indptr), _integers(indices)
+        counts = _checked_differences(node_ptr, "node_ptr", None)
+        degrees = _checked_differences(indptr, "indptr", int(node_ptr[-1]))
+        if indices.shape != (int(indptr[-1]),):
+            raise ValueError(
+                f"indptr ends at {indptr[-1]}, but indices has the shape {indices.shape}; "
+                f"expected ({indptr[-1]},). Build both from one edge list."
+            )
+        targets = np.repeat(np.arange(degrees.size), degrees)
+        _refuse_outside(np.stack([indices, targets], 1), degrees.size)
+        owners = np.repeat(np.arange(counts.size), counts)
+        _check_rows(indices, targets, owners)
+        max_nodes = int(counts.max(initial=0))
+        order = np.argsort(indices, kind="stable")
+        return cls(
+            node_ptr=torch.from_numpy(node_ptr),
+            indptr=torch.from_numpy(indptr),
+            indices=torch.from_numpy(indices),
+            reverse_indptr=torch.from_numpy(_starts(np.bincount(indices, minlength=degrees.size))),
+            reverse_indices=torch.from_numpy(targets[order]),
+            reverse_edges=torch.from_numpy(order),
+            masks=_masks(indices - node_ptr[owners[targets]], indptr)
+            if max_nodes <= MASK_NODES
+            else None,
+            max_nodes=max_nodes,
+        )
+
+    @classmethod
+    def from_sorted_edges(cls, node_ptr: Tensor, targets: Tensor, sources: Tensor) -> "GraphBatch":
+        """The way of the hot path: from edges already in order, on any device, unchecked.
+
+        Args:
+            node_ptr: `[B + 1]` int64, see the class.
+            targets: `[E]` int64, numbered through the batch, ascending.
+            sources: `[E]` int64, ascending within a target, in the target's graph.
+        """
+        num_graphs = node_ptr.shape[0] - 1
+        counts = node_ptr.diff()
+        max_nodes, num_nodes = (int(counts.max()), int(node_ptr[-1])) if num_graphs else (0, 0)
+        order = sources.argsort(stable=True)
+        masks = None
+        if max_nodes <= MASK_NODES:
+            first_node = node_ptr[:-1][expand(counts, num_nodes)]
+            bits = torch.ones_like(sources) << (sources - first_node[targets])
+            # no edge comes twice, so the bits add up to the mask; whole numbers repeat exactly
+            masks = node_ptr.new_zeros(num_nodes).index_add_(0, targets, bits)
+        nodes = torch.arange(num_nodes + 1, device=node_ptr.device)
+        reverse_sources = sources[order]
+        return cls(
+            node_ptr=node_ptr,
+            indptr=torch.searchsorted(targets, nodes),
+            indices=sources,
+            reverse_indptr=torch.searchsorted(reverse_sources, nodes),
+            reverse_indices=targets[order],
+            reverse_edges=order,
+            masks=masks,
+            max_nodes=max_nodes,
+        )
+
+    @classmethod
+    def collate(cls, graphs: Sequence["GraphBatch"]) -> "GraphBatch":
+        """Join batches (usually of one graph each) into one; edge attributes just concatenate.
+
+        The parts, on the CPU, were checked when they were built, so this only adds offsets.
+
+        Raises:
+            ValueError: there is nothing to join.
+        """
+        if not graphs:
+            raise ValueError("collate needs at least one graph; an empty batch has no meaning.")
+        if len(graphs) == 1:
+            return graphs[0]
+        members = np.array([graph.num_graphs for graph in graphs])
+        nodes = np.array([graph.num_nodes for graph in graphs])
+        edges = np.array([graph.num_edges for graph in graphs])
+        node_shift, edge_shift = _starts(nodes)[:-1], _starts(edges)[:-1]
+
+        def joined(name: str, shift: Ints, lengths: Ints) -> Tensor:
+            parts = np.concatenate([getattr(graph, name).numpy() for graph in graphs])
+            return torch.from_numpy(parts + np.repeat(shift, lengths))
+
+        def pointers(name: str, shift: Ints, lengths: Ints) -> Tensor:
+            """The parts' starts, then the end of the last: other ends repeat the next start."""
+            parts = [getattr(graph, name).numpy() for graph in graphs]
+            starts = np.concatenate([part[:-1] for part in parts]) + np.repeat(shift, lengths)
+            return torch.from_numpy(np.append(starts, shift[-1] + parts[-1][-1]))
+
+        masks = [graph.masks for graph in graphs if graph.masks is not None]
+        return cls(
+            node_ptr=pointers("node_ptr", node_shift, members),
+            indptr=pointers("indptr", edge_shift, nodes),
+            indices=joined("indices", node_shift, edges),
+            reverse_indptr=pointers("reverse_indptr", edge_shift, nodes),
+            reverse_indices=joined("reverse_indices", node_shift, edges),
+            reverse_edges=joined("reverse_edges", edge_shift, edges),
+            masks=torch.cat(masks) if len(masks) == len(graphs) else None,
+            max_nodes=max(graph.max_nodes for graph in graphs),
+        )
+
+    @property
+    def num_graphs(self) -> int:
+        """B."""
+        return self.node_ptr.shape[0] - 1
+
+    @property
+    def num_nodes(self) -> int:
+        """M."""
+        return self.indptr.shape[0] - 1
+
+    @property
+    def num_edges(self) -> int:
+        """E."""
+        return self.indices.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where all arrays lie."""
+        return self.indptr.device
+
+    @property
+    def targets(self) -> Tensor:
+        """`[E]` target node of each edge, in the edge order."""
+        return expand(self.indptr.diff(), self.num_edges)
+
+    @property
+    def owners(self) -> Tensor:
+        """`[M]` graph of each node."""
+        return expand(self.node_ptr.diff(), self.num_nodes)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "GraphBatch":
+        """The same batch on another device."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "GraphBatch":
+        """The same batch in page-locked memory; DataLoader calls this."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Any) -> "GraphBatch":
+        tensors = {
+            field.name: change(value)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def edge_order(edges: ArrayLike) -> Tensor:
+    """`[E]` the order in which `from_edges` puts `[E, 2]` (source, target) pairs.
+
+    Example:
+        >>> edges = torch.tensor([(1, 0), (0, 1), (2, 0)])
+        >>> edge_order(edges).tolist()
+        [0, 2, 1]
+    """
+    return torch.from_numpy(np.lexsort(_integers(edges).reshape(-1, 2).T))
+
+
+def expand(counts: Tensor, total: int) -> Tensor:
+    """0 `counts[0]` times, 1 `counts[1]` times, ...; the known total spares a device sync."""
+    numbers = torch.arange(counts.shape[0], device=counts.device)
+    return numbers.repeat_interleave(counts, output_size=total)
+
+
+def _integers(values: ArrayLike) -> Ints:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"nodes and edges are integers, but {array.dtype} came.")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _starts(counts: Ints) -> Ints:
+    """Exclusive running sum with the total at its end."""
+    starts = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def _checked_differences(pointers: Ints, name: str, rows: int | None) -> Ints:
+    if pointers.ndim != 1 or pointers.size == 0 or rows not in (None, pointers.size - 1):
+        expected = "(graphs + 1,)" if rows is None else f"({rows + 1},), nodes + 1"
+        raise ValueError(f"{name} has the shape {pointers.shape}, expected {expected}.")
+    counts = np.diff(pointers)
+    if pointers[0] != 0 or (counts < 0).any():
+        raise ValueError(f"{name} must start at 0 and never fall; it is a running sum of counts.")
+    return counts
+
+
+def _refuse_outside(pairs: Ints, num_nodes: int) -> None:
+    outside = ((pairs < 0) | (pairs >= num_nodes)).any(1)
+    if outside.any():
+        edge = tuple(pairs[outside][0].tolist())
+        raise ValueError(
+            f"edge {edge} points outside the batch, which has {num_nodes} nodes. Edges are "
+            "(source, target), numbered through the batch: add each graph's first node."
+        )
+
+
+def _check_rows(indices: Ints, targets: Ints, owners: Ints) -> None:
+    """Edges stay within their graph; sources ascend strictly within a target."""
+    step, same_row = np.diff(indices, prepend=-1), np.diff(targets, prepend=-1) == 0
+    for wrong, what in (
+        (owners[indices] != owners[targets], "joins two graphs. Edges stay within their graph."),
+        (same_row & (step == 0), "comes twice. Keep one edge and add up what the two carry."),
+        (same_row & (step < 0), "is out of order. Sort by (target, source), see edge_order."),
+    ):
+        if wrong.any():
+            place = int(wrong.argmax())
+            raise ValueError(f"edge {(int(indices[place]), int(targets[place]))} {what}")
+
+
+def _masks(local: Ints, indptr: Ints) -> Tensor:
+    """The bits of a row add up to its mask, since no edge comes twice; sums wrap, which is exact."""
+    return torch.from_numpy(np.diff(_starts(np.left_shift(1, local))[indptr]))

@@ -1,0 +1,125 @@
+"""Graph attention as PyTorch operators: `resg::graph_attention` and its backward pass.
+
+Registered with fake implementations and autograd, so that torch.compile, CUDA graphs and export see
+one opaque operation. Every backend but the reference runs behind these two.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resg.graphs.batch import GraphBatch
+
+MODULES = {"scatter": "scatter", "torch": "plain", "triton": "triton"}
+
+
+def implementation(backend: str) -> Any:
+    """The module with `forward` and `backward` of a backend, imported when first used."""
+    return import_module(f"resg.kernels.graph_attention.{MODULES[backend]}")
+
+
+@torch.library.custom_op("resg::graph_attention", mutates_args=())
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    edge_bias: Tensor,
+    node_ptr: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    reverse_indptr: Tensor,
+    reverse_indices: Tensor,
+    reverse_edges: Tensor,
+    masks: Tensor | None,
+    max_nodes: int,
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Output `[M, H, d]` and log-sum-exp `[M, H]`."""
+    graph = GraphBatch(
+        node_ptr,
+        indptr,
+        indices,
+        reverse_indptr,
+        reverse_indices,
+        reverse_edges,
+        masks,
+        max_nodes,
+    )
+    if q.numel() == 0:
+        return torch.empty_like(q), _empty_lse(q)
+    return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
+
+
+@attention.register_fake
+def _(q: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    return q.new_empty(q.shape), _empty_lse(q)
+
+
+@torch.library.custom_op("resg::graph_attention_backward", mutates_args=())
+def attention_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    edge_bias: Tensor,
+    out: Tensor | None,
+    lse: Tensor,
+    node_ptr: Tensor,
+    indptr: Tensor,
+    indices: Tensor,
+    reverse_indptr: Tensor,
+    reverse_indices: Tensor,
+    reverse_edges: Tensor,
+    masks: Tensor | None,
+    max_nodes: int,
+    scale: float,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v `[M, H, d]` and of the edge bias `[E, H]`."""
+    graph = GraphBatch(
+        node_ptr,
+        indptr,
+        indices,
+        reverse_indptr,
+        reverse_indices,
+        reverse_edges,
+        masks,
+        max_nodes,
+    )
+    if q.numel() == 0:
+        return tuple(x.new_zeros(x.shape) for x in (q, k, v, edge_bias))  # type: ignore[return-value]
+    module = implementation(backend)
+    return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
+
+
+@attention_backward.register_fake
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor, *others: Any
+) -> tuple[Tensor, ...]:
+    return tuple(x.new_empty(x.shape) for x in (q, k, v, edge_bias))
+
+
+def _empty_lse(q: Tensor) -> Tensor:
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return q.new_empty(q.shape[:2], dtype=wide)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Only Triton's kernels for large graphs need the output again."""
+    q, k, v, edge_bias, *arrays, masks, max_nodes, scale, backend = inputs
+    out, lse = output
+    needs_out = backend == "triton" and masks is None
+    ctx.mark_non_differentiable(lse)
+    ctx.save_for_backward(q, k, v, edge_bias, out if needs_out else None, lse, *arrays, masks)
+    ctx.settings = (max_nodes, scale, backend)
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = attention_backward(grad, *ctx.saved_tensors, *ctx.settings)
+    return (*gradients, *[None] * 10)
+
+
+attention.register_autograd(_differentiate, setup_context=_keep)

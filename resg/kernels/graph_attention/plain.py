@@ -1,0 +1,115 @@
+"""The `torch` backend: plain PyTorch; padded matrices for small graphs, edge by edge above.
+
+B graphs, N nodes of the largest, M nodes, E edges, H heads, d head width.  A graph of at most 64
+nodes is cheaper as an N x N matrix than as a list of edges: no row is gathered ten times.
+"""
+
+import torch
+from torch import Tensor
+
+from resg.graphs.batch import GraphBatch
+from resg.kernels.graph_attention.edges import Segments, edges_backward, edges_forward
+
+
+def _segment_reduce(reduce: str, rows: Tensor, pointers: Tensor) -> Tensor:
+    if rows.shape[0] == 0:  # PyTorch 2.13 divides by zero on the GPU
+        return rows.new_zeros(pointers.shape[0] - 1, *rows.shape[1:])
+    return torch.segment_reduce(rows, reduce, offsets=pointers, axis=0)
+
+
+SEGMENTS = Segments(
+    sum=lambda rows, pointers: _segment_reduce("sum", rows, pointers),
+    max=lambda rows, pointers: _segment_reduce("max", rows, pointers),
+    expand=lambda rows, pointers: rows.repeat_interleave(pointers.diff(), dim=0),
+)
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor, graph: GraphBatch, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp."""
+    if graph.masks is None:
+        return edges_forward(SEGMENTS, q, k, v, edge_bias, graph, scale)
+    padding = Padding(graph)
+    scores = _scores(padding, padding.pad(q), padding.pad(k), edge_bias, scale)
+    lse = scores.logsumexp(-1)
+    attention = _attention(scores, lse)
+    out = padding.unpad(attention @ padding.pad(v))
+    return out.to(q.dtype), padding.unpad(lse[..., None])[..., 0]
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    edge_bias: Tensor,
+    out: Tensor | None,
+    lse: Tensor,
+    graph: GraphBatch,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v and the edge bias; the output is not needed."""
+    if graph.masks is None:
+        return edges_backward(SEGMENTS, grad, q, k, v, edge_bias, lse, graph, scale)
+    padding = Padding(graph)
+    query, key, value, grad_out = (padding.pad(x) for x in (q, k, v, grad))
+    scores = _scores(padding, query, key, edge_bias, scale)
+    attention = _attention(scores, padding.pad(lse[..., None])[..., 0])
+    grad_attention = grad_out @ value.mT
+    inner = (attention * grad_attention).sum(-1, keepdim=True)
+    grad_scores = attention * (grad_attention - inner)
+    return (
+        padding.unpad(grad_scores @ key).mul_(scale).to(q.dtype),
+        padding.unpad(grad_scores.mT @ query).mul_(scale).to(k.dtype),
+        padding.unpad(attention.mT @ grad_out).to(v.dtype),
+        padding.edges(grad_scores).to(edge_bias.dtype),
+    )
+
+
+class Padding:
+    """Where the nodes and edges of a batch lie in arrays [B, H, N, ...]."""
+
+    def __init__(self, graph: GraphBatch) -> None:
+        owners, targets = graph.owners, graph.targets
+        self.shape = (graph.num_graphs, graph.max_nodes)
+        self.is_full = graph.num_nodes == graph.num_graphs * graph.max_nodes
+        place = torch.arange(graph.num_nodes, device=graph.device) - graph.node_ptr[owners]
+        self.nodes = owners * graph.max_nodes + place
+        self.places = self.nodes[targets] * graph.max_nodes + place[graph.indices]
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """`[M, H, x]` to `[B, H, N, x]` in float32 at least, zeros where there is no node."""
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        padded = rows.to(wide)
+        if not self.is_full:
+            empty = padded.new_zeros(self.shape[0] * self.shape[1], *rows.shape[1:])
+            padded = empty.index_copy_(0, self.nodes, padded)
+        return padded.unflatten(0, self.shape).transpose(1, 2)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """The inverse of `pad`."""
+        rows = padded.transpose(1, 2).flatten(0, 1)
+        return rows.contiguous() if self.is_full else rows.index_select(0, self.nodes)
+
+    def matrix(self, edges: Tensor) -> Tensor:
+        """`[E, H]` to `[B, H, N, N]`, -inf where there is no edge."""
+        graphs, size = self.shape
+        flat = edges.new_full((graphs * size * size, edges.shape[1]), -torch.inf)
+        flat.index_copy_(0, self.places, edges)
+        return flat.view(graphs, size, size, -1).permute(0, 3, 1, 2)
+
+    def edges(self, matrix: Tensor) -> Tensor:
+        """`[B, H, N, N]` to `[E, H]`."""
+        return matrix.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, self.places)
+
+
+def _scores(
+    padding: Padding, query: Tensor, key: Tensor, edge_bias: Tensor, scale: float
+) -> Tensor:
+    return padding.matrix(edge_bias.to(query.dtype)) + scale * (query @ key.mT)
+
+
+def _attention(scores: Tensor, lse: Tensor) -> Tensor:
+    """Softmax weights; a node without neighbours (its log-sum-exp is -inf) has none."""
+    return (scores - lse.nan_to_num(neginf=0.0)[..., None]).exp_()

@@ -1,0 +1,155 @@
+"""The three losses: triplet ranking, center hinge, positive-negative margin.
+
+I images, C captions, d width. `is_match` [I, C] tells which captions belong to which image;
+captions of the same image are never negatives of each other's image.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resg.config import LossSettings
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The weighted sum and its parts, each a scalar tensor."""
+
+    total: Tensor
+    triplet: Tensor
+    center: Tensor
+    margin: Tensor
+
+    def as_numbers(self) -> dict[str, float]:
+        """The values by name; `loss` is the total."""
+        named = {
+            "loss": self.total,
+            "triplet": self.triplet,
+            "center": self.center,
+            "margin": self.margin,
+        }
+        return {name: value.detach().item() for name, value in named.items()}
+
+
+def total_loss(
+    scores_IC: Tensor,
+    images_Id: Tensor,
+    captions_Cd: Tensor,
+    image_of_caption_C: Tensor,
+    settings: LossSettings,
+    *,
+    hardest: bool = True,
+) -> Losses:
+    """`L = w L_triplet + a L_center + b L_margin`; a part of weight 0 is not computed.
+
+    Args:
+        scores_IC: `[I, C]` similarity of each image with each caption.
+        images_Id: `[I, d]` global embeddings of the images, unit length.
+        captions_Cd: `[C, d]` global embeddings of the captions, unit length.
+        image_of_caption_C: `[C]` row of each caption's image.
+        settings: weights and margins.
+        hardest: the triplet loss takes the hardest negatives; all violations during warm-up.
+    """
+    zero = scores_IC.new_zeros(())
+    is_match_IC = matches(image_of_caption_C, scores_IC.shape[0])
+    triplet = center = margin = zero
+    if settings.triplet_weight:
+        triplet = triplet_loss(scores_IC, is_match_IC, settings.triplet_margin, hardest=hardest)
+    if settings.center_weight:
+        center = center_loss(images_Id, captions_Cd, image_of_caption_C, settings.center_margin)
+    if settings.margin_weight:
+        margin = margin_loss(
+            scores_IC, is_match_IC, settings.positive_margin, settings.negative_margin
+        )
+    total = (
+        settings.triplet_weight * triplet
+        + settings.center_weight * center
+        + settings.margin_weight * margin
+    )
+    return Losses(total, triplet, center, margin)
+
+
+def matches(image_of_caption_C: Tensor, num_images: int) -> Tensor:
+    """`[I, C]` bool: caption c belongs to image i."""
+    rows = torch.arange(num_images, device=image_of_caption_C.device)
+    return rows[:, None] == image_of_caption_C[None, :]
+
+
+def triplet_loss(
+    scores_IC: Tensor, is_match_IC: Tensor, margin: float, *, hardest: bool = True
+) -> Tensor:
+    """Triplet ranking loss with hard negatives (Faghri et al. 2018, eq. 6).
+
+    For every matching pair (i, c): `[m + s(i, c-) - s(i, c)]+ + [m + s(i-, c) - s(i, c)]+`, summed
+    over pairs, where c- and i- are the hardest negatives in the batch, or summed over all negatives
+    (their eq. 5) when `hardest` is false. Without a negative the loss is 0.
+
+    Args:
+        scores_IC: `[I, C]` similarities.
+        is_match_IC: `[I, C]` bool.
+        margin: m, a cosine.
+        hardest: take the hardest negative alone.
+    """
+    image_C = is_match_IC.int().argmax(0)
+    positive_C = scores_IC.gather(0, image_C[None, :])[0]
+    # cost of each negative caption for the pair (image of c, c), and of each negative image for c
+    caption_cost_CC = (margin + scores_IC[image_C] - positive_C[:, None]).clamp_min(0)
+    caption_cost_CC = caption_cost_CC.masked_fill(is_match_IC[image_C], 0)
+    image_cost_IC = (margin + scores_IC - positive_C[None, :]).clamp_min(0)
+    image_cost_IC = image_cost_IC.masked_fill(is_match_IC, 0)
+    if hardest:
+        return caption_cost_CC.amax(1).sum() + image_cost_IC.amax(0).sum()
+    return caption_cost_CC.sum() + image_cost_IC.sum()
+
+
+def center_loss(
+    images_Id: Tensor, captions_Cd: Tensor, image_of_caption_C: Tensor, margin: float
+) -> Tensor:
+    """Center hinge loss (*reconstruction*).
+
+    Mean over all global embeddings x, of images and captions, of
+    `[m + d(x, c_own) - min over k != own of d(x, c_k)]+` with d = 1 - cosine and c_k the unit mean
+    of image k's embedding and its captions'. Gradients flow through the centres. 0 with one image.
+
+    Args:
+        images_Id: `[I, d]` unit length.
+        captions_Cd: `[C, d]` unit length.
+        image_of_caption_C: `[C]` row of each caption's image.
+        margin: m, a cosine distance.
+    """
+    num_images = images_Id.shape[0]
+    if num_images < 2:
+        return images_Id.new_zeros(())
+    sums_Id = images_Id.index_add(0, image_of_caption_C, captions_Cd)
+    centers_Id = F.normalize(sums_Id, dim=-1)  # the direction of a sum is that of its mean
+    embeddings_Nd = torch.cat([images_Id, captions_Cd])
+    own_N = torch.cat([torch.arange(num_images, device=images_Id.device), image_of_caption_C])
+    distance_NI = 1 - embeddings_Nd @ centers_Id.T
+    own_distance_N = distance_NI.gather(1, own_N[:, None])[:, 0]
+    is_own_NI = F.one_hot(own_N, num_images).bool()
+    nearest_other_N = distance_NI.masked_fill(is_own_NI, float("inf")).amin(1)
+    return (margin + own_distance_N - nearest_other_N).clamp_min(0).mean()
+
+
+def margin_loss(
+    scores_IC: Tensor, is_match_IC: Tensor, positive_margin: float, negative_margin: float
+) -> Tensor:
+    """Positive-negative margin loss (*reconstruction*).
+
+    Mean over matching pairs of `[m_p - s]+`, plus, for each way, the mean over anchors of
+    `[s_neg - m_n]+` with s_neg the anchor's hardest negative. An anchor without a negative counts
+    0.
+
+    Args:
+        scores_IC: `[I, C]` similarities.
+        is_match_IC: `[I, C]` bool.
+        positive_margin: m_p, the score that matches should reach.
+        negative_margin: m_n < m_p, the score that negatives should not pass.
+    """
+    negatives_IC = scores_IC.masked_fill(is_match_IC, -float("inf"))
+    pull = (positive_margin - scores_IC[is_match_IC]).clamp_min(0).mean()
+    push_captions = (negatives_IC.amax(1) - negative_margin).clamp_min(0).mean()
+    push_images = (negatives_IC.amax(0) - negative_margin).clamp_min(0).mean()
+    return pull + push_captions + push_images

@@ -1,0 +1,242 @@
+"""From regions and words to nodes that know their context.
+
+M nodes of all graphs, N graphs, D feature width, d width, H heads, E edges, K types an edge.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resg.config import GraphEncoderSettings, ImageEncoderSettings, TextEncoderSettings
+from resg.errors import ResgError
+from resg.graphs.ragged import group_of_row, lengths, pad
+from resg.graphs.visual import Edges
+from resg.kernels.graph_attention import graph_attention
+from resg.pieces import import_transformers
+
+BOX_WIDTH = 7
+
+
+class RegionEncoder(nn.Module):
+    """Region features to region nodes: `LN(W_f f) + W_b g(box)`, and what presets turn on or off.
+
+    Args:
+        feature_width: D.
+        width: d.
+        settings: layer norm, boxes, perceptron.
+    """
+
+    def __init__(self, feature_width: int, width: int, settings: ImageEncoderSettings) -> None:
+        super().__init__()
+        self.project = nn.Linear(feature_width, width)
+        self.norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
+        self.boxes = nn.Linear(BOX_WIDTH, width) if settings.boxes else None
+        self.mlp: nn.Module | None = None
+        if settings.mlp:
+            self.mlp = nn.Sequential(
+                nn.Linear(feature_width, width // 2), nn.ReLU(), nn.Linear(width // 2, width)
+            )
+
+    def forward(
+        self,
+        features_MD: Tensor,
+        boxes_M4: Tensor | None,
+        image_sizes_I2: Tensor | None,
+        ptr: Tensor,
+    ) -> Tensor:
+        """`[M, D]` features (and `[M, 4]` boxes in pixels, where there are any) to `[M, d]`."""
+        features_MD = features_MD.to(self.project.weight.dtype)
+        nodes = self.norm(self.project(features_MD))
+        if self.mlp is not None:
+            nodes = nodes + self.mlp(features_MD)
+        if self.boxes is not None and boxes_M4 is not None and image_sizes_I2 is not None:
+            sizes_M2 = image_sizes_I2[group_of_row(ptr, len(boxes_M4))]
+            nodes = nodes + self.boxes(box_geometry(boxes_M4, sizes_M2))
+        return nodes
+
+
+def box_geometry(boxes_M4: Tensor, sizes_M2: Tensor) -> Tensor:
+    """`[M, 7]` corners, width, height and area of boxes, as shares of their image.
+
+    Args:
+        boxes_M4: corners (x0, y0, x1, y1) in pixels.
+        sizes_M2: height and width of each box's image in pixels.
+    """
+    height_M, width_M = sizes_M2.float().unbind(-1)
+    corners_M4 = boxes_M4.float() / torch.stack([width_M, height_M, width_M, height_M], -1)
+    sides_M2 = corners_M4[:, 2:] - corners_M4[:, :2]
+    return torch.cat([corners_M4, sides_M2, sides_M2.prod(-1, keepdim=True)], dim=-1)
+
+
+class WordEncoder(nn.Module):
+    """Word embedding and a GRU in one or both directions (their mean is the node).
+
+    Args:
+        num_words: size of the vocabulary.
+        width: d.
+        settings: word width, directions, dropout.
+    """
+
+    def __init__(self, num_words: int, width: int, settings: TextEncoderSettings) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_words, settings.word_width)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.directions = 2 if settings.bidirectional else 1
+        self.gru = nn.GRU(
+            settings.word_width, width, batch_first=True, bidirectional=settings.bidirectional
+        )
+
+    def forward(self, words_M: Tensor, ptr: Tensor) -> Tensor:
+        """`[M]` word numbers and `[N+1]` offsets of the captions to `[M, d]`."""
+        states = run_gru(self.gru, self.dropout(self.embedding(words_M)), ptr)
+        return states.unflatten(-1, (self.directions, -1)).mean(-2)
+
+
+class TransformerWordEncoder(nn.Module):
+    """A Hugging Face encoder; a word's node is the mean of its pieces, projected to the width.
+
+    Args:
+        name: name or folder of the model, for `transformers`.
+        width: d.
+
+    Raises:
+        ResgError: transformers is not installed, or the model cannot be loaded.
+    """
+
+    def __init__(self, name: str, width: int) -> None:
+        super().__init__()
+        transformers = import_transformers()
+        try:
+            self.encoder: Any = transformers.AutoModel.from_pretrained(name)
+        except OSError as error:
+            raise ResgError(
+                f"expected a Hugging Face encoder under {name!r}, got: {error}. "
+                "Give a folder that holds the model: --set model.text.encoder=bert:FOLDER."
+            ) from error
+        self.project = nn.Linear(self.encoder.config.hidden_size, width)
+
+    def forward(self, pieces: Tensor, word_of_piece: Tensor, num_words: int) -> Tensor:
+        """Nodes of all words.
+
+        Args:
+            pieces: `[N, P]` piece numbers, -1 where filled up.
+            word_of_piece: `[N, P]` row of each piece's word in the batch, -1 for special pieces.
+            num_words: M.
+        """
+        is_piece = pieces >= 0
+        states = self.encoder(
+            input_ids=pieces.clamp_min(0), attention_mask=is_piece.long()
+        ).last_hidden_state
+        is_word = word_of_piece >= 0
+        rows, index = states[is_word], word_of_piece[is_word]
+        sums = rows.new_zeros((num_words, rows.shape[1])).index_add(0, index, rows)
+        counts = torch.bincount(index, minlength=num_words).clamp_min(1)
+        return self.project(sums / counts[:, None].to(sums.dtype))
+
+
+class GraphEncoder(nn.Module):
+    """Layers of graph attention, then the contextual order.
+
+    Args:
+        width: d.
+        num_edge_types: types of edges, the filling 0 included.
+        geometry_width: numbers of an edge's geometry, 0 for none.
+        settings: layers, heads, dropout, contextual order.
+    """
+
+    def __init__(
+        self, width: int, num_edge_types: int, geometry_width: int, settings: GraphEncoderSettings
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            GraphLayer(width, num_edge_types, geometry_width, settings)
+            for _ in range(settings.layers)
+        )
+        self.order = ContextualOrder(width) if settings.contextual_order else None
+
+    def forward(self, nodes_Md: Tensor, edges: Edges | None, ptr: Tensor) -> Tensor:
+        """`[M, d]` nodes, their edges (None only where there are no layers) and `[N+1]` offsets."""
+        for layer in self.layers:
+            nodes_Md = layer(nodes_Md, edges)
+        return nodes_Md if self.order is None else self.order(nodes_Md, ptr)
+
+
+class GraphLayer(nn.Module):
+    """`LN(x + W_o attention(x))`, with a bias per edge and head from types and geometry.
+
+    The biases of an edge's types add up (*reconstruction*). A node without edges keeps its `x`.
+    """
+
+    def __init__(
+        self, width: int, num_edge_types: int, geometry_width: int, settings: GraphEncoderSettings
+    ) -> None:
+        super().__init__()
+        self.heads = settings.heads
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.type_bias = nn.Embedding(num_edge_types, settings.heads, padding_idx=0)
+        nn.init.normal_(self.type_bias.weight, std=0.5)  # heads start out preferring other types
+        with torch.no_grad():
+            self.type_bias.weight[0] = 0
+        self.geometry_bias = (
+            nn.Linear(geometry_width, settings.heads, bias=False) if geometry_width else None
+        )
+        self.out = nn.Linear(width, width, bias=False)  # no bias: no edges, no change
+        self.dropout = nn.Dropout(settings.dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, nodes_Md: Tensor, edges: Edges) -> Tensor:
+        """`[M, d]` to `[M, d]`."""
+        qkv = self.query_key_value(nodes_Md).unflatten(-1, (3, self.heads, -1))
+        q_MHd, k_MHd, v_MHd = qkv.unbind(1)
+        bias_EH = self.type_bias(edges.types).sum(1)
+        if self.geometry_bias is not None and edges.geometry is not None:
+            bias_EH = bias_EH + self.geometry_bias(edges.geometry)
+        attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
+        return self.norm(nodes_Md + self.dropout(self.out(attended_MHd.flatten(1))))
+
+
+class ContextualOrder(nn.Module):
+    """Context in a given order: `h = GRU(x)`, `z = sigmoid(W [x; h])`, `x' = z h + (1 - z) x`.
+
+    *Reconstruction* of the paper's "contextual order": words as they stand in the sentence, regions
+    as the detector ranked them.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, width, batch_first=True)
+        self.gate = nn.Linear(2 * width, width)
+
+    def forward(self, nodes_Md: Tensor, ptr: Tensor) -> Tensor:
+        """`[M, d]` to `[M, d]`."""
+        states_Md = run_gru(self.gru, nodes_Md, ptr)
+        gate_Md = self.gate(torch.cat([nodes_Md, states_Md], dim=-1)).sigmoid()
+        return gate_Md * states_Md + (1 - gate_Md) * nodes_Md
+
+
+def run_gru(gru: nn.GRU, rows_MD: Tensor, ptr: Tensor) -> Tensor:
+    """Run a `batch_first` GRU over each group of rows; groups of no rows are passed over.
+
+    Returns:
+        `[M, directions * d]`, a state a row.
+    """
+    if not len(rows_MD):
+        return rows_MD.new_zeros((0, gru.hidden_size * (2 if gru.bidirectional else 1)))
+    padded_NLD, is_row_NL = pad(rows_MD, ptr)
+    counts = lengths(ptr).clamp_min(1).cpu()
+    packed = nn.utils.rnn.pack_padded_sequence(
+        padded_NLD, counts, batch_first=True, enforce_sorted=False
+    )
+    states, _ = gru(packed)
+    states_NLd, _ = nn.utils.rnn.pad_packed_sequence(
+        states, batch_first=True, total_length=padded_NLD.shape[1]
+    )
+    return states_NLd[is_row_NL]
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows of unit length in float32; a row of zeros stays 0."""
+    return F.normalize(rows.float(), dim=-1)

@@ -1,0 +1,109 @@
+"""The matcher: images and captions to nodes and embeddings, and their scores.
+
+I images, C captions, M nodes, d width.
+"""
+
+from torch import Tensor, nn
+
+from resg.config import ModelSettings
+from resg.data import CaptionBatch, ImageBatch
+from resg.errors import ResgError
+from resg.graphs.visual import GEOMETRY_WIDTH, num_visual_edge_types, visual_edges
+from resg.models.encoders import (
+    GraphEncoder,
+    RegionEncoder,
+    TransformerWordEncoder,
+    WordEncoder,
+    unit,
+)
+from resg.models.matching import Encoded, Similarity
+from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
+from resg.vocabulary import Vocabulary
+
+POOLINGS = {"generalised": GeneralisedPooling, "mean": MeanPooling, "last": LastPooling}
+
+
+class Matcher(nn.Module):
+    """ReSG, or one of the baselines that presets make of it.
+
+    Args:
+        settings: which parts there are and how wide.
+        vocabulary: words and edge types of the run.
+        feature_width: D of the region features.
+    """
+
+    def __init__(self, settings: ModelSettings, vocabulary: Vocabulary, feature_width: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.feature_width = feature_width
+        width = settings.width
+        self.regions = RegionEncoder(feature_width, width, settings.image)
+        self.visual_graph = GraphEncoder(
+            width,
+            num_visual_edge_types(len(vocabulary.predicates)),
+            GEOMETRY_WIDTH,
+            settings.graph,
+        )
+        self.image_pooling = POOLINGS[settings.image.pooling]()
+        encoder = settings.text.encoder
+        self.words: nn.Module = (
+            WordEncoder(len(vocabulary.words), width, settings.text)
+            if encoder == "gru"
+            else TransformerWordEncoder(encoder.removeprefix("bert:"), width)
+        )
+        self.textual_graph = GraphEncoder(width, len(vocabulary.edge_types), 0, settings.graph)
+        self.caption_pooling = POOLINGS[settings.text.pooling]()
+        self.similarity = Similarity(settings.similarity)
+
+    def encode_images(self, images: ImageBatch) -> Encoded:
+        """Region nodes and image embeddings.
+
+        Raises:
+            ResgError: the features are not as wide as the model's.
+        """
+        width = images.features.shape[1]
+        if width != self.feature_width:
+            raise ResgError(
+                f"expected region features {self.feature_width} wide, as in training, got {width}. "
+                "Use shards of the same detector."
+            )
+        nodes = self.regions(images.features, images.boxes, images.sizes, images.ptr)
+        edges = None
+        if self.settings.graph.layers:
+            edges = visual_edges(
+                images.features,
+                images.boxes,
+                images.sizes,
+                images.ptr,
+                self.settings.visual_graph,
+                images.relations,
+            )
+        nodes = self.visual_graph(nodes, edges, images.ptr)
+        return Encoded(unit(self.image_pooling(nodes, images.ptr)), unit(nodes), images.ptr)
+
+    def encode_captions(self, captions: CaptionBatch) -> Encoded:
+        """Word nodes and caption embeddings."""
+        if captions.pieces is None:
+            nodes = self.words(captions.words, captions.ptr)
+        else:
+            nodes = self.words(captions.pieces, captions.word_of_piece, len(captions.words))
+        nodes = self.textual_graph(nodes, captions.edges, captions.ptr)
+        return Encoded(unit(self.caption_pooling(nodes, captions.ptr)), unit(nodes), captions.ptr)
+
+    def forward(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
+        """Both sides of a batch of pairs."""
+        return self.encode_images(images), self.encode_captions(captions)
+
+    def score(self, images: Encoded, captions: Encoded) -> Tensor:
+        """`[I, C]` float32 scores of all images with all captions."""
+        return self.similarity(images, captions)
+
+
+def rows_of(encoded: Encoded, start: int, end: int) -> Encoded:
+    """Items `start` up to `end` of what was encoded."""
+    first, last = int(encoded.ptr[start]), int(encoded.ptr[end])
+    return Encoded(
+        encoded.embeddings[start:end],
+        encoded.nodes[first:last],
+        encoded.ptr[start : end + 1] - encoded.ptr[start],
+    )

@@ -1,0 +1,272 @@
+"""The trainer: from shards to a run folder.
+
+resg train --shards data/scenes-shards --out runs/first --preset resg-gru
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from resg.alarms import CollapseAlarm, check_chance, check_finite
+from resg.checkpoint import Run, load_state, load_weights, save_state, save_tensors
+from resg.config import RunSettings, TrainSettings
+from resg.data import drop_regions, drop_words
+from resg.distributed import Processes, gather_encoded, gather_rows
+from resg.evaluate import image_of_caption, score_matrix
+from resg.losses import Losses, total_loss
+from resg.models.resg import Matcher
+from resg.ranking import Metrics, score_matrix_metrics
+from resg.run_log import RunLog
+from resg.sampling import epoch_batches
+from resg.splits import SplitTables
+
+Event = Mapping[str, Any]
+
+
+class Trainer:
+    """Trains the matcher of a run and keeps its folder whole.
+
+    Args:
+        run: the run folder, fresh or to be resumed.
+        training: tables of the training split.
+        validation: tables of the validation split.
+        device: where to train.
+        processes: this process among those of torchrun.
+        on_event: is called with every line of the metrics.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        training: SplitTables,
+        validation: SplitTables,
+        device: torch.device,
+        processes: Processes | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.run = run
+        self.settings: RunSettings = run.settings
+        self.training, self.validation = training, validation
+        self.device = device
+        self.processes = processes or Processes()
+        torch.manual_seed(self.settings.train.seed)
+        self.matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width).to(device)
+        self.model: nn.Module = self.matcher
+        if self.processes.count > 1:
+            self.model = DistributedDataParallel(self.matcher)
+        self.optimiser = make_optimiser(self.matcher, self.settings.train)
+        self.autocast_type = autocast_type(self.settings.train.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast_type is torch.float16)
+        decay = self.settings.train.ema
+        self.average = (
+            AveragedModel(self.matcher, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        )
+        self.collapse = CollapseAlarm(self.settings)
+        self.log = RunLog(run.folder, on_event) if self.processes.is_first else None
+        self.step = self.epoch = self.stale = 0
+        self.best = -1.0
+        train = self.settings.train
+        self.steps_per_epoch = math.ceil(len(self._batches(0)) / train.accumulate)
+        self.total_steps = train.epochs * self.steps_per_epoch
+
+    def fit(self) -> Metrics:
+        """Train to the last epoch, or until validation stops getting better.
+
+        Returns:
+            The metrics of the last evaluation.
+
+        Raises:
+            TrainingError: training cannot succeed as it goes.
+        """
+        metrics = None
+        while self.epoch < self.settings.train.epochs and not self._is_stale():
+            self._train_epoch()
+            self.epoch += 1
+            metrics = self._evaluate()
+        return metrics or self._score_validation()
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint as if training had never stopped."""
+        folder = self.run.folder
+        load_weights(self.matcher, folder / "last.safetensors")
+        if self.average is not None:
+            load_weights(self.average, folder / "average.safetensors")
+        state = load_state(folder, self.optimiser)
+        for name in ("step", "epoch", "best", "stale"):
+            setattr(self, name, state[name])
+        self.collapse.shares.extend(state["collapse"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.log is not None:
+            self.log.cut(self.step)
+
+    def _train_epoch(self) -> None:
+        settings = self.settings.train
+        self.model.train()
+        batches = self._batches(self.epoch)
+        for number, captions in enumerate(batches, start=1):
+            begun = time.perf_counter()
+            losses, embeddings = self._accumulate(captions)
+            if number % settings.accumulate and number < len(batches):
+                continue
+            self._apply()
+            numbers = losses.as_numbers()
+            if self._takes_hardest():
+                self.collapse.check(numbers["triplet"], len(captions), embeddings)
+            if self.log is not None:
+                seconds = time.perf_counter() - begun
+                self.log.step(self._step_event(numbers, len(captions) / seconds))
+            self.step += 1
+
+    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor]:
+        """Add the gradients of one batch; return its losses and its caption embeddings."""
+        settings = self.settings
+        own = self.processes.share(captions)
+        image_batch = self.training.images.batch(self.training.captions.image[own])
+        caption_batch = self.training.captions.batch(own, torch.arange(len(own)))
+        image_batch, caption_batch = image_batch.to(self.device), caption_batch.to(self.device)
+        image_batch = drop_regions(image_batch, settings.train.region_drop)
+        caption_batch = drop_words(caption_batch, settings.train.word_drop)
+        with self._autocast():
+            images, own_captions = self.model(image_batch, caption_batch)
+            all_captions = gather_encoded(own_captions, self.processes)
+            own_scores = self.matcher.score(images, all_captions)
+        scores = gather_rows(own_scores, self.processes)
+        embeddings = gather_rows(images.embeddings, self.processes)
+        owner = torch.arange(len(captions), device=self.device)
+        losses = total_loss(
+            scores,
+            embeddings,
+            all_captions.embeddings,
+            owner,
+            settings.loss,
+            hardest=self._takes_hardest(),
+        )
+        parts = {
+            "features": image_batch.features,
+            "region nodes": images.nodes,
+            "word nodes": all_captions.nodes,
+            "image embeddings": embeddings,
+            "caption embeddings": all_captions.embeddings,
+            "scores": scores,
+        }
+        names = [self.training.caption_ids[number] for number in captions.tolist()]
+        check_finite(losses.total, parts, self.matcher, self.step, names)
+        self.scaler.scale(losses.total / settings.train.accumulate).backward()
+        return losses, all_captions.embeddings
+
+    def _apply(self) -> None:
+        settings = self.settings.train
+        share = step_size(settings, self.step, self.total_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * share
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.matcher.parameters(), settings.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.matcher)
+
+    def _evaluate(self) -> Metrics:
+        metrics = self._score_validation()
+        is_better = metrics.rsum > self.best
+        self.best = max(self.best, metrics.rsum)
+        self.stale = 0 if is_better else self.stale + 1
+        if self.log is not None:
+            self._save(is_better)
+            self.log.validation({"step": self.step, "epoch": self.epoch, **metrics.as_json()})
+        check_chance(metrics, self.step, self.settings.train.chance_steps)
+        return metrics
+
+    def _score_validation(self) -> Metrics:
+        with self._autocast():
+            scores = score_matrix(
+                self._evaluated(), self.validation.images, self.validation.captions, self.device
+            )
+        return score_matrix_metrics(scores, image_of_caption(self.validation.captions))
+
+    def _evaluated(self) -> Matcher:
+        """The model that is evaluated and kept as best: the averaged one where there is one."""
+        return self.matcher if self.average is None else self.average.module
+
+    def _save(self, is_best: bool) -> None:
+        folder = self.run.folder
+        if is_best:
+            save_tensors(folder / "best.safetensors", self._evaluated().state_dict())
+        save_tensors(folder / "last.safetensors", self.matcher.state_dict())
+        if self.average is not None:
+            save_tensors(folder / "average.safetensors", self.average.state_dict())
+        state = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "best": self.best,
+            "stale": self.stale,
+            "collapse": list(self.collapse.shares),
+            "scaler": self.scaler.state_dict(),
+        }
+        save_state(folder, self.optimiser, state)
+
+    def _batches(self, epoch: int) -> list[Tensor]:
+        settings = self.settings.train
+        return epoch_batches(
+            self.training.captions.image, settings.batch_size, settings.seed, epoch
+        )
+
+    def _takes_hardest(self) -> bool:
+        return self.step >= self.settings.loss.warmup_epochs * self.steps_per_epoch
+
+    def _is_stale(self) -> bool:
+        return 0 < self.settings.train.patience <= self.stale
+
+    def _autocast(self) -> Any:
+        if self.autocast_type is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast_type)
+
+    def _step_event(self, losses: Mapping[str, float], pairs_per_second: float) -> Event:
+        on_gpu = self.device.type == "cuda"
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            **losses,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "pairs_per_second": pairs_per_second,
+            "memory": torch.cuda.max_memory_allocated() if on_gpu else 0,
+        }
+
+
+def make_optimiser(matcher: Matcher, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW; a Hugging Face encoder takes smaller steps. `peak` is a group's largest step size."""
+    encoder = getattr(matcher.words, "encoder", None)
+    inner = {id(p) for p in encoder.parameters()} if encoder is not None else set()
+    slow = [p for p in matcher.parameters() if id(p) in inner]
+    fast = [p for p in matcher.parameters() if id(p) not in inner]
+    rates = [(fast, settings.learning_rate)]
+    if slow:
+        rates.append((slow, settings.learning_rate * settings.text_learning_rate))
+    return torch.optim.AdamW(
+        [{"params": params, "lr": rate, "peak": rate} for params, rate in rates],
+        weight_decay=settings.weight_decay,
+    )
+
+
+def step_size(settings: TrainSettings, step: int, total_steps: int) -> float:
+    """Share of the peak step size at a step: a linear rise, then 1, then `decay`."""
+    if step < settings.ramp_steps:
+        return (step + 1) / settings.ramp_steps
+    return settings.decay if step >= settings.decay_at * total_steps else 1.0
+
+
+def autocast_type(precision: str, device: torch.device) -> torch.dtype:
+    """The type of autocast; float32 means none."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has_bf16 else "fp32"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]

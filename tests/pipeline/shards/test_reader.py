@@ -1,0 +1,216 @@
+"""Random access, in this process and in workers; what does not belong together is refused."""
+
+import gc
+import os
+import pickle
+import threading
+
+import h5py
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from pipeline.errors import DataError
+from pipeline.shards import reader as reader_module
+from pipeline.shards.foreign import adopt_shard
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.sidecar import shard_path
+from pipeline.shards.writer import write_shard
+
+
+def test_records_of_all_shards_are_one_sequence(shards, image):
+    reader = ShardReader(shards, "regions")
+    assert len(reader) == 10
+    assert reader.ids[4:6] == ["image-0-4", "image-1-0"]
+    assert reader[7].image_id == "image-1-2"
+    assert reader[-1].image_id == "image-1-4"
+    assert reader[np.int64(3)].features.shape == (4, 8)
+    assert [record.image_id for record in reader] == reader.ids
+    assert [r.image_id for r in reader.batch([9, 0])] == ["image-1-4", "image-0-0"]
+    np.testing.assert_array_equal(
+        reader[7].features, image("x", num_regions=3, seed=2).features.astype("f2")
+    )
+    for wrong in (10, -11):
+        with pytest.raises(IndexError, match="of 10"):
+            reader[wrong]
+
+
+def test_ids_lead_to_records_and_captions(shards):
+    regions, captions = ShardReader(shards, "regions"), ShardReader(shards, "captions")
+    assert regions.index("image-1-0") == 5
+    assert captions.captions_of("image-1-0") == [10, 11]
+    assert captions.captions_of("nowhere") == []
+    assert captions[captions.index("image-1-0#1")].image_id == "image-1-0"
+    assert captions.image_ids[10] == "image-1-0"
+    with pytest.raises(DataError, match=r"has no regions of 'nowhere'"):
+        regions.index("nowhere")
+
+
+def test_arrays_of_a_shard_need_no_step_a_record(shards):
+    captions = ShardReader(shards, "captions")
+    arrays, strings = captions.arrays(1), captions.strings(1)
+    assert [strings[code] for code in arrays["form"][:4]] == list(captions[10].forms)
+    assert captions.lengths.tolist() == [4] * 20
+    regions = ShardReader(shards, "regions")
+    assert regions.lengths.tolist() == [1, 2, 3, 4, 5] * 2
+    np.testing.assert_array_equal(regions.features(6), regions[6].features)
+
+
+def test_views_are_read_only_and_outlive_their_reader(shards):
+    features = ShardReader(shards, "regions")[3].features
+    gc.collect()
+    with pytest.raises(ValueError, match="read-only"):
+        features[0, 0] = 1
+    assert np.isfinite(features).all()
+
+
+def test_split_is_chosen(shards, image, made_by, names):
+    path = shard_path(shards, "regions", 2)
+    write_shard(path, "regions", [image("new")], split="test", names=names, **made_by)
+    assert ShardReader(shards, "regions", "test").ids == ["new"]
+    assert len(ShardReader(shards, "regions")) == 11
+    with pytest.raises(DataError, match=r"no regions of split 'dev', only of test, train"):
+        ShardReader(shards, "regions", "dev")
+
+
+def test_what_made_the_shards_is_known(shards, made_by):
+    reader = ShardReader(shards, "regions")
+    assert reader.fingerprint == made_by["fingerprint"]
+    assert reader.settings == made_by["settings"]
+    assert reader.names["labels"] == ("cat", "dog", "man")
+    assert reader.sidecars[1].names is reader.names
+    assert ShardReader(shards, "captions").names is None
+
+
+NAMES = {"labels": ["cat", "dog", "man"], "attributes": ["red", "big"], "relations": ["on", "by"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fingerprint": {"detector": "c3d4"}}, "fingerprint.detector: 'a1b2' here, 'c3d4' there"),
+        ({"settings": {"boxes": 100}}, "settings.boxes: 36 here, 100 there"),
+        ({"names": {**NAMES, "labels": ["x"] * 500}}, "their names differ"),
+    ],
+)
+def test_shards_of_different_origin_are_not_mixed(shards, image, made_by, names, changes, message):
+    settings = {"names": names, **made_by, **changes}
+    record = image("new", labels=None, attributes=None, relations=None, relation_scores=None)
+    write_shard(shard_path(shards, "regions", 2), "regions", [record], split="train", **settings)
+    with pytest.raises(DataError, match=message):
+        ShardReader(shards, "regions")
+
+
+def test_truncated_shard_is_noticed_when_opened(shards):
+    shard = shards / "regions-00001.h5"
+    os.truncate(shard, shard.stat().st_size - 1)
+    with pytest.raises(DataError, match=r"regions-00001.h5 has .* bytes, its sidecar says"):
+        ShardReader(shards, "regions")
+
+
+def test_shard_that_shrinks_later_is_noticed_when_mapped(shards):
+    reader = ShardReader(shards, "regions")
+    os.truncate(shards / "regions-00001.h5", 1000)
+    assert reader[0].image_id == "image-0-0"
+    with pytest.raises(DataError, match="changed while it was in use"):
+        reader[9]
+
+
+def test_folder_without_shards_says_what_makes_them(tmp_path):
+    with pytest.raises(DataError, match=r"has no shards of captions.*pipeline parse-captions"):
+        ShardReader(tmp_path, "captions")
+
+
+def test_hdf5_is_not_used_for_our_own_shards(shards, monkeypatch):
+    monkeypatch.setattr(h5py, "File", None)
+    assert len(list(ShardReader(shards, "regions"))) == 10
+    assert len(list(ShardReader(shards, "captions"))) == 20
+
+
+def test_few_maps_are_kept(shards, monkeypatch):
+    monkeypatch.setattr(reader_module, "MAX_OPEN_SHARDS", 1)
+    reader = ShardReader(shards, "regions")
+    kept = [reader[i].features for i in (0, 9, 0, 9)]
+    assert reader._open_shard.cache_info().currsize == 1
+    np.testing.assert_array_equal(kept[0], kept[2])
+
+
+def test_pickled_reader_has_no_maps_and_reads_on(shards):
+    reader = ShardReader(shards, "regions", "train")
+    first = reader[0].features.copy()
+    assert reader.index("image-0-0") == 0
+    copy = pickle.loads(pickle.dumps(reader))
+    assert copy._open_shard.cache_info().currsize == 0
+    np.testing.assert_array_equal(copy[0].features, first)
+    assert copy.index("image-1-4") == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_read_what_this_process_reads(shards, start, workers):
+    reader = ShardReader(shards, "regions")
+    here = [reader[i].features.copy() for i in range(10)]  # maps are open before the fork
+    loader = DataLoader(
+        reader, batch_size=2, num_workers=workers, collate_fn=list, multiprocessing_context=start
+    )
+    there = [record for batch in loader for record in batch]
+    assert [record.image_id for record in there] == reader.ids
+    for ours, record in zip(here, there, strict=True):
+        np.testing.assert_array_equal(ours, record.features)
+
+
+def test_threads_read_at_once(shards, monkeypatch):
+    monkeypatch.setattr(reader_module, "MAX_OPEN_SHARDS", 1)
+    reader = ShardReader(shards, "regions")
+    expected = [record.features.tobytes() for record in reader]
+    wrong = []
+
+    def read():
+        for i in np.random.default_rng(0).integers(0, 10, 200):
+            if reader[i].features.tobytes() != expected[i]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.fixture
+def compressed(shards, made_by, names):
+    """The first shard of regions as another program would have compressed it."""
+    path = shards / "regions-00000.h5"
+    other = shards / "other.h5"
+    with h5py.File(path) as ours, h5py.File(other, "w") as theirs:
+        for name, dataset in ours.items():
+            theirs.create_dataset(name, data=dataset[:], chunks=True, compression="gzip")
+    other.replace(path)
+    adopt_shard(path, "regions", split="train", names=names, **made_by)
+    return shards
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_compressed_file_from_elsewhere_is_read_through_hdf5(compressed, image):
+    reader = ShardReader(compressed, "regions")
+    assert not reader.sidecars[0].is_mapped
+    assert reader.sidecars[1].is_mapped
+    for k in range(5):
+        expected = image("x", num_regions=k + 1, seed=k)
+        np.testing.assert_array_equal(reader[k].features, expected.features.astype("f2"))
+        np.testing.assert_array_equal(reader[k].boxes, expected.boxes)
+    loader = DataLoader(reader, num_workers=1, collate_fn=list, multiprocessing_context="fork")
+    assert [batch[0].image_id for batch in loader] == reader.ids
+
+
+def test_file_of_another_schema_is_not_adopted(tmp_path, made_by):
+    path = tmp_path / "regions-00000.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.zeros((3, 4), "f4")
+    with pytest.raises(DataError, match="no shard of regions: dataset image_ids is missing"):
+        adopt_shard(path, "regions", split=None, **made_by)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(DataError, match="cannot be opened as HDF5"):
+        adopt_shard(path, "regions", split=None, **made_by)
+    assert not list(tmp_path.glob("*.json"))

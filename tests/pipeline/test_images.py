@@ -1,0 +1,187 @@
+"""Pictures of every kind become 8-bit RGB, or an error that says what is wrong with them."""
+
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.errors import DataError
+from pipeline.images import MAX_MEGAPIXELS, load_image
+from pipeline.options import max_megapixels_option
+
+
+@pytest.fixture
+def pixels():
+    """A smooth picture, which JPEG keeps nearly as it is: red to the right, green down."""
+    rows, columns = np.mgrid[0:40, 0:60]
+    return np.stack([columns * 4, rows * 6, np.full_like(rows, 90)], axis=-1).astype(np.uint8)
+
+
+def test_a_jpeg_is_decoded(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    decoded = load_image(tmp_path / "a.jpg")
+    assert (decoded.shape, decoded.dtype) == ((40, 60, 3), np.uint8)
+    assert decoded.flags.writeable
+    assert decoded.flags.c_contiguous
+    assert np.abs(decoded.astype(int) - pixels).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, pixels, orientation):
+    stored = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: np.rot90(pixels),
+        7: pixels.transpose(1, 0, 2)[::-1, ::-1],
+        8: np.rot90(pixels, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)
+
+
+def test_cmyk_becomes_rgb(tmp_path, pixels):
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "a.jpg", quality=98)
+    decoded = load_image(tmp_path / "a.jpg")
+    assert np.abs(decoded.astype(int) - pixels).max() < 16
+
+
+def test_greyscale_fills_three_channels(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), np.repeat(pixels[..., :1], 3, 2))
+
+
+def test_sixteen_bits_become_eight_over_the_whole_range(tmp_path):
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 127, 255]
+
+
+def test_sixteen_bit_rgb_keeps_its_colours(tmp_path):
+    (tmp_path / "a.png").write_bytes(rgb16_png([[(0, 32768, 65535), (65535, 0, 257)]]))
+    assert load_image(tmp_path / "a.png")[0].tolist() == [[0, 128, 255], [255, 0, 1]]
+
+
+def rgb16_png(rows):
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    raw = b"".join(b"\0" + b"".join(struct.pack(">3H", *colour) for colour in row) for row in rows)
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b""))
+    )
+
+
+def test_transparent_pixels_lie_on_white(tmp_path):
+    rgba = np.array([[(255, 0, 0, 255), (255, 0, 0, 0)]], np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png")[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+
+
+def test_a_palette_with_transparency_lies_on_white(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    image.save(tmp_path / "a.gif", transparency=1)
+    assert load_image(tmp_path / "a.gif")[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"a\.jpg is missing"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_a_zero_byte_file(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"is empty \(0 bytes\)"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_a_text_file(tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>404 not found</html>")
+    with pytest.raises(DataError, match="is it a picture"):
+        load_image(tmp_path / "a.jpg")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(DataError, match="is a folder"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "gif", "tif"])
+def test_a_truncated_file(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8))
+    noise.save(tmp_path / f"a.{suffix}")
+    content = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"b.{suffix}").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=rf"the picture b\.{suffix} is "):
+        load_image(tmp_path / f"b.{suffix}")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of TIFF files
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damage_anywhere_gives_a_picture_or_a_data_error(tmp_path_factory, data):
+    suffix = data.draw(st.sampled_from(["jpeg", "png", "gif", "bmp", "tiff"]))
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(768, dtype=np.uint8).reshape(16, 16, 3)).save(stream, suffix)
+    content = bytearray(stream.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.mktemp("damage") / f"a.{suffix}"
+    file.write_bytes(content)
+    with contextlib.suppress(DataError):
+        assert load_image(file, max_megapixels=1).dtype == np.uint8
+
+
+def test_a_hundred_megapixels_are_refused_by_the_header_alone(tmp_path):
+    file = tmp_path / "a.png"
+    Image.new("1", (10_000, 10_000)).save(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:100])  # nothing to decode is left
+    with pytest.raises(
+        DataError, match=r"10000 x 10000 pixels \(100 megapixels\), the limit is 80"
+    ):
+        load_image(file)
+
+
+@pytest.mark.parametrize("side", [12, 20])  # where Pillow would warn, and refuse
+def test_pillows_own_limit_does_not_matter_and_stays(tmp_path, monkeypatch, side):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("1", (side, side), 1).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png", max_megapixels=0.001).shape == (side, side, 3)
+    with pytest.raises(DataError, match=r"the limit is 0\.0001 megapixels"):
+        load_image(tmp_path / "a.png", max_megapixels=0.0001)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_the_option_has_the_default_of_the_function():
+    @max_megapixels_option
+    def command(max_megapixels):
+        pass
+
+    (option,) = command.__click_params__
+    assert option.default == MAX_MEGAPIXELS
+
+
+@pytest.mark.real_data
+def test_real_photographs(shared_data):
+    photos = sorted((shared_data / "photos_fullres" / "images").iterdir())
+    assert {load_image(photo).shape[2] for photo in photos} == {3}

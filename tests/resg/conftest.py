@@ -1,0 +1,75 @@
+"""A tiny world whose captions can be matched: colour regions in a row, captions that read them."""
+
+import numpy as np
+import pytest
+
+from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
+from pipeline.shards.writer import write_shard
+
+COLOURS = ("red", "green", "blue", "white", "black", "pink")
+FEATURE_WIDTH = 16
+DETECTOR = {"detector": "test"}
+PARSER = {"parser": "test"}
+
+
+def make_image(image_id, colours, random):
+    """One region a colour, from left to right."""
+    table = np.random.default_rng(0).normal(size=(len(COLOURS), FEATURE_WIDTH))
+    rows = [table[COLOURS.index(c)] + 0.1 * random.normal(size=FEATURE_WIDTH) for c in colours]
+    left = np.arange(len(colours)) * 20.0
+    boxes = np.stack([left, left * 0 + 10, left + 15, left * 0 + 30], axis=1)
+    return ImageRegions(
+        image_id,
+        np.array(rows, np.float16),
+        boxes.astype(np.float32),
+        (40, 20 * len(colours)),
+        labels=np.array([COLOURS.index(c) for c in colours], np.int32),
+        scores=np.linspace(0.9, 0.5, len(colours)).astype(np.float16),
+    )
+
+
+def make_caption(caption_id, image_id, first, second):
+    """`first beside second`, with arcs and one triple."""
+    return ParsedCaption(
+        caption_id,
+        image_id,
+        f"{first} beside {second}",
+        forms=(first, "beside", second),
+        lemmas=(first, "beside", second),
+        pos=("NOUN", "ADP", "NOUN"),
+        heads=(0, 2, 0),
+        deprels=("ROOT", "case", "nmod"),
+        objects=(CaptionSpan(0, 1, first), CaptionSpan(2, 3, second)),
+        triples=(CaptionTriple(0, CaptionSpan(1, 2, "beside"), 1, None, "preposition"),),
+    )
+
+
+def make_split(split, num_images, seed):
+    random = np.random.default_rng(seed)
+    pairs = [(a, b, c) for a in COLOURS for b in COLOURS for c in COLOURS if len({a, b, c}) == 3]
+    chosen = [pairs[i] for i in random.permutation(len(pairs))[:num_images]]
+    images = [make_image(f"{split}-{i}", colours, random) for i, colours in enumerate(chosen)]
+    captions = [
+        make_caption(f"{split}-{i}#{k}", f"{split}-{i}", colours[k], colours[k + 1])
+        for i, colours in enumerate(chosen)
+        for k in range(2)
+    ]
+    return images, captions
+
+
+def write_split(folder, number, split, images, captions, **changes):
+    for kind, records, fingerprint in (
+        ("regions", images, DETECTOR),
+        ("captions", captions, PARSER),
+    ):
+        settings = {"settings": {}, "fingerprint": fingerprint, "split": split, **changes}
+        write_shard(folder / f"{kind}-{number:05d}.h5", kind, records, **settings)
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Shards of the three splits: 48 images to train, 12 each to validate and test."""
+    folder = tmp_path_factory.mktemp("shards")
+    for number, (split, count) in enumerate((("train", 48), ("val", 12), ("test", 12))):
+        write_split(folder, number, split, *make_split(split, count, number))
+    return folder

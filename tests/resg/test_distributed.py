@@ -1,0 +1,61 @@
+"""Two processes on the CPU must train as one process with the joined batch does."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from resg.config import load_settings
+from resg.experiment import train_run
+from resg.run_log import read_metrics
+
+SETTINGS = (
+    "model.width=32",
+    "model.graph.heads=4",
+    "model.graph.dropout=0",
+    "model.text.word_width=16",
+    "train.batch_size=16",
+    "train.epochs=2",
+    "train.decay_at=1",
+    "loss.warmup_epochs=0.5",
+)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["resg-gru", "vse++"])
+def test_two_processes_give_the_losses_and_weights_of_one(preset, shards, tmp_path):
+    train_run(shards, tmp_path / "one", load_settings(preset, SETTINGS), torch.device("cpu"))
+    changes = [argument for change in SETTINGS for argument in ("--set", change)]
+    command = [
+        sys.executable,
+        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", str(free_port())),
+        *("-m", "resg", "train", "--shards", str(shards), "--out", str(tmp_path / "two")),
+        *("--preset", preset, "--device", "cpu", *changes),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        [e["loss"] for e in read_metrics(tmp_path / name) if e["kind"] == "step"][:5]
+        for name in ("one", "two")
+    )
+    assert one == pytest.approx(two, rel=1e-4)
+    last = [load_file(tmp_path / name / "last.safetensors") for name in ("one", "two")]
+    steps = json.loads((tmp_path / "two" / "state.json").read_text())["step"]
+    assert steps == 12
+    for name, weight in last[0].items():
+        # AdamW divides by the gradient's size, so rounding grows with every step
+        assert torch.allclose(weight, last[1][name], atol=2e-3), name

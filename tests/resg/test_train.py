@@ -1,0 +1,102 @@
+import json
+
+import pytest
+import torch
+
+from resg.checkpoint import load_matcher, open_run
+from resg.config import load_settings, preset_names
+from resg.errors import ResgError
+from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.run_log import read_metrics
+
+CPU = torch.device("cpu")
+SMALL = (
+    "model.width=32",
+    "model.graph.heads=4",
+    "model.text.word_width=16",
+    "train.batch_size=16",
+    "train.epochs=2",
+    "train.learning_rate=0.003",
+)
+
+
+def small(preset="resg-gru", *changes):
+    return load_settings(preset, (*SMALL, *changes))
+
+
+@pytest.mark.parametrize("preset", [p for p in preset_names() if p != "resg-bert"])
+def test_every_preset_learns_to_match(preset, shards, tmp_path):
+    before = train_run(shards, tmp_path / "one", small(preset, "train.epochs=1"), CPU)
+    after = train_run(
+        shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.warmup_epochs=20"), CPU
+    )
+    assert after.rsum > before.rsum
+    figures = evaluate_runs([tmp_path / "run"], "test", "full", CPU).as_json()
+    assert figures["t2i"]["r5"] > 100 * 5 / 12 + 10  # guessing finds 5 of 12
+
+
+def test_a_run_folder_is_whole(shards, tmp_path):
+    train_run(shards, tmp_path / "run", small(), CPU)
+    names = {path.name for path in (tmp_path / "run").iterdir()} - {"tensorboard"}
+    assert names == {
+        "run.json",
+        "vocabulary.json",
+        "metrics.jsonl",
+        "best.safetensors",
+        "last.safetensors",
+        "state.json",
+        "state.safetensors",
+        "curves.png",
+    }
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert content["settings"]["train"]["seed"] == 0
+    assert content["versions"]["torch"] == torch.__version__
+    assert set(content["data"]["hashes"]) == {"regions-00000.h5", "captions-00000.h5"}
+
+
+def without_times(events):
+    return [{k: v for k, v in event.items() if k != "pairs_per_second"} for event in events]
+
+
+@pytest.mark.parametrize("changes", [(), ("train.ema=0.9", "train.region_drop=0.2")])
+def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, tmp_path):
+    settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
+    train_run(shards, tmp_path / "whole", settings, CPU)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(event):
+        if event["kind"] == "step" and event["step"] == 14:  # in the middle of the third epoch
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_run(shards, tmp_path / "broken", settings, CPU, kill)
+    resume_run(tmp_path / "broken", CPU)
+    whole, broken = (read_metrics(tmp_path / name) for name in ("whole", "broken"))
+    assert without_times(broken) == without_times(whole)
+    assert len({event["step"] for event in whole if event["kind"] == "step"}) == 24
+    first, second = (load_matcher(open_run(tmp_path / n), CPU) for n in ("whole", "broken"))
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_run_is_never_overwritten(shards, tmp_path):
+    train_run(shards, tmp_path / "run", small("vse++", "train.epochs=1"), CPU)
+    with pytest.raises(ResgError, match="holds a run already"):
+        train_run(shards, tmp_path / "run", small("vse++", "train.epochs=1"), CPU)
+
+
+def test_training_stops_when_validation_stops_getting_better(shards, tmp_path):
+    settings = small("vse++", "train.epochs=50", "train.patience=2", "train.learning_rate=1e-7")
+    train_run(shards, tmp_path / "run", settings, CPU)
+    validations = [e for e in read_metrics(tmp_path / "run") if e["kind"] == "validation"]
+    assert 3 <= len(validations) < 50
+    assert max(e["rsum"] for e in validations[-2:]) <= max(e["rsum"] for e in validations[:-2])
+
+
+def test_accumulated_gradients_make_fewer_steps(shards, tmp_path):
+    settings = small("vse++", "train.epochs=1", "train.accumulate=3")
+    train_run(shards, tmp_path / "run", settings, CPU)
+    steps = [e for e in read_metrics(tmp_path / "run") if e["kind"] == "step"]
+    assert [e["step"] for e in steps] == [0, 1]  # six batches
