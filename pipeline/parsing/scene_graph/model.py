@@ -86,14 +86,14 @@ class SceneGraphModel:
         spans = [(offsets[r.caption], offsets[r.caption + 1]) for r in joined.relations]
         closed = self.network.head_scores(vectors)
         copies = self.network.copy_scores(vectors, tokens_Td, spans)
-        tails = self.network.tail_scores(vectors, self._said(captions, joined)).argmax(1).tolist()
-        predicates = []
-        for relation, scores, copied, tail in zip(
-            joined.relations, closed, copies, tails, strict=True
-        ):
-            head, token = self._head(captions.words[relation.caption], scores, copied)
-            predicates.append((head, self.tails[tail], token))
-        return predicates
+        heads = [
+            self._head(captions.words[relation.caption], *scores)
+            for relation, *scores in zip(joined.relations, closed, copies, strict=True)
+        ]
+        rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
+        scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
+        tails = [self.tails[row] for row in scores.argmax(1).tolist()]
+        return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
     def _said(self, captions: Captions, joined: "_Joined") -> Floats:
         """Which ends of predicates the captions hold, `[R, 2, Z]`: anywhere, between the nodes."""

@@ -138,15 +138,20 @@ class SceneGraphNetwork:
         keys = self._linear("key", tokens_Td)
         return [keys[start:end] @ query for (start, end), query in zip(spans, queries, strict=True)]
 
-    def tail_scores(self, relations_Rd: Floats, said_R2Z: Floats) -> Floats:
+    def tail_scores(
+        self, relations_Rd: Floats, heads_R: Sequence[int], said_R2Z: Floats
+    ) -> Floats:
         """Scores of the closed set of ends of a predicate, `[R, Z]`.
 
         Args:
             relations_Rd: vectors of the pairs.
+            heads_R: rows of the predicates' first words in the closed set; its length for others.
             said_R2Z: 1 where the caption says it, anywhere and between the two nodes; else 0.
         """
         said_R2Z *= self.weights["tail_said"]
-        return self._linear("tail", relations_Rd) + said_R2Z.sum(1)
+        scores = self._linear("tail", relations_Rd)
+        scores += self.weights["tail_of_head.weight"][heads_R]
+        return scores + said_R2Z.sum(1)
 
     def _linear(self, name: str, x: Floats) -> Floats:
         y = x @ self.weights[f"{name}.weight"].T

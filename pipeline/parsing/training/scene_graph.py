@@ -17,11 +17,12 @@ from pathlib import Path
 
 import spacy
 import torch
+from spacy.language import Language
 from spacy.tokens import Doc
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.parsing.parser import load_parser
+from pipeline.parsing.parser import RULES, load_parser
 from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
 from pipeline.parsing.scene_graph.features import Vocabulary
@@ -51,17 +52,15 @@ class TrainSettings:
         weight_decay: of AdamW.
         decay: share of the averaged weights that a step keeps.
         clip: largest norm of the gradient.
-        seed: of weights and order.
     """
 
-    epochs: int = 40
+    epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 2e-3
     warmup: int = 300
     weight_decay: float = 0.01
     decay: float = 0.998
     clip: float = 5.0
-    seed: int = 0
 
 
 def loss_of(net: SceneGraphNet, batch: Batch, targets: Targets) -> Tensor:
@@ -97,7 +96,7 @@ def _pair_loss(net: SceneGraphNet, tokens_BLd: Tensor, batch: Batch, targets: Ta
     right = torch.cat([closed, said], 1)
     likelihood = torch.logsumexp(scores.masked_fill(~right, -1e9), 1)
     loss = loss - (likelihood * right.any(1)).sum()
-    tails = net.tails(pairs_Pd[relations], relations, batch)
+    tails = net.tails(pairs_Pd[relations], relations, heads[:, 0], batch)
     return loss + F.cross_entropy(tails, targets.tails[relations], ignore_index=-1, reduction="sum")
 
 
@@ -162,11 +161,14 @@ def main() -> None:
     examples = read_examples(options.examples / "train.jsonl.gz")
     dev = read_examples(options.examples / "dev.jsonl.gz")
     lexicon = Lexicon.from_json(json.loads((options.examples / "lexicon.json").read_text()))
-    settings = TrainSettings(epochs=options.epochs, seed=options.seed)
-    torch.manual_seed(settings.seed)
-    closed = ClosedSets.of(examples)
+    settings = TrainSettings(options.epochs, options.batch_size, options.learning_rate)
+    torch.manual_seed(options.seed)
     device = torch.device(options.device)
+    begun = options.begin_with and _component(load_parser(str(options.begin_with))).model
+    closed = ClosedSets.of_model(begun) if begun else ClosedSets.of(examples)
     net = SceneGraphNet(closed.sizes()).to(device)
+    if begun:
+        net.load_state_dict({name: torch.tensor(w) for name, w in begun.network.weights.items()})
     data = TrainingData(examples, closed, lexicon, net.settings.buckets, device)
     start, averaged = time.perf_counter(), net
     for epoch, loss, averaged in train(net, data, settings):
@@ -177,13 +179,18 @@ def main() -> None:
             flush=True,
         )
     nlp = load_parser(str(options.model))
-    for name in (RULE, "relation_triples"):
+    for name in (RULE, RULES):
         if name in nlp.pipe_names:
             nlp.remove_pipe(name)
-    component = nlp.add_pipe(RULE)
-    assert isinstance(component, SceneGraph)
-    component.model = as_model(averaged, closed, lexicon)
+    nlp.add_pipe(RULE)
+    _component(nlp).model = as_model(averaged, closed, lexicon)
     nlp.to_disk(options.out)
+
+
+def _component(nlp: Language) -> SceneGraph:
+    component = nlp.get_pipe(RULE)
+    assert isinstance(component, SceneGraph)
+    return component
 
 
 def _learning_rate(settings: TrainSettings, step: int, steps: int) -> float:
@@ -198,7 +205,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--epochs", type=int, default=TrainSettings.epochs)
-    parser.add_argument("--seed", type=int, default=TrainSettings.seed)
+    parser.add_argument("--batch-size", type=int, default=TrainSettings.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin-with", type=Path, help="Pipeline whose component goes on learning.")
     return parser.parse_args()
 
 

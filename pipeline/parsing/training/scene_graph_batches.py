@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.parsing.scene_graph.decode import Node, candidate_pairs, tags_of_nodes
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary, arc_codes, letter_rows
 from pipeline.parsing.scene_graph.lexicon import Lexicon
+from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.training.scene_graph_data import Example
 from pipeline.parsing.training.scene_graph_net import Batch, NetSettings
 
@@ -55,6 +56,13 @@ class ClosedSets:
             pos=("", *sorted(pos)),
             deprels=("", *sorted(deprels)),
         )
+
+    @classmethod
+    def of_model(cls, model: SceneGraphModel) -> "ClosedSets":
+        """Those of a trained component."""
+        words = tuple(model.network.vocabulary.words)
+        rows = (model.heads, model.tails, model.pos, model.deprels)
+        return cls(words, *map(tuple, rows))
 
     def sizes(self) -> NetSettings:
         """A network's settings with a row for each, the other ones as they are by default."""

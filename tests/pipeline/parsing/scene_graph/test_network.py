@@ -19,6 +19,7 @@ def both(request):
         words=len(vocabulary), heads=7, tails=3, pos=4, deprels=5, layers=request.param, width=32
     )
     net = SceneGraphNet(settings).eval()
+    torch.nn.init.normal_(net.tail_of_head.weight)
     weights = {name: value.numpy() for name, value in net.state_dict().items()}
     return net, SceneGraphNetwork(weights, vocabulary)
 
@@ -76,7 +77,7 @@ def test_numpy_and_pytorch_agree(both):
         in_third = torch.tensor([3, 4])
         mask = torch.ones(2, 5, dtype=torch.bool)
         heads = net.predicate_heads(pairs_Pd[in_third], tokens_BLd[[2, 2]], mask)
-        tails = net.tails(pairs_Pd[in_third], in_third, batch)
+        tails = net.tails(pairs_Pd[in_third], in_third, torch.tensor([2, 99]), batch)
     close = {"atol": 1e-5, "rtol": 1e-5}
     np.testing.assert_allclose(tokens_Td, flat, **close)
     np.testing.assert_allclose(network.tag_scores(tokens_Td), tags, **close)
@@ -90,7 +91,7 @@ def test_numpy_and_pytorch_agree(both):
     np.testing.assert_allclose(scores, heads, **close)
     said = np.zeros((2, 2, 3), np.float32)
     said[:, :, 2] = 1  # `with` lies between the two nodes of the third caption
-    np.testing.assert_allclose(network.tail_scores(vectors[3:], said), tails, **close)
+    np.testing.assert_allclose(network.tail_scores(vectors[3:], [2, 7], said), tails, **close)
 
 
 def test_neighbours_in_a_batch_change_nothing(both):
