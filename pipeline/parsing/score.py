@@ -50,7 +50,7 @@ def read_gold(path: Path) -> Iterator[GoldCaption]:
         if missing:
             raise DataError(
                 f"{path} has no column {', '.join(sorted(missing))}; it has "
-                f"{', '.join(reader.fieldnames or ()) or 'none'}. Give a CSV file of FACTUAL's form."
+                f"{', '.join(reader.fieldnames or ()) or 'none'}. Give a CSV file like FACTUAL's."
             )
         for row in reader:
             try:

@@ -1,9 +1,9 @@
 """Which tokens say what a gold scene graph says? Training data for the component, from strings.
 
-Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption by
-their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together with
-elsewhere. A predicate is split into its first word and the rest (`sit` and `on top of`): the first is a
-token's lemma or one of a closed set, the rest always one of a closed set.
+Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption
+by their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together
+with elsewhere. A predicate is split into its first word and the rest (`sit` and `on top of`): the
+first is a token's lemma or one of a closed set, the rest always one of a closed set.
 """
 
 import difflib
@@ -93,7 +93,8 @@ def learn_lexicon(
 def align(doc: Doc, triples: Iterable[Strings], lexicon: Lexicon) -> AlignedGraph:
     """Find a gold graph's strings among a caption's tokens.
 
-    A string that stands in the caption twice is taken where its triple's other string is nearest.
+    A string that stands in the caption twice is taken where its triple's other string is nearest,
+    and of two as near, where the subject comes first.
     """
     triples = [tuple(s.lower() for s in triple) for triple in triples]
     finder = _Finder(doc, lexicon)
@@ -146,7 +147,7 @@ class _Finder:
             not pairs and triple[0] == triple[2]
         ):  # `two cars next to each other`: one span, both ends
             pairs = [(s, s) for s in subjects]
-        return min(pairs, key=lambda pair: abs(pair[0].start - pair[1].start), default=None)
+        return min(pairs, key=_distance, default=None)
 
     def places(self, string: str, *, is_attribute: bool) -> tuple[NodeSpan, ...]:
         found = self.spans.get(canonical(string)) or self.named[is_attribute].get(string)
@@ -219,11 +220,11 @@ def _predicate_lemmas(
             for word in says:
                 votes[word][head] += 1
     lemmas = {word: counts.most_common(1)[0][0] for word, counts in votes.items()}
-    pairs = {**{w: l for w, l in known.items() if w.isalpha()}, **lemmas}
+    pairs = {**{word: lemma for word, lemma in known.items() if word.isalpha()}, **lemmas}
     edits = suffix_edits(pairs.items())
     by_rule = Lexicon(suffixes=edits)
-    frequent = {w: l for w, l in pairs.items() if w in lemmas or l in heads}
-    return {w: l for w, l in frequent.items() if by_rule.lemma(w) != l}, edits
+    needed = {w: lemma for w, lemma in pairs.items() if w in lemmas or lemma in heads}
+    return {w: lemma for w, lemma in needed.items() if by_rule.lemma(w) != lemma}, edits
 
 
 def _may_be_inflected(word: str, lemma: str) -> bool:
@@ -268,6 +269,11 @@ def _text(doc: Doc, place: Place) -> str:
 
 def _are_apart(one: NodeSpan, other: NodeSpan) -> bool:
     return one.end <= other.start or other.end <= one.start
+
+
+def _distance(pair: tuple[NodeSpan, NodeSpan]) -> tuple[int, bool]:
+    """How far apart two nodes begin; of two pairs as far, the one in reading order is nearer."""
+    return abs(pair[0].start - pair[1].start), pair[0].start > pair[1].start
 
 
 def _fits(node: NodeSpan, nodes: dict[tuple[int, int], NodeSpan]) -> bool:

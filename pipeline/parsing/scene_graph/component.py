@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import srsly
-from spacy.attrs import DEP, HEAD, POS
+from spacy.attrs import DEP, HEAD, LOWER, POS
 from spacy.language import Language
 from spacy.strings import StringStore
 from spacy.tokens import Doc
@@ -79,14 +79,17 @@ class SceneGraph:
     def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
         if not docs:
             return Captions([], *[np.empty(0, np.int64)] * 3)
-        columns = np.concatenate([doc.to_array([POS, DEP, HEAD]) for doc in docs])
-        pos, deprels, offsets = columns.astype(np.int64).T
         strings = docs[0].vocab.strings
+        columns = np.concatenate([doc.to_array([LOWER, POS, DEP, HEAD]) for doc in docs])
+        lower, pos, deprels, offsets = columns.T
+        codes, places = np.unique(lower, return_inverse=True)
+        words = np.array([strings[code] for code in codes.tolist()], object)[places].tolist()
+        ends = np.cumsum([len(doc) for doc in docs]).tolist()
         return Captions(
-            words=[[token.lower_ for token in doc] for doc in docs],
+            words=[words[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)],
             pos=_rows(pos, model.pos, strings),
-            deprels=_rows(columns[:, 1], model.deprels, strings),
-            heads=np.arange(len(columns)) + offsets,
+            deprels=_rows(deprels, model.deprels, strings),
+            heads=np.arange(len(columns)) + offsets.astype(np.int64),  # they are stored unsigned
         )
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:

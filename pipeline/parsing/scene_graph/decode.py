@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 OUTSIDE, OBJECT, IN_OBJECT, ATTRIBUTE, IN_ATTRIBUTE = range(5)
-"""Tags of a token: in no node, begins an object, continues one, begins an attribute, continues one."""
+"""Tags of a token: in no node; begins or continues an object; begins or continues an attribute."""
 
 NUM_TAGS = 5
 MAX_REACH = 16

@@ -1,4 +1,4 @@
-"""What the scene-graph network sees: words, their letters, their arcs, and where a phrase stands."""
+"""What the scene-graph network sees: words, their letters, their arcs, where a phrase stands."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ def arc_codes(
     token_s, token_o = last_M[s], last_M[o]
     above_s, above_o = heads_T[token_s], heads_T[token_o]
 
-    def holds(node: Ints, token: Ints) -> Ints:
+    def holds(node: Ints, token: Ints) -> NDArray[np.bool_]:
         return (first_M[node] <= token) & (token <= last_M[node])
 
     is_one = s == o

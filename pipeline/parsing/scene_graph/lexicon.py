@@ -1,7 +1,7 @@
 """How tokens become the strings of a scene graph: `guys` is written `people`, `sitting` is `sit`.
 
-Nearly every object and attribute is written as its caption has it. The exceptions, and the lemmas of
-predicates, are looked up here; they were counted in training data (`alignment.learn_lexicon`).
+Nearly every object and attribute is written as its caption has it. The exceptions, and the lemmas
+of predicates, are looked up here; they were counted in training data (`alignment.learn_lexicon`).
 """
 
 from collections import Counter, defaultdict
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_SUFFIX = 5
+MAX_KEPT = 20_000  # lemmas kept for the words that come again
 
 
 def canonical(text: str) -> str:
@@ -38,6 +39,7 @@ class Lexicon:
     attributes: Mapping[str, str] = field(default_factory=dict)
     lemmas: Mapping[str, str] = field(default_factory=dict)
     suffixes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    _kept: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def object_name(self, text: str) -> str:
         """The name of an object whose span reads `text`."""
@@ -51,7 +53,14 @@ class Lexicon:
 
     def lemma(self, word: str) -> str:
         """The form that a predicate has of `word`."""
-        word = word.lower()
+        lemma = self._kept.get(word)
+        if lemma is None:
+            if len(self._kept) > MAX_KEPT:
+                self._kept.clear()
+            lemma = self._kept[word] = self._lemma(word.lower())
+        return lemma
+
+    def _lemma(self, word: str) -> str:
         if word in self.lemmas:
             return self.lemmas[word]
         for length in range(min(MAX_SUFFIX, len(word) - 1), 0, -1):

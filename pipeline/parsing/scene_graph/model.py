@@ -1,6 +1,7 @@
 """Words to graphs: the network, its vocabularies and the lexicon, saved as two files."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,12 @@ from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
 
 FORMAT = 1
+SURE = 4.0
+"""A token whose score leads by so much needs no comparison of words."""
+
+NEGLIGIBLE = 0.01
+"""A token less likely than this, beside the likeliest word, adds nothing to its own."""
+
 _WEIGHTS, _WORDS = "weights.safetensors", "words.json"
 
 
@@ -75,18 +82,18 @@ class SceneGraphModel:
         """Head, tail and the head's token of each relation, caption after caption."""
         if not joined.relations:
             return []
-        offsets, vectors = captions.offsets, joined.relation_vectors
-        tokens = [tokens_Td[offsets[r.caption] : offsets[r.caption + 1]] for r in joined.relations]
+        offsets, vectors = captions.offsets.tolist(), joined.relation_vectors
+        spans = [(offsets[r.caption], offsets[r.caption + 1]) for r in joined.relations]
         closed = self.network.head_scores(vectors)
-        copies = self.network.copy_scores(vectors, tokens)
-        tails = self.network.tail_scores(vectors, self._said(captions, joined)).argmax(1).tolist()
-        predicates = []
-        for relation, scores, copied, tail in zip(
-            joined.relations, closed, copies, tails, strict=True
-        ):
-            head, token = self._head(captions.words[relation.caption], scores, copied)
-            predicates.append((head, self.tails[tail], token))
-        return predicates
+        copies = self.network.copy_scores(vectors, tokens_Td, spans)
+        heads = [
+            self._head(captions.words[relation.caption], *scores)
+            for relation, *scores in zip(joined.relations, closed, copies, strict=True)
+        ]
+        rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
+        scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
+        tails = [self.tails[row] for row in scores.argmax(1).tolist()]
+        return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
     def _said(self, captions: Captions, joined: "_Joined") -> Floats:
         """Which ends of predicates the captions hold, `[R, 2, Z]`: anywhere, between the nodes."""
@@ -105,20 +112,25 @@ class SceneGraphModel:
         return said
 
     def _head(self, words: Sequence[str], closed: Floats, copied: Floats) -> tuple[str, int]:
-        """The likeliest first word of a predicate: a word is likely by its own and by its tokens."""
-        top = max(closed.max(), copied.max())
-        by_class, by_token = np.exp(closed - top), np.exp(copied - top).tolist()
-        best = int(by_class.argmax())
-        weights = {self.heads[best]: float(by_class[best])}
+        """The likeliest first word of a predicate, and the token that says it.
+
+        A word is as likely as its row in the closed set and all tokens that it is the lemma of.
+        """
+        best, token = int(closed.argmax()), int(copied.argmax())
+        top, other = float(copied[token]), float(closed[best])
+        if top > other + SURE and (len(copied) == 1 or top > np.partition(copied, -2)[-2] + SURE):
+            return self.lexicon.lemma(words[token]), token
+        top = max(top, other)
+        by_token = np.exp(copied - top).tolist()
+        weights = {self.heads[best]: math.exp(other - top)}
         says: dict[str, int] = {}
-        least = 0.01 * max(weights[self.heads[best]], *by_token)
         for token, weight in enumerate(by_token):
-            if weight < least:
+            if weight < NEGLIGIBLE:
                 continue
             head = self.lexicon.lemma(words[token])
             if head not in weights:
-                place = self._head_rows.get(head)
-                weights[head] = 0.0 if place is None else float(by_class[place])
+                row = self._head_rows.get(head)
+                weights[head] = 0.0 if row is None else math.exp(float(closed[row]) - top)
             weights[head] += weight
             if head not in says or weight > by_token[says[head]]:
                 says[head] = token

@@ -3,9 +3,9 @@
 `pipeline.parsing.training.scene_graph_net` trains the same network in PyTorch; parameters have its
 names. B captions, T tokens in all, d width, h = d / 2; M nodes, P pairs, R relations.
 
-What a word adds to the first layer's gates depends on the word alone, so it is computed once a word and
-kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the LSTM is one `tanh` over
-all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, with the half folded into the weights.
+What a word adds to the first layer's gates depends on the word alone, so it is computed once a word
+and kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the
+LSTM is one `tanh` over all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, the half is in the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,23 +124,34 @@ class SceneGraphNetwork:
         """Scores of the closed set of words that begin a predicate, `[R, A]`."""
         return self._linear("head", relations_Rd)
 
-    def copy_scores(self, relations_Rd: Floats, tokens_Rd: Sequence[Floats]) -> list[Floats]:
-        """Scores of beginning the predicate with each token of the relation's caption."""
-        queries = self._linear("query", relations_Rd)
-        return [
-            self._linear("key", tokens) @ query
-            for tokens, query in zip(tokens_Rd, queries, strict=True)
-        ]
+    def copy_scores(
+        self, relations_Rd: Floats, tokens_Td: Floats, spans: Sequence[tuple[int, int]]
+    ) -> list[Floats]:
+        """Scores of beginning the predicate with each token of the relation's caption.
 
-    def tail_scores(self, relations_Rd: Floats, said_R2Z: Floats) -> Floats:
+        Args:
+            relations_Rd: vectors of the pairs.
+            tokens_Td: all tokens in context.
+            spans: first token of each relation's caption, and the one behind its last.
+        """
+        queries = self._linear("query", relations_Rd)
+        keys = self._linear("key", tokens_Td)
+        return [keys[start:end] @ query for (start, end), query in zip(spans, queries, strict=True)]
+
+    def tail_scores(
+        self, relations_Rd: Floats, heads_R: Sequence[int], said_R2Z: Floats
+    ) -> Floats:
         """Scores of the closed set of ends of a predicate, `[R, Z]`.
 
         Args:
             relations_Rd: vectors of the pairs.
+            heads_R: rows of the predicates' first words in the closed set; its length for others.
             said_R2Z: 1 where the caption says it, anywhere and between the two nodes; else 0.
         """
         said_R2Z *= self.weights["tail_said"]
-        return self._linear("tail", relations_Rd) + said_R2Z.sum(1)
+        scores = self._linear("tail", relations_Rd)
+        scores += self.weights["tail_of_head.weight"][heads_R]
+        return scores + said_R2Z.sum(1)
 
     def _linear(self, name: str, x: Floats) -> Floats:
         y = x @ self.weights[f"{name}.weight"].T
@@ -234,7 +245,7 @@ class _Recurrence:
 
 
 def _gelu(x: Floats) -> Floats:
-    """X Φ(x), Hendrycks and Gimpel 2016, by their tanh approximation."""
+    """Gaussian error linear unit, Hendrycks and Gimpel 2016, by their tanh approximation."""
     inner = x * x
     inner *= 0.044715
     inner += 1.0

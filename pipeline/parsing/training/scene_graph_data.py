@@ -2,15 +2,16 @@
 
     python -m pipeline.parsing.training.scene_graph_data FACTUAL TREEBANK MODEL OUT
 
-FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas), MODEL is the
-pipeline whose arcs the network sees. OUT gets `lexicon.json`, `train.jsonl.gz` and `dev.jsonl.gz`: a line a
-caption, with its tokens, its arcs and its graph.
+FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas), MODEL
+is the pipeline whose arcs the network sees. OUT gets `lexicon.json`, `train.jsonl.gz` and
+`dev.jsonl.gz`: a line a caption, with its tokens, its arcs and its graph.
 """
 
 import argparse
 import gzip
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def read_examples(path: Path) -> list[Example]:
         return [Example(**json.loads(line)) for line in stream]
 
 
+def write_examples(examples: Iterable[Example], path: Path) -> int:
+    """Write examples, a line each; returns their number."""
+    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
+    with gzip.open(path, "wt", encoding="utf-8") as stream:
+        stream.writelines(lines)
+    return len(lines)
+
+
 def treebank_verbs(treebank: Path) -> list[tuple[str, str]]:
     """Each verb form of the treebank's training part with its most frequent lemma."""
     plain, packed = treebank / "train.conllu", treebank / "train.conllu.gz"
@@ -86,12 +95,13 @@ def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, 
         if lexicon is None:
             lexicon = learn_lexicon(docs, [row.triples for row in rows], treebank_verbs(treebank))
             (out / "lexicon.json").write_text(json.dumps(lexicon.to_json(), ensure_ascii=False))
-        with gzip.open(out / f"{split}.jsonl.gz", "wt", encoding="utf-8") as stream:
-            for doc, row in zip(docs, rows, strict=True):
-                graph = align(doc, row.triples, lexicon)
-                example = _example(doc, graph, [list(triple) for triple in row.triples])
-                stream.write(json.dumps(asdict(example), ensure_ascii=False) + "\n")
-        counts[split] = len(rows)
+        counts[split] = write_examples(
+            (
+                _example(doc, align(doc, row.triples, lexicon), [list(t) for t in row.triples])
+                for doc, row in zip(docs, rows, strict=True)
+            ),
+            out / f"{split}.jsonl.gz",
+        )
     return counts
 
 
@@ -111,7 +121,7 @@ def _example(doc: Doc, graph: AlignedGraph, triples: list[list[str]]) -> Example
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for name in ("factual", "treebank", "model", "out"):
         parser.add_argument(name, type=Path)
     arguments = parser.parse_args()

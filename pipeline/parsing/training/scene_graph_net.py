@@ -1,7 +1,7 @@
 """The scene-graph network in PyTorch, for training; `scene_graph/network.py` is its like in NumPy.
 
-B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter groups
-a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
+B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter
+groups a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
 """
 
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ class NetSettings:
     """
 
     words: int
-    buckets: int
     heads: int
     tails: int
     pos: int
     deprels: int
+    buckets: int = 4096
     word_width: int = 128
     letter_width: int = 64
     width: int = 256
@@ -51,7 +51,7 @@ class NetSettings:
     key_width: int = 64
     pos_width: int = 16
     deprel_width: int = 32
-    dropout: float = 0.3
+    dropout: float = 0.25
     word_dropout: float = 0.1
     encoder: str = "lstm"
 
@@ -128,6 +128,8 @@ class SceneGraphNet(nn.Module):
         self.query = nn.Linear(s.pair_width, s.key_width)
         self.key = nn.Linear(s.width, s.key_width)
         self.tail = nn.Linear(s.pair_width, s.tails)
+        self.tail_of_head = nn.Embedding(s.heads + 1, s.tails)  # the last row: any other head
+        nn.init.zeros_(self.tail_of_head.weight)
         self.tail_said = nn.Parameter(torch.ones(2, s.tails))  # anywhere, between the two nodes
         self.drop = nn.Dropout(s.dropout)
 
@@ -183,8 +185,12 @@ class SceneGraphNet(nn.Module):
         copies = copies.masked_fill(~mask_PL, -1e9)
         return F.log_softmax(torch.cat([self.head(pairs_Pd), copies], -1), -1)
 
-    def tails(self, pairs_Pd: Tensor, which_P: Tensor, batch: Batch) -> Tensor:
-        """Scores of the ends of predicates, `[P, Z]`, of the pairs `which_P` of the batch."""
+    def tails(self, pairs_Pd: Tensor, which_P: Tensor, heads_P: Tensor, batch: Batch) -> Tensor:
+        """Scores of the ends of predicates, `[P, Z]`, of the pairs `which_P` of the batch.
+
+        `heads_P` are the first words of the predicates, as rows of the closed set; any row behind
+        it stands for a word that it lacks.
+        """
         caption, first, last = batch.nodes.unbind(1)
         s, o = batch.pairs[which_P].unbind(1)
         left, right = torch.minimum(last[s], last[o]), torch.maximum(first[s], first[o])
@@ -192,6 +198,7 @@ class SceneGraphNet(nn.Module):
         place = torch.arange(at_PLZ.shape[1], device=at_PLZ.device)[None]
         inside_PL = (place > left[:, None]) & (place < right[:, None])
         said = at_PLZ.any(1) * self.tail_said[0]
+        of_head = self.tail_of_head(heads_P.clamp(max=self.settings.heads))
         return (
-            self.tail(pairs_Pd) + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
+            self.tail(pairs_Pd) + of_head + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
         )

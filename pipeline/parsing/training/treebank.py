@@ -2,9 +2,9 @@
 
     python -m pipeline.parsing.training.treebank TREEBANK OUT
 
-TREEBANK holds `train.conllu`, `dev.conllu` and `test.conllu`, gzip or plain; OUT gets `train.spacy`,
-`dev.spacy` and `test.spacy`. Captions are short, often lower case and without a final stop, which a
-treebank's sentences are not: each training sentence is therefore written again in such a shape.
+TREEBANK holds `train.conllu`, `dev.conllu` and `test.conllu`, gzip or plain; OUT gets
+`train.spacy`, `dev.spacy` and `test.spacy`. Captions are short, often lower case and without a
+final stop, which a treebank's sentences are not: so each training sentence is written once more.
 """
 
 import argparse
@@ -151,7 +151,7 @@ def convert(treebank: Path, out: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("treebank", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
