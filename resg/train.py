@@ -123,20 +123,20 @@ class Trainer:
         batches = self._batches(self.epoch)
         for number, captions in enumerate(batches, start=1):
             begun = time.perf_counter()
-            losses, embeddings = self._accumulate(captions)
+            losses, scores, embeddings = self._accumulate(captions)
             if number % settings.accumulate and number < len(batches):
                 continue
             self._apply()
             numbers = losses.as_numbers()
             if self._takes_hardest():
-                self.collapse.check(numbers["triplet"], len(captions), embeddings)
+                self.collapse.check(numbers["triplet"], scores, embeddings)
             if self.log is not None:
                 seconds = time.perf_counter() - begun
                 self.log.step(self._step_event(numbers, len(captions) / seconds))
             self.step += 1
 
-    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor]:
-        """Add the gradients of one batch; return its losses and its caption embeddings."""
+    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor, Tensor]:
+        """Add the gradients of one batch; return its losses, scores and caption embeddings."""
         settings = self.settings
         own = self.processes.share(captions)
         image_batch = self.training.images.batch(self.training.captions.image[own])
@@ -171,7 +171,7 @@ class Trainer:
         names = [self.training.caption_ids[number] for number in captions.tolist()]
         check_finite(losses.total, parts, self.matcher, self.step, names)
         self.scaler.scale(losses.total / settings.train.accumulate).backward()
-        return losses, all_captions.embeddings
+        return losses, scores, all_captions.embeddings
 
     def _apply(self) -> None:
         settings = self.settings.train
