@@ -95,8 +95,15 @@ class SplitReaders:
         return sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
 
     def fingerprints(self) -> dict[str, Mapping[str, Any]]:
-        """What made the shards: a run stores it and refuses others."""
-        return {"regions": self.regions.fingerprint, "captions": self.captions.fingerprint}
+        """Which detector and parser made the shards: a run stores it and refuses others.
+
+        What a stage worked on is in its fingerprint too, under other names, and is no matter here:
+        a run may be evaluated on other data of the same detector and parser.
+        """
+        return {
+            kind: reader.fingerprint.get("model", reader.fingerprint)
+            for kind, reader in (("regions", self.regions), ("captions", self.captions))
+        }
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each shard by file name."""
