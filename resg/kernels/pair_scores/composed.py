@@ -1,22 +1,16 @@
-"""Pair scores in plain PyTorch: dense tiles of pairs that agree in both node counts, unpadded.
-
-I images of R regions, C captions of W words, d width.
-V: [I, R, d];  T: [C, W, d];  S, and everything of its size: [I, R, C, W];  out: [I, C]
-"""
+"""Pair scores in plain PyTorch: dense tiles of pairs that agree, or nearly, in both node counts."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.grouping import CountGroup, count_groups, tiles
-from resg.kernels.pair_scores.reference import NORM_FLOOR
+from resg.kernels.pair_scores.grouping import CountGroup, count_groups, merged_groups, tiles
 from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.tile import Nodes, tile_gradients, tile_scores
 
 BUFFERS_PER_TILE = 8  # tensors of S's size that live at once while a tile is scored
-LARGEST_EXPONENT = 20.0  # up to here exp(x) and its square stay well inside float32
-LEAST_SQUARE = 1e-36
+TILE_COST = 4096  # elements of S that take as long as what a tile costs whatever its size
 
 Side = tuple[Tensor, Tensor, Tensor | None]
 """Nodes, where each owner's start and end, and which owners are meant (None for all)."""
@@ -42,8 +36,8 @@ def write_composed_scores(
     """
     regions, words = images[0], captions[0]
     for image_tile, caption_tile in _tiles(images, captions, tile_bytes):
-        V = regions[image_tile.nodes(regions.device)].to(out.dtype)
-        T = words[caption_tile.nodes(words.device)].to(out.dtype)
+        V = _dense(image_tile, regions, out.dtype)
+        T = _dense(caption_tile, words, out.dtype)
         image_tile.place(out, caption_tile, tile_scores(V, T, settings))
 
 
@@ -71,14 +65,12 @@ def add_composed_gradients(
     regions, words = images[0], captions[0]
     grad_regions, grad_words = sums
     for image_tile, caption_tile in _tiles(images, captions, tile_bytes):
-        region_nodes = image_tile.nodes(regions.device)
-        word_nodes = caption_tile.nodes(words.device)
-        V = regions[region_nodes].to(grad_regions.dtype)
-        T = words[word_nodes].to(grad_words.dtype)
-        scores, gradients = torch.func.vjp(partial(tile_scores, settings=settings), V, T)[:2]
-        grad_V, grad_T = gradients(image_tile.take(grad, caption_tile).to(scores.dtype))
-        grad_regions[region_nodes] += grad_V
-        grad_words[word_nodes] += grad_T
+        V = _dense(image_tile, regions, grad_regions.dtype)
+        T = _dense(caption_tile, words, grad_words.dtype)
+        grad_tile = image_tile.take(grad, caption_tile).to(grad_regions.dtype)
+        grad_V, grad_T = tile_gradients(V, T, grad_tile, settings)
+        _add(grad_regions, image_tile, grad_V)
+        _add(grad_words, caption_tile, grad_T)
 
 
 def working_dtype(nodes: Tensor) -> torch.dtype:
@@ -86,77 +78,34 @@ def working_dtype(nodes: Tensor) -> torch.dtype:
     return torch.float64 if nodes.dtype == torch.float64 else torch.float32
 
 
-def tile_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
-    """Scores `[I, C]` of images `[I, R, d]` with captions `[C, W, d]`, all differentiable.
-
-    The attended vectors are never formed: with attention a and logits s of a node x,
-    `cos(x, aᵀV) = aᵀs / (|x| sqrt(aᵀ G a))`, where `G = V Vᵀ`. A cosine does not change with the
-    length of its arguments, so the attention needs no division by its sum.
-    """
-    I, R, _ = V.shape  # noqa: E741
-    C, W, _ = T.shape
-    S = (V.flatten(0, 1) @ T.flatten(0, 1).T).view(I, R, C, W)
-    clipped = settings.normalise == "clipped_l2"
-    logits = torch.nn.functional.leaky_relu(S, 0.1) if clipped else S
-    words_temperature, regions_temperature = settings.temperatures
-    scores = []
-    if settings.words_attend:
-        norm = torch.linalg.vector_norm(logits, dim=3, keepdim=True) if clipped else None
-        attention = _attention(logits, norm, words_temperature, dim=1)
-        gram = V @ V.transpose(1, 2)
-        attended = torch.bmm(gram, attention.view(I, R, C * W)).view(I, R, C, W)
-        along = (attention * S).sum(1)
-        square = (attention * attended).sum(1)
-        length = torch.linalg.vector_norm(T, dim=2)
-        scores.append(_pooled(_cosine(along, square, length), settings))
-    if settings.regions_attend:
-        norm = logits.square().sum(1, keepdim=True) if clipped else None
-        norm = _root(norm) if norm is not None else None
-        attention = _attention(logits, norm, regions_temperature, dim=3)
-        gram = T @ T.transpose(1, 2)
-        by_caption = attention.view(I * R, C, W).transpose(0, 1)
-        attended = torch.bmm(by_caption, gram).transpose(0, 1).view(I, R, C, W)
-        along = (attention * S).sum(3)
-        square = (attention * attended).sum(3)
-        length = torch.linalg.vector_norm(V, dim=2).unsqueeze(2)
-        cosine = _cosine(along, square, length)
-        scores.append(_pooled(cosine.transpose(1, 2), settings))
-    return scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / 2
+def _dense(group: CountGroup, nodes: Tensor, dtype: torch.dtype) -> Nodes:
+    """The group's nodes, padded with zeros to its largest count."""
+    places, sources = group.nodes(nodes.device)
+    counts = group.counts.to(nodes.device)
+    chosen = nodes[sources].to(dtype)
+    if places is None:
+        return Nodes(chosen.view(len(group), group.count, -1), counts, is_padded=False)
+    padded = chosen.new_zeros(len(group) * group.count, nodes.shape[1])
+    padded[places] = chosen
+    return Nodes(padded.view(len(group), group.count, -1), counts, is_padded=True)
 
 
-def _attention(logits: Tensor, norm: Tensor | None, temperature: float, dim: int) -> Tensor:
-    """Exponentials of the scaled logits, each row up to a factor of its own."""
-    if norm is None:
-        scaled = temperature * logits
-    else:
-        scaled = logits * (temperature / (norm + NORM_FLOOR))
-        if temperature <= LARGEST_EXPONENT:  # normalised logits lie in [-1, 1]
-            return scaled.exp()
-    return (scaled - scaled.detach().amax(dim, keepdim=True)).exp()
-
-
-def _root(square: Tensor) -> Tensor:
-    """Square root with the derivative 0 at 0."""
-    return square.clamp(min=LEAST_SQUARE).sqrt()
-
-
-def _cosine(along: Tensor, square: Tensor, length: Tensor) -> Tensor:
-    """`along / (length sqrt(square))`, and 0 where a vector has no length."""
-    return along / (length.clamp(min=NORM_FLOOR) * _root(square))
-
-
-def _pooled(cosines: Tensor, settings: PairSettings) -> Tensor:
-    if settings.pooling == "mean":
-        return cosines.mean(-1)
-    return torch.logsumexp(settings.lambda_lse * cosines, dim=-1) / settings.lambda_lse
+def _add(sums: Tensor, group: CountGroup, gradient: Tensor) -> None:
+    """Add a tile's gradient to the nodes it belongs to; what padding got is left out."""
+    places, sources = group.nodes(sums.device)
+    gradient = gradient.flatten(0, 1)
+    sums[sources] += gradient if places is None else gradient[places]
 
 
 def _tiles(
     images: Side, captions: Side, tile_bytes: int
 ) -> Iterator[tuple[CountGroup, CountGroup]]:
-    """Tiles of equal counts; a pair that lacks nodes is in none and keeps its score of 0."""
+    """Tiles of about equal counts; a pair that lacks nodes is in none and keeps its score of 0."""
     itemsize = working_dtype(images[0]).itemsize
     (_, region_ptr, chosen_images), (_, word_ptr, chosen_captions) = images, captions
-    rows = count_groups(region_ptr, chosen_images)
-    columns = count_groups(word_ptr, chosen_captions)
+    rows, columns = merged_groups(
+        count_groups(region_ptr, chosen_images),
+        count_groups(word_ptr, chosen_captions),
+        TILE_COST,
+    )
     return tiles(rows, columns, tile_bytes // (BUFFERS_PER_TILE * itemsize))
