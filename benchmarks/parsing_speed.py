@@ -2,9 +2,9 @@
 
     python benchmarks/parsing_speed.py ../shared/data/captions/flickr30k_train.tsv.gz
 
-First, in one process: `nlp.pipe` alone, then the stage with its shard written, on the same captions.
-Then all of it as `parse-captions` does, from the file to shards, with workers that load the model
-themselves. Peak memory is that of the largest process.
+First, in one process: `nlp.pipe` alone, then the stage with its shard written, on the same
+captions. Then all of it as `parse-captions` does, from the file to shards, with workers that load
+the model themselves. Peak memory is that of the largest process.
 """
 
 import resource
@@ -22,7 +22,7 @@ from pipeline.parsing.text import clean_text
 from pipeline.shards.writer import write_shard
 
 WARM_UP = 500
-"""Captions parsed before the clock starts, so that neither side pays for the model's first words."""
+"""Captions parsed before the clock starts; neither side pays for the model's first words."""
 
 
 def bare_seconds(model, items):

@@ -1,4 +1,4 @@
-"""Make a trained pipeline the embedded one: say what it is and how good, leave out where it was made.
+"""Make a trained pipeline the embedded one: say what it is and how good, not where it was made.
 
     python -m pipeline.parsing.training.package PIPELINE TREEBANK_TEST pipeline/parsing/model
 
