@@ -36,7 +36,7 @@ _VERBS = words(
     "help hop hurdle ice iron jog juggle juice kayak kiss knit laugh launch leap lecture lounge "
     "march meditate mend mop mow nap nuzzle pack paint parade pause pedal peel perch pile plow "
     "poke polish pose pound prance pray preach present press prop race raft raise rake reach "
-    "rehearse relax rinse roast rock row sand saw scoop scrub sculpt sew shave shelter shout "
+    "rehearse relax rinse roast rock row sand saw scale scoop scrub sculpt sew shave shelter shout "
     "shovel shuffle skip sled slurp snorkel snuggle speak spin splash spray sprint squat squirt "
     "steam stir stroll strum study sunbathe surf sweep tackle tend tightrope toss tour tow trim "
     "trip tug tumble twirl vacuum wander weld whisper wipe wrestle yawn yell"

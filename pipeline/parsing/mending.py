@@ -37,6 +37,8 @@ def _mend_word(tree: CaptionTree, token: int) -> None:
         _mend_have(tree, token)
     elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
         _mend_place(tree, token)
+    elif pos in _NOUN and word.endswith("s") and _has_singular_article(tree, token):
+        _mend_noun_verb(tree, token)
     elif pos == "VERB" and not _mend_noun_verb(tree, token):
         _mend_noun(tree, token)
     elif pos == "PRON" and word in ("it", "them") and role == "nmod":
@@ -154,6 +156,11 @@ def _put_under_doer(tree: CaptionTree, token: int, doer: int) -> None:
     tree.attach(token, doer, "acl")
 
 
+def _has_singular_article(tree: CaptionTree, token: int) -> bool:
+    """`a dog sits`: no plural noun has this article."""
+    return any(tree.words[child] in ("a", "an") for child in tree.of_role(token, "det"))
+
+
 def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
     """`man wears green jacket`: a verb that was taken for a noun."""
     before = token - 1
@@ -171,8 +178,8 @@ def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
     for child in tree.children[token][:]:
         if child < before:
             tree.attach(child, before, tree.roles[child])
-        elif tree.roles[child] == "nmod":
-            tree.roles[child] = "obl"
+        elif child > token and tree.roles[child] in ("nmod", "appos"):
+            tree.roles[child] = "obl" if tree.of_role(child, "case") else "obj"
     return True
 
 
