@@ -63,8 +63,10 @@ class SceneGraphNetwork:
             [by_word, by_word + self.weights["pos_table.weight"].shape[1]],
         )
         self._from_words = from_words
-        self._pos_gates = self.weights["pos_table.weight"] @ from_pos
-        self._deprel_gates = self.weights["deprel_table.weight"] @ from_deprels
+        from_pos = self.weights["pos_table.weight"] @ from_pos
+        from_deprels = self.weights["deprel_table.weight"] @ from_deprels
+        both = from_pos[:, None] + from_deprels  # one table, so that one pass adds both
+        self._label_gates = both.reshape(-1, both.shape[-1])
         self._word_rows: dict[str, int] = {}
         self._word_gates = np.empty((0, len(self.recurrences[0].bias)), np.float32)
 
@@ -75,14 +77,16 @@ class SceneGraphNetwork:
 
     def encode(self, captions: Captions) -> Floats:
         """Tokens in context, `[T, d]`."""
-        rows = self._rows_of([word for words in captions.words for word in words])
-        gates = self._word_gates[rows]  # [T, 2 * 4h]
-        gates += self._pos_gates[captions.pos]
-        gates += self._deprel_gates[captions.deprels]
+        rows = np.array(self._rows_of([word for words in captions.words for word in words]))
+        labels = captions.pos * self.num_deprels + captions.deprels
         steps = _Steps(captions.offsets)
-        tokens_Td = self.recurrences[0].run(gates, steps)
+        gates = self._word_gates[rows[steps.tokens]]  # [T, 2 * 4h], step after step
+        gates += self._label_gates[labels[steps.tokens]]
+        out = self.recurrences[0].run(gates, steps)
         for recurrence in self.recurrences[1:]:
-            tokens_Td = recurrence.run(recurrence.input_gates(tokens_Td), steps)
+            out = recurrence.run(recurrence.input_gates(out), steps)
+        tokens_Td = np.empty_like(out)
+        tokens_Td[steps.tokens] = out
         return tokens_Td
 
     def tag_scores(self, tokens_Td: Floats) -> Floats:
@@ -138,9 +142,7 @@ class SceneGraphNetwork:
         keys = self._linear("key", tokens_Td)
         return [keys[start:end] @ query for (start, end), query in zip(spans, queries, strict=True)]
 
-    def tail_scores(
-        self, relations_Rd: Floats, heads_R: Sequence[int], said_R2Z: Floats
-    ) -> Floats:
+    def tail_scores(self, relations_Rd: Floats, heads_R: Sequence[int], said_R2Z: Floats) -> Floats:
         """Scores of the closed set of ends of a predicate, `[R, Z]`.
 
         Args:
@@ -180,15 +182,21 @@ class SceneGraphNetwork:
 
 
 class _Steps:
-    """Which tokens the recurrence reads at each step; captions are sorted, the longest first."""
+    """Which tokens the recurrence reads at each step; the longest captions come first.
+
+    Attributes:
+        tokens: `[T]` all tokens, those of the first step before those of the second.
+        ends: where each step's tokens end in `tokens`.
+        num_captions: number of captions.
+    """
 
     def __init__(self, offsets: Ints) -> None:
         lengths = np.diff(offsets)
         order = np.argsort(-lengths, kind="stable")
         lengths, starts = lengths[order], offsets[:-1][order]
-        longest = int(lengths[0])
-        active = np.searchsorted(-lengths, -np.arange(longest), side="left")
-        self.tokens = [starts[: active[t]] + t for t in range(longest)]
+        active = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
+        self.tokens = np.concatenate([starts[:n] + step for step, n in enumerate(active)])
+        self.ends = np.cumsum(active).tolist()
         self.num_captions = len(lengths)
 
 
@@ -219,17 +227,18 @@ class _Recurrence:
         return gates
 
     def run(self, gates: Floats, steps: _Steps) -> Floats:
-        """The layer's output for every token, `[T, 2h]`."""
+        """The layer's output, `[T, 2h]`; as `gates`, in the order of `steps.tokens`."""
         h = self.width
         out = np.empty((len(gates), 2 * h), np.float32)
-        for direction, order in enumerate((steps.tokens, steps.tokens[::-1])):
+        spans = list(zip([0, *steps.ends], steps.ends, strict=False))
+        for direction, order in enumerate((spans, spans[::-1])):
             mine = gates[:, direction * 4 * h : (direction + 1) * 4 * h]
             hidden = np.zeros((steps.num_captions, h), np.float32)
             cell = np.zeros((steps.num_captions, h), np.float32)
-            for tokens in order:
-                n = len(tokens)
+            for start, end in order:
+                n = end - start
                 a = hidden[:n] @ self.hidden[direction]
-                a += mine[tokens]
+                a += mine[start:end]
                 np.tanh(a, out=a)
                 a[:, : 2 * h] += 1.0  # twice the sigmoid
                 c = cell[:n]
@@ -240,7 +249,7 @@ class _Recurrence:
                 a[:, 3 * h :] += 1.0
                 a[:, 3 * h :] *= 0.5
                 np.multiply(a[:, 3 * h :], np.tanh(c), out=hidden[:n])
-                out[tokens, direction * h : (direction + 1) * h] = hidden[:n]
+                out[start:end, direction * h : (direction + 1) * h] = hidden[:n]
         return out
 
 

@@ -208,7 +208,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=TrainSettings.batch_size)
     parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--begin-with", type=Path, help="Pipeline whose component goes on learning.")
+    parser.add_argument(
+        "--begin-with", type=Path, help="Pipeline whose component goes on learning."
+    )
     return parser.parse_args()
 
 

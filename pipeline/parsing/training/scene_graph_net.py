@@ -200,5 +200,8 @@ class SceneGraphNet(nn.Module):
         said = at_PLZ.any(1) * self.tail_said[0]
         of_head = self.tail_of_head(heads_P.clamp(max=self.settings.heads))
         return (
-            self.tail(pairs_Pd) + of_head + said + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
+            self.tail(pairs_Pd)
+            + of_head
+            + said
+            + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
         )
