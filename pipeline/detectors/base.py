@@ -61,7 +61,9 @@ class DetectorInfo(BaseModel):
         "refined", description="Boxes after regression, or the proposals the features stem from."
     )
     dialect: str = Field("detectron2", description="Which kind of checkpoint it was.")
-    selection: SelectionDefaults = Field(default=SelectionDefaults(), description="Boxes kept.")
+    selection: SelectionDefaults = Field(
+        default=SelectionDefaults.model_validate({}), description="Which boxes are kept."
+    )
 
     @property
     def names(self) -> dict[str, list[str]]:

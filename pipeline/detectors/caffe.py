@@ -94,7 +94,9 @@ class CaffeRPN(RPN):
         ]
 
     def _of_picture(self, boxes_A4: Tensor, scores_A: Tensor, size: Any) -> Instances:
-        last = torch.as_tensor([size[1], size[0]] * 2).to(boxes_A4) - 1
+        # sides are tensors while an export traces them; a list of them would become a constant
+        height, width = (torch.as_tensor(side).to(boxes_A4) for side in size)
+        last = torch.stack([width, height, width, height]) - 1
         boxes_A4 = boxes_A4.clamp(min=0).minimum(last)
         sides = boxes_A4[:, 2:] - boxes_A4[:, :2]
         is_large = ((sides > 0) & (sides + 1 > self.min_box_size)).all(1)

@@ -4,6 +4,7 @@
 and nothing else, `.safetensors` as they are.
 """
 
+import importlib
 import io
 import pickle
 from collections import OrderedDict
@@ -36,7 +37,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
         if module in _ARRAY_MODULES and name in _ARRAY_FUNCTIONS:
-            return getattr(np._core.multiarray, name)
+            return getattr(importlib.import_module("numpy._core.multiarray"), name)
         if (module, name) == ("_codecs", "encode"):  # bytes of arrays that Python 2 wrote
             return _encode
         raise DataError(f"it holds {module}.{name}, and arrays alone are read from a pickle")

@@ -3,6 +3,7 @@
 The feature of a region is what the box predictor sees. Needs detectron2.
 """
 
+import importlib
 import logging
 import warnings
 from pathlib import Path
@@ -200,6 +201,7 @@ def config_info(config: Any, feature_width: int) -> DetectorInfo:
         pixel_mean=tuple(model.PIXEL_MEAN),
         pixel_std=tuple(model.PIXEL_STD),
         boxes=model.REGIONS.BOXES,
+        dialect="detectron2",
         selection=SelectionDefaults.model_validate(dict(model.REGIONS.SELECTION)),
     )
 
@@ -228,7 +230,7 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2N
         SettingsError: the zoo has no such model.
         DataError: its weights cannot be fetched.
     """
-    from detectron2 import model_zoo
+    model_zoo = importlib.import_module("detectron2.model_zoo")
     from detectron2.utils.file_io import PathManager
 
     name = name.removesuffix(".yaml") + ".yaml"

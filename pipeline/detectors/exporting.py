@@ -1,6 +1,5 @@
 """Write a detectron2 detector into one ONNX file that needs no detectron2. Needs detectron2."""
 
-import io
 import warnings
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def export_detector(network: Detectron2Network, out: Path) -> int:
         MissingExtraError: no onnx.
     """
     try:
-        from onnx import checker, helper, load_model_from_string
+        from onnx import checker, helper, load_model
     except ImportError as error:
         raise MissingExtraError("onnx", "detectron2") from error
 
@@ -39,24 +38,23 @@ def export_detector(network: Detectron2Network, out: Path) -> int:
     # not square, and no multiple of 32: sides must not be taken for one another
     shape = (3, policy.short_side + 1, min(policy.max_side, policy.short_side * 4 // 3))
     example = torch.linspace(0, 255, shape[0] * shape[1] * shape[2]).reshape(shape)
-    graph = io.BytesIO()
+    beside = out.with_name(out.name + ".tmp")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of each shape that tracing takes for a constant
         torch.onnx.export(
             network.heads,
             (example.to(network.device),),
-            graph,
+            beside,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=names,
             dynamic_axes={INPUT: {1: "height", 2: "width"}} | {n: {0: "proposals"} for n in names},
         )
-    model = load_model_from_string(graph.getvalue())
+    model = load_model(beside)
     helper.set_model_props(model, {METADATA_KEY: network.info.model_dump_json()})
     checker.check_model(model)
     content = model.SerializeToString()
-    beside = out.with_name(out.name + ".tmp")
     beside.write_bytes(content)
     beside.replace(out)
     return len(content)

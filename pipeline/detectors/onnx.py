@@ -5,6 +5,7 @@ picture `[3, height, width]` and gives `boxes`, `class_scores`, `features` and, 
 attributes, `attribute_scores`.
 """
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.InvalidArgument)
 
 

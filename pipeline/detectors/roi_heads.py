@@ -121,6 +121,9 @@ class ClassConditionedAttributes(nn.Module):
         return -(shares * logits_NA1[told].log_softmax(-1)[:, :-1]).sum(1).mean()
 
 
+AttributeHead = LinearAttributes | ClassConditionedAttributes
+
+
 @ROI_HEADS_REGISTRY.register()
 class AttributeRes5ROIHeads(Res5ROIHeads):
     """C4 heads whose pooled feature also predicts attributes.
@@ -128,9 +131,11 @@ class AttributeRes5ROIHeads(Res5ROIHeads):
     Differs from detectron2's in that MODEL.RESNETS.RES5_DILATION is heeded.
     """
 
+    attributes: AttributeHead | None
+
     @configurable
     def __init__(
-        self, *, attributes: nn.Module | None, attribute_weight: float, **settings: Any
+        self, *, attributes: AttributeHead | None, attribute_weight: float, **settings: Any
     ) -> None:
         super().__init__(**settings)
         self.attributes = attributes
@@ -206,7 +211,7 @@ class AttributeRes5ROIHeads(Res5ROIHeads):
         return detections
 
 
-def _attribute_head(settings: Any, width: int, num_classes: int) -> nn.Module | None:
+def _attribute_head(settings: Any, width: int, num_classes: int) -> AttributeHead | None:
     if not settings.NAMES:
         return None
     if settings.KIND == "class-conditioned":

@@ -1,0 +1,73 @@
+"""What does the stage add to a bare ONNX Runtime loop over the same decoded pictures?
+
+python benchmarks/extract_regions.py --images 200     # two threads, the embedded detector
+"""
+
+import argparse
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.detectors.onnx import INPUT
+from pipeline.detectors.specification import open_detector
+from pipeline.detectors.stage import RegionStage
+from pipeline.execution import ExecutionSettings, run_stage
+from pipeline.images import load_image
+from pipeline.manifest import load_manifest
+from pipeline.scenes.dataset import make_scenes
+
+ALLOWED = 0.9
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    settings = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_scenes(folder / "scenes", num_images=settings.images, seed=13)
+        items = load_manifest(folder / "scenes" / "scenes.yaml").images(folder / "scenes")
+        ratios = []
+        for round_number in range(settings.rounds):  # side by side, as the machine's load changes
+            bare = bare_loop(items, settings.workers)
+            out = folder / f"shards{round_number}"
+            staged = stage(items, out, settings.workers)
+            ratios.append(bare[1] / staged[1])
+            print(
+                f"round {round_number + 1}: bare loop {len(items) / bare[0]:.1f} images/s "
+                f"({bare[1] / len(items) * 1e3:.1f} ms of processor), stage "
+                f"{len(items) / staged[0]:.1f} ({staged[1] / len(items) * 1e3:.1f} ms)"
+            )
+        print(f"stage over bare loop, by processor time: {np.median(ratios):.2f}, "
+              f"at least {ALLOWED}")  # fmt: skip
+
+
+def bare_loop(items, workers):
+    """Seconds, and seconds of processor, to decode and run the network, nothing kept."""
+    network = open_detector("scenes").network
+    start = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda item: run_one(network.session, item), items))
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def run_one(session, item):
+    pixels = load_image(item.path)[:, :, ::-1].transpose(2, 0, 1)
+    session.run(None, {INPUT: np.ascontiguousarray(pixels, np.float32)})
+
+
+def stage(items, out, workers):
+    """The same for shards on the disk."""
+    execution = ExecutionSettings(workers=workers, shard_size=64, progress=False)
+    start = time.perf_counter(), time.process_time()
+    run_stage(RegionStage.create("scenes"), items, out, execution)
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+if __name__ == "__main__":
+    main()

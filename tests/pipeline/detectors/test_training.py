@@ -1,0 +1,84 @@
+"""Training on detectron2, a few steps of it."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.detectors.instances import read_instances
+from pipeline.errors import DataError
+from pipeline.manifest import load_manifest
+
+
+def test_boxes_and_attributes_are_read(scenes):
+    items = load_manifest(scenes / "scenes.yaml").images(scenes)
+    instances = read_instances(scenes / "instances.json", items)
+    assert len(instances.records) == 20
+    assert len(instances.classes) == 14
+    assert dict(zip(instances.attributes, instances.groups, strict=True))["red"] == "colour"
+    first = instances.records[0]["annotations"][0]
+    assert {instances.groups[k] for k in first["attributes"]} == {"size", "texture", "colour"}
+
+
+def test_attributes_may_be_plain_names_or_absent(tmp_path, scenes):
+    items = load_manifest(scenes / "scenes.yaml").images(scenes)
+    content = json.loads((scenes / "instances.json").read_text())
+    content["attributes"] = [attribute["name"] for attribute in content["attributes"]]
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps(content))
+    assert set(read_instances(path, items).groups) == {""}
+    del content["attributes"]
+    for annotation in content["annotations"]:
+        del annotation["attributes"]
+    path.write_text(json.dumps(content))
+    assert read_instances(path, items).attributes == ()
+
+
+def test_files_that_are_no_boxes_are_told(tmp_path, scenes):
+    items = load_manifest(scenes / "scenes.yaml").images(scenes)
+    with pytest.raises(DataError, match="--instances"):
+        read_instances(tmp_path / "absent.json", items)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(DataError, match="COCO"):
+        read_instances(tmp_path / "list.json", items)
+    content = json.loads((scenes / "instances.json").read_text())
+    content["images"].pop()
+    (tmp_path / "fewer.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="lists no picture"):
+        read_instances(tmp_path / "fewer.json", items)
+
+
+@pytest.mark.slow
+@pytest.mark.detectron2
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_is_trained_resumed_and_exported(scenes, tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed")
+    run = tmp_path / "run"
+    command = [
+        "train-detector", "--manifest", scenes / "scenes.yaml", "--root", scenes, "--out", run,
+        "--batch", 2, "--loader-workers", 0, "--json",
+    ]  # fmt: skip
+
+    def train(*more):
+        return CliRunner().invoke(main, [str(a) for a in (*command, *more)])
+
+    first = train("--iterations", 2)
+    assert first.exit_code == 0, first.output
+    metrics = json.loads((run / "evaluation.json").read_text())
+    assert {"AP50", "AP"} <= set(metrics["bbox"])
+    assert "right colour" in metrics["attributes"]
+    again = train("--iterations", 2)
+    assert again.exit_code == 2
+    assert "--resume" in again.output
+    resumed = train("--iterations", 4, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    # counted from 0, and so the fourth step of one run
+    assert torch.load(run / "model_final.pth", weights_only=True)["iteration"] == 3
+    spec = f"detectron2:{run / 'config.yaml'},{run / 'model_final.pth'}"
+    exported = CliRunner().invoke(
+        main, ["export-detector", "--detector", spec, "--out", str(tmp_path / "small.onnx")]
+    )
+    assert exported.exit_code == 0, exported.output
+    assert "14 classes, 15 attributes, features of width 256" in exported.output
