@@ -10,7 +10,7 @@
 PYTHON ?= python3
 DEMO ?= demo
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := .venv/stamps
 INPUTS := setup.py constraints.txt
 
@@ -18,15 +18,15 @@ INPUTS := setup.py constraints.txt
 
 $(STAMPS)/venv:
 	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet --constraint constraints.txt pip setuptools wheel
+	$(PIP) install --constraint constraints.txt pip setuptools wheel
 	mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/demo: $(STAMPS)/venv $(INPUTS)
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
 	touch $@
 
 $(STAMPS)/test: $(STAMPS)/demo
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test]'
 	touch $@
 
 # torch-scatter is sources only. It compiles against the torch that is installed (hence no build
@@ -34,7 +34,7 @@ $(STAMPS)/test: $(STAMPS)/demo
 $(STAMPS)/scatter: $(STAMPS)/demo
 	printf '[build_ext]\nparallel = %s\n' "$$(nproc)" > $(STAMPS)/parallel.cfg
 	DIST_EXTRA_CONFIG=$(abspath $(STAMPS)/parallel.cfg) \
-		$(PIP) install --quiet --constraint constraints.txt --no-build-isolation torch-scatter
+		$(PIP) install --constraint constraints.txt --no-build-isolation torch-scatter
 	touch $@
 
 # What the demo trains: small enough for two cores, the same settings for both presets.
