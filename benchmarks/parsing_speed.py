@@ -1,6 +1,6 @@
-"""How fast do captions become shards, beside the bare model?
+r"""How fast do captions become shards, beside the bare model?
 
-    OMP_NUM_THREADS=1 python benchmarks/parsing_speed.py \\
+    OMP_NUM_THREADS=1 python benchmarks/parsing_speed.py \
         ../shared/data/captions/flickr30k_train.tsv.gz
 
 One thread a process is what the workers of `parse-captions` have. First, in one process:
