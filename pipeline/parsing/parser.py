@@ -120,7 +120,7 @@ def _use_numpy_products(nlp: Language) -> None:
         if isinstance(model, Model):
             for node in model.walk():
                 if isinstance(node.ops, NumpyOps):
-                    node.ops.use_blis = False
+                    node.ops.use_blis = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _check(nlp: Language, name: str) -> None:

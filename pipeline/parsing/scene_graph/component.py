@@ -12,7 +12,7 @@ Example:
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import srsly
@@ -98,7 +98,7 @@ class SceneGraph:
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "SceneGraph":
         """Take what `to_bytes` gave."""
-        files = srsly.msgpack_loads(data)
+        files = cast(dict[str, bytes], srsly.msgpack_loads(data))
         self.model = SceneGraphModel.from_files(files) if files else None
         return self
 

@@ -92,7 +92,7 @@ class SceneGraphModel:
         ]
         rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
         scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
-        tails = [self.tails[row] for row in scores.argmax(1).tolist()]
+        tails = [self.tails[int(row)] for row in scores.argmax(1)]
         return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
     def _said(self, captions: Captions, joined: "_Joined") -> Floats:

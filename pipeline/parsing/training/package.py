@@ -8,9 +8,8 @@ TREEBANK_TEST is the `test.spacy` that `treebank` wrote; the accuracies go into 
 import argparse
 from pathlib import Path
 
-import spacy
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 from pipeline.parsing.parser import load_parser
@@ -36,9 +35,9 @@ SOURCES = (
 def accuracies(nlp: Language, treebank_test: Path) -> dict[str, float]:
     """Accuracies on a treebank's sentences with gold tokens, from 0 to 1."""
     gold = list(DocBin().from_disk(treebank_test).get_docs(nlp.vocab))
-    blank = [spacy.tokens.Doc(nlp.vocab, [t.text for t in doc]) for doc in gold]
+    blank = [Doc(nlp.vocab, [token.text for token in doc]) for doc in gold]
     examples = [Example(p, g) for p, g in zip(nlp.pipe(blank), gold, strict=True)]
-    scores = nlp.evaluate(examples) | {}
+    scores = nlp.evaluate(examples)
     return {name: round(float(scores[name]), 4) for name in MEASURES}
 
 
