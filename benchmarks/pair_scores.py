@@ -215,8 +215,8 @@ def training(report: Report, options: argparse.Namespace) -> None:
 def _three_products(V: Tensor, T: Tensor) -> None:
     rows, columns = V.detach().flatten(0, 1), T.detach().flatten(0, 1)
     S = rows @ columns.T
-    S @ columns
-    S.T @ rows
+    torch.mm(S, columns)
+    torch.mm(S.T, rows)
 
 
 def scan_scores(images: Tensor, captions: Tensor, lengths: list[int], direction: str) -> Tensor:
@@ -307,11 +307,11 @@ def tune(report: Report, options: argparse.Namespace) -> None:
     product, _ = timed(product_alone(*nodes[:2]), options.device, 3)
     report.add("tune: product alone, an eighth", product)
     variants = [
-        {"tile_bytes": size * 2**20, "warps": 4, "stages": 2} for size in (8, 16, 32, 64, 128, 512)
+        {"tile_bytes": size * 2**20, "warps": 4, "stages": 1} for size in (8, 16, 32, 64, 128, 512)
     ]
     variants += [{"warps": warps, "stages": stages} for warps in (4, 8) for stages in (1, 2, 3)]
     variants += [{"stages": 1, "registers": registers} for registers in (168, 128)]
-    variants += [{"images": images} for images in (1, 4, 32)]
+    variants += [{"images": images} for images in (2, 4, 32)]
     variants += [
         {"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))
     ]

@@ -10,7 +10,7 @@ from resg.kernels.pair_scores.settings import PairSettings
 from resg.kernels.pair_scores.tile import Nodes, tile_gradients, tile_scores
 
 BUFFERS_PER_TILE = 8  # tensors of S's size that live at once while a tile is scored
-TILE_COST = 4096  # elements of S that take as long as what a tile costs whatever its size
+TILE_COST = 8192  # elements of S that take about as long as what any tile costs, on a CPU
 
 Side = tuple[Tensor, Tensor, Tensor | None]
 """Nodes, where each owner's start and end, and which owners are meant (None for all)."""

@@ -4,14 +4,16 @@ V: [I * rows, d] a block of images;  T: [runs * W, d] all captions' words;  S: [
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 import triton.language as tl
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from resg.kernels.pair_scores.composed import write_composed_scores
 from resg.kernels.pair_scores.packing import ImageBlock, Runs, image_block, image_groups, pack_runs
@@ -25,12 +27,13 @@ LEAST_NORM = 1e-30
 
 @dataclass(frozen=True)
 class Tuning:
-    """Shapes of tiles and launches; the defaults won on an H200 (see README.md).
+    """Shapes of tiles and launches; README.md says which of them were measured.
 
     Attributes:
         width: words of a run.
         slots: most captions in a run.
-        images: images that one program of the score kernel works through.
+        images: images that one program of the score kernel works through, at least 2: with 1 the
+            compiled kernel read outside its operands on an H200, for a reason not yet found.
         warps: warps of a program.
         stages: depth of its software pipeline.
         registers: most registers of a thread; fewer let more programs share a multiprocessor.
@@ -41,12 +44,18 @@ class Tuning:
     slots: int = 16
     images: int = 8
     warps: int = 4
-    stages: int = 2
+    stages: int = 1
     registers: int = 255
     backward_warps: int = 8
 
+    def __post_init__(self) -> None:
+        if self.images < 2:
+            raise ValueError(f"a program works through at least 2 images, not {self.images}")
+
 
 DEFAULT_TUNING = Tuning()
+REFUSED: set[tuple[Any, ...]] = set()
+"""Forms of the kernels that need more shared memory than the card has, found by a first launch."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,7 @@ class PairLaunch:
         self.word_scale = self._scale(words)
         self.factors = self._factors()
         self.captions = self._pack_captions()
+        self.refused: list[Tensor] = []
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]` in float32; 0 where either side has no node."""
@@ -138,9 +148,7 @@ class PairLaunch:
             device=self.device,
         )
         for images in self.image_blocks(self.precision.nodes.itemsize):
-            for first, last in self.run_spans(images, self.precision.nodes.itemsize):
-                S = images.nodes @ self.words_of(first, last).T
-                self.launch_scores(images, first, last, S, out)
+            self.run_block("scores", images, partial(self._score_block, images, out))
         for image_owners, caption_owners in self.left_out():
             write_composed_scores(
                 out,
@@ -150,6 +158,27 @@ class PairLaunch:
                 self.tile_bytes,
             )
         return out
+
+    def _score_block(self, images: Images, out: Tensor) -> None:
+        for first, last in self.run_spans(images, self.precision.nodes.itemsize):
+            S = images.nodes @ self.words_of(first, last).T
+            self.launch_scores(images, first, last, S, out)
+
+    def run_block(self, kernel: str, images: Images, work: Callable[[], None]) -> bool:
+        """Do a block's work, or leave its images out where the kernel does not fit on the card.
+
+        Triton refuses a kernel before its first launch, so nothing of the block is done then.
+        """
+        form = kernel, self.device, self.tuning, *self.constants(images.block.rows, 0, 0).values()
+        if form not in REFUSED:
+            try:
+                work()
+            except OutOfResources:
+                REFUSED.add(form)
+            else:
+                return True
+        self.refused.append(images.block.images)
+        return False
 
     def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
@@ -293,14 +322,17 @@ class PairLaunch:
         return self.captions.nodes[first * self.tuning.width : last * self.tuning.width]
 
     def left_out(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and captions whose pairs no tile holds: too many regions, or too many words."""
+        """Images and captions whose pairs no tile held: too many regions or words, or refused."""
         every_image = torch.arange(len(self.region_ptr) - 1)
         every_caption = torch.arange(len(self.word_ptr) - 1)
+        long_captions = self.captions.runs.left_out
         if len(self.large_images):
             yield self.large_images, every_caption
-        if len(self.captions.runs.left_out):
-            small = every_image[~torch.isin(every_image, self.large_images)]
-            yield small, self.captions.runs.left_out
+        if len(long_captions):
+            yield every_image[~torch.isin(every_image, self.large_images)], long_captions
+        if self.refused:
+            short_captions = every_caption[~torch.isin(every_caption, long_captions)]
+            yield torch.cat(self.refused), short_captions
 
 
 def _inverse_length(nodes: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Gradients of pair scores on the GPU: logits again, one kernel a tile, products that add up."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,9 +29,9 @@ class PairGradient(PairLaunch):
         itemsize = TENSORS_PER_TILE * self.precision.nodes.itemsize
         for images in self.image_blocks(itemsize):
             grad_images = torch.zeros(images.nodes.shape, dtype=torch.float32, device=self.device)
-            for first, last in self.run_spans(images, itemsize):
-                rows = slice(first * self.tuning.width, last * self.tuning.width)
-                self._add_tile(images, first, last, grad, grad_images, grad_packed[rows])
+            work = partial(self._add_block, images, grad, grad_images, grad_packed, itemsize)
+            if not self.run_block("gradients", images, work):
+                continue
             block = images.block
             source, destination = block.source.to(self.device), block.destination.to(self.device)
             grad_regions[source] = grad_images[destination] * (self.region_scale / grad_scale)
@@ -55,6 +56,18 @@ class PairGradient(PairLaunch):
             return torch.ones((), device=self.device)
         largest = grad.abs().max().float().clamp(min=LEAST_NORM)
         return torch.exp2(GRADIENT_BITS - torch.ceil(torch.log2(largest)))
+
+    def _add_block(
+        self,
+        images: Images,
+        grad: Tensor,
+        grad_images: Tensor,
+        grad_packed: Tensor,
+        itemsize: int,
+    ) -> None:
+        for first, last in self.run_spans(images, itemsize):
+            rows = slice(first * self.tuning.width, last * self.tuning.width)
+            self._add_tile(images, first, last, grad, grad_images, grad_packed[rows])
 
     def _add_tile(
         self,

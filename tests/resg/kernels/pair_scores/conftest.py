@@ -70,11 +70,14 @@ class Case:
 
     def run(self, backend, dtype=None, **settings):
         """Scores and the gradients for regions and words."""
-        nodes = [
+        regions, words = (
             x.detach().to(dtype or x.dtype).requires_grad_() for x in (self.regions, self.words)
-        ]
-        scores = pair_scores(*nodes, self.region_ptr, self.word_ptr, backend=backend, **settings)
-        return [scores.detach(), *torch.autograd.grad(scores, nodes, self.grad.to(scores.dtype))]
+        )
+        scores = pair_scores(
+            regions, words, self.region_ptr, self.word_ptr, backend=backend, **settings
+        )
+        grads = torch.autograd.grad(scores, (regions, words), self.grad.to(scores.dtype))
+        return [scores.detach(), *grads]
 
     def errors(self, results, **settings):
         """RMS relative error of each result against the reference in float64."""
@@ -117,7 +120,8 @@ def ran(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(composed, "tile_scores", counted("torch", composed.tile_scores))
+    for name in ("tile_scores", "tile_gradients"):
+        monkeypatch.setattr(composed, name, counted("torch", getattr(composed, name)))
     if INTERPRETING or torch.cuda.is_available():
         from resg.kernels.pair_scores import launch, launch_backward
 

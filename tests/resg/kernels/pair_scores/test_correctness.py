@@ -60,6 +60,36 @@ def test_more_nodes_than_a_tile_holds(place, make_case, ran):
     assert ran["torch"] > 0  # what no tile holds is composed on every backend
 
 
+def test_a_kernel_that_does_not_fit_on_the_card_is_composed(place, make_case, ran, monkeypatch):
+    if place.backend != "triton":
+        pytest.skip("torch tiles fit everywhere")
+    from triton.runtime.errors import OutOfResources
+
+    from resg.kernels.pair_scores import launch, launch_backward
+
+    def refuse(*args):
+        raise OutOfResources(303104, 232448, "shared memory")
+
+    monkeypatch.setattr(launch, "REFUSED", set())
+    monkeypatch.setattr(launch.PairLaunch, "launch_scores", refuse)
+    monkeypatch.setattr(launch_backward.PairGradient, "launch_gradients", refuse)
+    case = make_case([5, 2], [3, 70], device=place.device)
+    for _ in range(2):
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= SINGLE_ERROR, errors
+    assert len(launch.REFUSED) == 2  # one form of each kernel, tried once
+    assert ran["torch"] > 0
+    assert ran["triton"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_merged_counts_give_the_same(make_case, ran, form):
+    case = make_case([3, 4, 4, 5, 0, 4], [6, 7, 1, 7, 8, 5], length=0.7)
+    errors = case.errors(case.run("torch", **form), **form)
+    assert max(errors) <= SINGLE_ERROR, errors
+    assert ran["torch"] == 2  # one padded tile, forward and backward
+
+
 @pytest.mark.parametrize("length", [1e-3, 0.03, 300.0])
 def test_nodes_of_any_length(place, make_case, length):
     dtypes = [torch.float32] if length < 0.01 else [torch.float32, *place.half_dtypes]

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.kernels.pair_scores.grouping import count_groups, tiles
+from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
 from resg.kernels.pair_scores.packing import image_block, image_groups, pack_runs
 
 counts = st.lists(st.integers(0, 40), max_size=40)
@@ -67,14 +67,40 @@ def test_blocks_hold_every_region_once(region_counts):
 
 
 @settings(deadline=None)
-@given(rows=counts, columns=counts, budget=st.integers(1, 5000))
-def test_tiles_cover_every_pair_of_nodes_once_within_the_budget(rows, columns, budget):
+@given(
+    rows=counts,
+    columns=counts,
+    budget=st.integers(1, 5000),
+    tile_cost=st.sampled_from([0, 50, 10_000]),
+)
+def test_tiles_cover_every_pair_of_nodes_once_within_the_budget(rows, columns, budget, tile_cost):
     covered = torch.zeros(len(rows), len(columns), dtype=torch.int64)
-    for row_tile, column_tile in tiles(
-        count_groups(pointer(rows)), count_groups(pointer(columns)), budget
-    ):
+    groups = count_groups(pointer(rows)), count_groups(pointer(columns))
+    for row_tile, column_tile in tiles(*merged_groups(*groups, tile_cost), budget):
+        for tile, lengths in ((row_tile, rows), (column_tile, columns)):
+            nodes_held(tile, lengths)
         covered[row_tile.owners[:, None], column_tile.owners] += 1
         elements = len(row_tile) * row_tile.count * len(column_tile) * column_tile.count
         assert elements <= budget or len(row_tile) == len(column_tile) == 1
     expected = torch.outer((torch.tensor(rows) > 0).long(), (torch.tensor(columns) > 0).long())
     assert torch.equal(covered, expected.view_as(covered))
+
+
+def nodes_held(tile, lengths):
+    """Every owner's nodes lie in its own row, from the left, and nothing else does."""
+    places, sources = tile.nodes(torch.device("cpu"))
+    grid = torch.full((len(tile) * tile.count,), -1)
+    grid[slice(None) if places is None else places] = sources
+    for owner, row in zip(tile.owners.tolist(), grid.view(len(tile), tile.count), strict=True):
+        first, padding = pointer(lengths)[owner], tile.count - lengths[owner]
+        expected = [*range(first, first + lengths[owner]), *[-1] * padding]
+        assert row.tolist() == expected
+
+
+def test_counts_are_merged_only_where_that_is_cheaper():
+    rows = count_groups(pointer([2, 3, 4, 9, 9]))
+    columns = count_groups(pointer([6, 7, 8, 20]))
+    assert [len(groups) for groups in merged_groups(rows, columns, 0)] == [4, 4]
+    assert [len(groups) for groups in merged_groups(rows, columns, 10**6)] == [1, 1]
+    many = count_groups(pointer([10, 30] * 500)), count_groups(pointer([8, 16] * 500))
+    assert [len(groups) for groups in merged_groups(*many, 8192)] == [2, 2]
