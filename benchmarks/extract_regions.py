@@ -23,7 +23,7 @@ ALLOWED = 0.9
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The stage against a bare loop")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4)
@@ -67,7 +67,8 @@ def run_one(session, item):
 
 def stage(items, out, workers):
     """The same for shards on the disk."""
-    execution = ExecutionSettings(workers=workers, shard_size=64, progress=False)
+    how = {"workers": workers, "shard_size": 64, "progress": False}
+    execution = ExecutionSettings.model_validate(how)
     start = time.perf_counter(), time.process_time()
     run_stage(RegionStage.create("scenes"), items, out, execution)
     return time.perf_counter() - start[0], time.process_time() - start[1]
