@@ -23,20 +23,24 @@ ALLOWED = 0.9
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The stage against a bare loop")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_scenes(folder / "scenes", num_images=settings.images, seed=13)
         items = load_manifest(folder / "scenes" / "scenes.yaml").images(folder / "scenes")
         ratios = []
-        for round_number in range(settings.rounds):  # side by side, as the machine's load changes
-            bare = bare_loop(items, settings.workers)
+        for round_number in range(settings.rounds):  # by turns, as the machine's load changes
             out = folder / f"shards{round_number}"
-            staged = stage(items, out, settings.workers)
+            if round_number % 2:
+                staged = stage(items, out, settings.workers)
+                bare = bare_loop(items, settings.workers)
+            else:
+                bare = bare_loop(items, settings.workers)
+                staged = stage(items, out, settings.workers)
             ratios.append(bare[1] / staged[1])
             print(
                 f"round {round_number + 1}: bare loop {len(items) / bare[0]:.1f} images/s "
@@ -63,7 +67,8 @@ def run_one(session, item):
 
 def stage(items, out, workers):
     """The same for shards on the disk."""
-    execution = ExecutionSettings(workers=workers, shard_size=64, progress=False)
+    how = {"workers": workers, "shard_size": 64, "progress": False}
+    execution = ExecutionSettings.model_validate(how)
     start = time.perf_counter(), time.process_time()
     run_stage(RegionStage.create("scenes"), items, out, execution)
     return time.perf_counter() - start[0], time.process_time() - start[1]

@@ -24,7 +24,7 @@ ALLOWED = {"same boxes": 0.995, "features": 1e-2, "batches": 1e-3}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Parity of the backends")
     parser.add_argument("--photos", default="photos_fullres")
     parser.add_argument("--regions", default="36")
     parser.add_argument("--limit", type=int)
@@ -37,8 +37,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         exported = settings.onnx or Path(temporary) / "detector.onnx"
         ours = spec.open()
+        from pipeline.detectors.detectron2 import Detectron2Network
         from pipeline.detectors.exporting import export_detector
 
+        assert isinstance(ours, Detectron2Network)
         export_detector(ours, exported)
         theirs = DetectorSpec("onnx", weights=str(exported)).open()
         selection = ours.info.selection.selection(settings.regions)

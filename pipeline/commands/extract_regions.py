@@ -28,6 +28,7 @@ from pipeline.options import execution_options, image_source, max_megapixels_opt
     show_default=True,
     help="Pictures that a GPU gets at a time.",
 )
+@click.option("--half", is_flag=True, help="Compute in half precision, on a GPU with detectron2.")
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),

@@ -140,6 +140,9 @@ class Detectron2Network:
         threads: that torch may use on the CPU.
     """
 
+    is_half = False
+    """Whether a GPU computes in half precision; boxes and scores stay in single."""
+
     def __init__(self, model: nn.Module, info: DetectorInfo, device: str, threads: int) -> None:
         self.info = info
         self.device = torch.device(device)
@@ -152,7 +155,8 @@ class Detectron2Network:
         if self.device.type == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         try:
-            with torch.inference_mode(), warnings.catch_warnings():
+            half = torch.autocast(self.device.type, torch.float16, enabled=self.is_half)
+            with torch.inference_mode(), half, warnings.catch_warnings():
                 # of torch.meshgrid, which detectron2 calls without an argument that is to come
                 warnings.filterwarnings("ignore", message="torch.meshgrid")
                 found = self.heads.of_batch(list(images.to(self.device)))

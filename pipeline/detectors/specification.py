@@ -101,7 +101,12 @@ class DetectorSpec:
 
 
 def open_detector(
-    spec: str, *, regions: str | None = None, device: str = "cpu", threads: int = 1
+    spec: str,
+    *,
+    regions: str | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    half: bool = False,
 ) -> RegionDetector:
     """Open a detector by what a user calls it.
 
@@ -110,10 +115,15 @@ def open_detector(
         regions: how many to keep, as `36` or `10:100`; what the detector says where it is None.
         device: cpu or cuda.
         threads: that one picture may use on the CPU.
+        half: half precision, with detectron2 on a GPU.
 
     Raises:
         PipelineError: not a detector, a missing extra, a damaged file, an absent device.
     """
     parsed = DetectorSpec.parse(spec)
-    network = parsed.open(device, threads)
+    if half and (device == "cpu" or parsed.kind == "onnx"):
+        raise SettingsError("half precision needs a detector of detectron2 and --device cuda.")
+    network: Any = parsed.open(device, threads)
+    if half:
+        network.is_half = True
     return RegionDetector(network, network.info.selection.selection(regions), parsed.fingerprint())

@@ -35,6 +35,7 @@ class RegionStage:
         batch: pictures that go to a GPU at a time, those of one size together.
         dtype: float type of the shards.
         max_megapixels: largest picture.
+        half: whether a GPU computes in half precision.
         info: what the detector was made for.
         weights: what identifies it.
     """
@@ -47,6 +48,7 @@ class RegionStage:
     batch: int = 8
     dtype: str = "float16"
     max_megapixels: float = MAX_MEGAPIXELS
+    half: bool = False
 
     @classmethod
     def create(cls, detector: str, **settings: Any) -> Self:
@@ -56,7 +58,10 @@ class RegionStage:
             PipelineError: what keeps it from being opened.
         """
         opened = open_detector(
-            detector, regions=settings.get("regions"), device=settings.get("device", "cpu")
+            detector,
+            regions=settings.get("regions"),
+            device=settings.get("device", "cpu"),
+            half=settings.get("half", False),
         )
         return cls(detector, opened.info, opened.fingerprint, **settings)
 
@@ -87,6 +92,7 @@ class RegionStage:
             "nms_threshold": selection.nms_threshold,
             "max_megapixels": self.max_megapixels,
             "dtype": self.dtype,
+            "half": self.half,
         }
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -145,11 +151,15 @@ class RegionStage:
 
     def _open(self, threads: int) -> RegionDetector:
         """The detector of this process; tasks on threads share it."""
-        key = (self.detector, self.regions, self.device, threads, str(self.weights))
+        key = (self.detector, self.regions, self.device, self.half, threads, str(self.weights))
         with _opening:
             if key not in _opened:
                 _opened[key] = open_detector(
-                    self.detector, regions=self.regions, device=self.device, threads=threads
+                    self.detector,
+                    regions=self.regions,
+                    device=self.device,
+                    threads=threads,
+                    half=self.half,
                 )
             return _opened[key]
 
