@@ -10,7 +10,7 @@
 PYTHON ?= python3
 DEMO ?= demo
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := .venv/stamps
 INPUTS := setup.py constraints.txt
 
@@ -18,15 +18,15 @@ INPUTS := setup.py constraints.txt
 
 $(STAMPS)/venv:
 	$(PYTHON) -m venv .venv
-	$(PIP) install --quiet --constraint constraints.txt pip setuptools wheel
+	$(PIP) install --constraint constraints.txt pip setuptools wheel
 	mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/demo: $(STAMPS)/venv $(INPUTS)
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable .
 	touch $@
 
 $(STAMPS)/test: $(STAMPS)/demo
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[test]'
 	touch $@
 
 # torch-scatter is sources only. It compiles against the torch that is installed (hence no build
@@ -34,11 +34,28 @@ $(STAMPS)/test: $(STAMPS)/demo
 $(STAMPS)/scatter: $(STAMPS)/demo
 	printf '[build_ext]\nparallel = %s\n' "$$(nproc)" > $(STAMPS)/parallel.cfg
 	DIST_EXTRA_CONFIG=$(abspath $(STAMPS)/parallel.cfg) \
-		$(PIP) install --quiet --constraint constraints.txt --no-build-isolation torch-scatter
+		$(PIP) install --constraint constraints.txt --no-build-isolation torch-scatter
 	touch $@
 
+# What the demo trains: small enough for two cores, the same settings for both presets.
+DEMO_SETTINGS := --set model.width=256 --set train.batch_size=64 --set train.epochs=12 \
+	--set train.learning_rate=0.001
+
 demo: $(STAMPS)/demo
-	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh $(DEMO)
+	$(BIN)/pipeline make-scenes --out $(DEMO)/scenes --images 1200 --seed 1
+	$(BIN)/pipeline extract-regions --manifest $(DEMO)/scenes/scenes.yaml --root $(DEMO)/scenes \
+		--out $(DEMO)/shards
+	$(BIN)/pipeline parse-captions --manifest $(DEMO)/scenes/scenes.yaml --root $(DEMO)/scenes \
+		--out $(DEMO)/shards
+	$(BIN)/pipeline verify $(DEMO)/shards --full
+	rm -rf $(DEMO)/runs
+	for preset in vse++ resg-gru; do \
+		$(BIN)/resg train --shards $(DEMO)/shards --out $(DEMO)/runs/$$preset --preset $$preset \
+			$(DEMO_SETTINGS) || exit 1; \
+	done
+	$(BIN)/resg evaluate --each --run $(DEMO)/runs/vse++ --run $(DEMO)/runs/resg-gru \
+		--pairs $(DEMO)/scenes/hard_pairs.json
+	@echo "Made: $(abspath $(DEMO))  (scenes, shards, runs; curves in runs/*/curves.png)"
 
 test: $(STAMPS)/test $(STAMPS)/scatter
 	$(BIN)/python -m pytest
@@ -47,6 +64,11 @@ lint: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMPS)/test
+	$(BIN)/python benchmarks/shards.py
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/scenes_generation.py
 
 clean:
 	rm -rf .venv $(DEMO)

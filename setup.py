@@ -19,6 +19,9 @@ EXTRAS = {
         "pytest-cov>=5",
         "pytest-timeout>=2.3",
         "ruff>=0.6",
+        "tensorboard>=2.16",
+        "transformers>=4.40",
+        "triton>=3.2; platform_system == 'Linux'",
     ],
 }
 
@@ -31,11 +34,16 @@ setup(
     license="MIT",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
-    include_package_data=True,
+    package_data={
+        "pipeline.detectors": ["configs/*.yaml", "scenes/*"],
+        "pipeline.parsing": ["lexicon.tsv", "model/*", "model/**/*", "training/*.cfg"],
+        "resg.models": ["presets/*.yaml"],
+        "resg.kernels": ["README.md", "*/README.md"],
+    },
     install_requires=[
         "click>=8.1",
-        "dask>=2024.5",
-        "distributed>=2024.5",
+        "dask>=2025.7",
+        "distributed>=2025.7",
         "h5py>=3.11",
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -52,9 +60,12 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
+        "spacy_factories": [
+            "relation_triples=pipeline.parsing.triples:make_relation_triples",
+            "scene_graph=pipeline.parsing.scene_graph.component:make_scene_graph",
+        ],
     },
     classifiers=[
-        "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

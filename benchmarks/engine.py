@@ -18,6 +18,7 @@ from rich.table import Table
 from pipeline.execution import ExecutionSettings, run_stage
 from pipeline.manifest import ImageItem
 from pipeline.shards.records import ImageRegions
+from pipeline.shards.schema import Kind
 from pipeline.shards.writer import write_shard
 
 SHARDS = 200
@@ -29,7 +30,7 @@ ALLOWED_SECONDS = 5.0
 class Trivial:
     """One region of zeros an image."""
 
-    kind = "regions"
+    kind: Kind = "regions"
     name = "trivial"
     dtype = "float16"
     names = None

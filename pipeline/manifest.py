@@ -72,16 +72,24 @@ class CaptionFile(ManifestPart):
 
     file: Text = Field(description="Path of the file, relative to the root; .gz is unpacked.")
     format: CaptionFormat = Field(description="How the file is written.")
-    split: Text | None = Field(None, description="Split of all its images; the file's own without.")
-    ids: Text | None = Field(None, description="scan-txt: file of image ids, relative to the root.")
-    captions_per_image: int = Field(5, ge=1, description="scan-txt: lines that each image has.")
+    split: Text | None = Field(
+        default=None, description="Split of all its images; the file's own without."
+    )
+    ids: Text | None = Field(
+        default=None, description="scan-txt: file of image ids, relative to the root."
+    )
+    captions_per_image: int = Field(
+        default=5, ge=1, description="scan-txt: lines that each image has."
+    )
 
 
 class SplitCounts(ManifestPart):
     """How much of everything a whole copy of a split has."""
 
     images: int = Field(ge=0, description="Number of images.")
-    captions: int | None = Field(None, ge=0, description="Number of captions, where it is known.")
+    captions: int | None = Field(
+        default=None, ge=0, description="Number of captions, where it is known."
+    )
 
 
 class Manifest(ManifestPart):
@@ -95,7 +103,7 @@ class Manifest(ManifestPart):
     citation: Text = Field(description="What to cite.")
     published: tuple[Text, ...] = Field(description="Where the files are to be had.")
     image_pattern: Text | None = Field(
-        None,
+        default=None,
         description="Path of an image relative to the root, with {file}, {folder} and {split}; "
         "without it the data set has no pictures.",
     )

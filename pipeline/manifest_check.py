@@ -109,9 +109,7 @@ def check_manifest(
     splits = list(dict.fromkeys([*manifest.splits, *(entry.split for entry in entries)]))
     images_came = Counter(entry.split for entry in present)
     captions_came = Counter(caption.split for caption in captions)
-    expected = {
-        split: manifest.splits.get(split, SplitCounts(images=0, captions=None)) for split in splits
-    }
+    expected = {split: manifest.splits.get(split, SplitCounts(images=0)) for split in splits}
     images = {s: Count(expected[s].images, images_came[s]) for s in splits}
     counted = {s: Count(expected[s].captions, captions_came[s]) for s in splits}
     problems = {

@@ -21,6 +21,14 @@ max_megapixels_option = click.option(
     help="Largest picture to decode, in millions of pixels.",
 )
 
+model_option = click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="spaCy model: embedded, an installed package such as en_core_web_sm, or a folder.",
+)
+
 out_option = click.option(
     "--out",
     required=True,
@@ -131,12 +139,15 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(*, shard_size: int, processes: bool) -> Callable[[Command], Command]:
+def execution_options(
+    *, shard_size: int, processes: bool, on_error: str = "stop"
+) -> Callable[[Command], Command]:
     """Options that say how a stage is run; the command gets them as `execution`.
 
     Args:
         shard_size: items in a shard, where the user does not say.
         processes: whether workers are processes, where the user does not say.
+        on_error: `stop` or `skip`, where the user does not say.
     """
     options = (
         click.option(
@@ -170,7 +181,7 @@ def execution_options(*, shard_size: int, processes: bool) -> Callable[[Command]
         click.option(
             "--on-error",
             type=click.Choice(["stop", "skip"]),
-            default="stop",
+            default=on_error,
             show_default=True,
             help="End at a bad item, or leave it out and list it in the sidecar.",
         ),

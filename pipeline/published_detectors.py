@@ -23,14 +23,14 @@ class PublishedDetector(ManifestPart):
     classes: int = Field(ge=1, description="Object classes, without the background.")
     attributes: int = Field(ge=0, description="Attribute classes, without `none`; 0 for no head.")
     trained_on: Text = Field(description="Data set of the training.")
-    boxes: Text | None = Field(None, description="Boxes an image that it is meant for.")
+    boxes: Text | None = Field(default=None, description="Boxes an image that it is meant for.")
     published: Text = Field(description="Where the file is to be had.")
     licence: Text = Field(description="Terms of the weights, as their publisher states them.")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        None, description="SHA-256 of the file, where it is known."
+        default=None, description="SHA-256 of the file, where it is known."
     )
     md5_prefix: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{6}$")] | None = Field(
-        None, description="First digits of the file's MD5, where its name holds them."
+        default=None, description="First digits of the file's MD5, where its name holds them."
     )
 
 

@@ -22,25 +22,27 @@ class CollapseAlarm:
     """Has the model mapped everything to one point?
 
     The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
-    triplet alone, after warm-up, as a mean over 100 steps; or the variance of the embeddings,
-    summed over dimensions, is near 0.
+    triplet alone, after warm-up, as a mean over 100 steps, and only where the scores of a batch are
+    nearly equal too: pairs that the model cannot yet tell apart also cost 2 m each. Or the variance
+    of the embeddings, summed over dimensions, is near 0.
     """
 
     def __init__(self, settings: RunSettings) -> None:
         self.loss = settings.loss
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
-    def check(self, triplet: float, num_pairs: int, embeddings: Tensor) -> None:
+    def check(self, triplet: float, scores_IC: Tensor, embeddings: Tensor) -> None:
         """Look at one step after warm-up.
 
         Args:
             triplet: the triplet loss with hardest negatives, a sum over anchors.
-            num_pairs: B.
+            scores_IC: `[I, C]` of the batch.
             embeddings: `[N, d]` unit length.
 
         Raises:
             TrainingError: collapsed.
         """
+        num_pairs = scores_IC.shape[1]
         if not self.loss.triplet_weight or num_pairs < 2:
             return
         self.shares.append(triplet / (2 * num_pairs * self.loss.triplet_margin))
@@ -48,7 +50,9 @@ class CollapseAlarm:
             return
         variance = float(embeddings.detach().float().var(0).sum())
         mean_share = sum(self.shares) / WINDOW
-        if abs(mean_share - 1) < COLLAPSE_SHARE or variance < LEAST_VARIANCE:
+        spread = float(scores_IC.detach().float().std())
+        are_equal = abs(mean_share - 1) < COLLAPSE_SHARE and spread < self.loss.triplet_margin / 10
+        if are_equal or variance < LEAST_VARIANCE:
             raise TrainingError(
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
                 "of 2 B m (1 means that all scores are equal), the embeddings' variance "

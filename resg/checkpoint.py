@@ -122,7 +122,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         ResgError: the file is missing, damaged, or of a model with other parts.
     """
-    weights = _load_tensors(path)
+    weights = load_tensors(path)
     own = model.state_dict()
     missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     misshapen = [n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape]
@@ -168,7 +168,7 @@ def load_state(folder: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]
         ResgError: there is no whole checkpoint.
     """
     state = read_json(folder / "state.json")
-    tensors = _load_tensors(folder / "state.safetensors")
+    tensors = load_tensors(folder / "state.safetensors")
     torch.set_rng_state(tensors.pop("random.cpu"))
     cuda = tensors.pop("random.cuda", None)
     if cuda is not None and torch.cuda.is_available():
@@ -216,7 +216,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ResgError(f"{path} is damaged: {error}. Copy the run anew.") from error
 
 
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors.
+
+    Raises:
+        ResgError: the file is missing or damaged.
+    """
     try:
         return load_file(path)
     except FileNotFoundError as error:

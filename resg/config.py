@@ -177,6 +177,11 @@ class TrainSettings(Settings):
         "auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
     )
     ema: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 for none.")
+    hard_batches: bool = Field(
+        True,
+        description="After the first epoch an image shares its batch with one that the model "
+        "finds alike, so that hardest negatives are hard.",
+    )
     region_drop: float = Field(0.0, ge=0, lt=1, description="Share of regions dropped a step.")
     word_drop: float = Field(0.0, ge=0, lt=1, description="Share of words made unknown a step.")
     patience: int = Field(

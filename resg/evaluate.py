@@ -59,6 +59,7 @@ def _combine(figures: Sequence[dict[str, Any]], combine: Any) -> dict[str, Any]:
         if isinstance(value, dict)
         else combine([f[name] for f in figures])
         for name, value in first.items()
+        if not isinstance(value, str)
     }
 
 

@@ -14,7 +14,6 @@ from resg.config import RunSettings
 from resg.distributed import Processes, join_processes, leave_processes
 from resg.errors import SettingsError
 from resg.evaluate import (
-    Evaluation,
     Protocol,
     deviation_of,
     evaluate_scores,
@@ -23,7 +22,7 @@ from resg.evaluate import (
     mean_scores,
     score_matrix,
 )
-from resg.models.resg import Matcher
+from resg.probes import hard_pair_accuracy, read_hard_pairs
 from resg.ranking import Metrics
 from resg.run_log import draw_curves
 from resg.splits import SplitReaders, SplitTables
@@ -123,23 +122,41 @@ def evaluate_runs(
     protocol: Protocol,
     device: torch.device,
     shards: Path | None = None,
-) -> Evaluation:
-    """Evaluate a run, or the ensemble of several: the mean of their score matrices."""
-    scores, owner = zip(*(score_run(f, split, device, shards) for f in folders), strict=True)
-    return evaluate_scores(mean_scores(scores), owner[0], protocol)
+    pairs: Path | None = None,
+) -> dict[str, Any]:
+    """Figures of a run, or of the ensemble of several: the mean of their score matrices.
+
+    A folder that `train_seeds` made gives the mean over its seeds, with their `deviation`.
+
+    Args:
+        folders: of the runs.
+        split: which split.
+        protocol: which images are ranked together.
+        device: where the models run.
+        shards: where the shards lie, if not where the runs were trained.
+        pairs: a file of hard pairs; their accuracy becomes the figure `hard_pairs`.
+    """
+    seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
+    if seeds:
+        figures = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
+        return {**mean_of(figures), "runs": len(figures), "deviation": deviation_of(figures)}
+    scored = [score_run(folder, split, device, shards) for folder in folders]
+    scores = mean_scores([scores for scores, _ in scored])
+    tables = scored[0][1]
+    figures = evaluate_scores(scores, image_of_caption(tables.captions), protocol).as_json()
+    if pairs is not None:
+        figures["hard_pairs"] = hard_pair_accuracy(scores, tables, read_hard_pairs(pairs, split))
+    return figures
 
 
 def score_run(
     folder: Path, split: str, device: torch.device, shards: Path | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`[I, C]` scores of a split by a run's best weights, and `[C]` the row of each one's image."""
+) -> tuple[NDArray[np.float32], SplitTables]:
+    """`[I, C]` scores of a split by a run's best weights, and the tables that were scored."""
     run = open_run(folder)
     tables = open_tables(run, split, device, shards)
-    matcher: Matcher = load_matcher(run, device)
-    return (
-        score_matrix(matcher, tables.images, tables.captions, device),
-        image_of_caption(tables.captions),
-    )
+    matcher = load_matcher(run, device)
+    return score_matrix(matcher, tables.images, tables.captions, device), tables
 
 
 def open_tables(
@@ -185,13 +202,3 @@ def _finish(trainer: Trainer, processes: Processes) -> Metrics:
             draw_curves(trainer.run.folder)
         leave_processes(processes)
     return metrics
-
-
-def summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """One evaluation as it is; several as mean and deviation over them."""
-    figures = [evaluation.as_json() for evaluation in evaluations]
-    protocols = {figure.pop("protocol") for figure in figures}
-    content = {"protocol": protocols.pop(), **mean_of(figures)}
-    if len(figures) > 1:
-        content |= {"runs": len(figures), "deviation": deviation_of(figures)}
-    return content

@@ -20,3 +20,9 @@ device_option = click.option(
 split_option = click.option("--split", default="test", show_default=True, help="Which split.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+pairs_option = click.option(
+    "--pairs",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file of hard pairs, as make-scenes writes it; say how many are told apart.",
+)

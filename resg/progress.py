@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
+
+from resg.probes import ProbeReport
 
 PLAIN_EVERY = 50
 STEP_COLUMNS = ("loss", "triplet", "center", "margin")
@@ -79,26 +81,49 @@ def _plain(event: Mapping[str, Any]) -> str:
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """A text table of Recall@K both ways and rSum.
+    """A text table of Recall@K both ways, rSum, and hard pairs where they were looked at.
 
     Args:
         rows: name to figures, as `Evaluation.as_json` gives them; with a `deviation` beside them
             each figure is followed by its own.
     """
-    table = Table()
-    table.add_column("")
+    table = Table("")
     for way in ("i2t", "t2i"):
         for column in ("R@1", "R@5", "R@10", "MedR"):
             table.add_column(f"{way} {column}", justify="right")
     table.add_column("rSum", justify="right")
+    has_pairs = any("hard_pairs" in figures for figures in rows.values())
+    if has_pairs:
+        table.add_column("hard pairs", justify="right")
+    paths = [(way, key) for way in ("i2t", "t2i") for key in ("r1", "r5", "r10", "medr")]
+    paths += [("rsum",)] + ([("hard_pairs", "all")] if has_pairs else [])
     for name, figures in rows.items():
         spread = figures.get("deviation")
-        cells = [
-            _figure(figures[way][key], spread and spread[way][key])
-            for way in ("i2t", "t2i")
-            for key in ("r1", "r5", "r10", "medr")
-        ]
-        table.add_row(name, *cells, _figure(figures["rsum"], spread and spread["rsum"]))
+        cells = [_figure(_at(figures, path), spread and _at(spread, path)) for path in paths]
+        table.add_row(name, *cells)
+    return _as_text(table)
+
+
+def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> float:
+    for name in path:
+        figures = figures[name]
+    return float(cast(float, figures))  # the path ends at a number
+
+
+def probe_table(report: ProbeReport) -> str:
+    """One text table of what a probe found."""
+    table = Table("probe", "measure", Column("value", justify="right"))
+    for name, rsum in report.rsum.items():
+        table.add_row(name, "rSum (of 600)", f"{rsum:.1f}")
+    swap = "-" if report.relation_swap is None else f"{report.relation_swap:.1f}"
+    what = f"% of {report.num_swapped} captions above their swapped form (guessing: 50)"
+    table.add_row("subject and object exchanged", what, swap)
+    for relation, share in (report.hard_pairs or {}).items():
+        table.add_row(f"hard pairs, {relation}", "% told apart (guessing: 50)", f"{share:.1f}")
+    return _as_text(table)
+
+
+def _as_text(table: Table) -> str:
     console = Console(width=140, no_color=True)
     with console.capture() as captured:
         console.print(table)

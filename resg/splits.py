@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import psutil
 import torch
-from pipeline.shards.reader import ShardReader
 
+from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.config import RunSettings
 from resg.data import CaptionTable, FeatureCache, ImageTable
@@ -55,7 +55,7 @@ class SplitReaders:
         """Words and edge types of this split, which must be the training split."""
         names = self.regions.names or {}
         return Vocabulary.build(
-            cast(list[ParsedCaption], self.captions),
+            self.parsed_captions(),
             settings.model.text.min_count,
             names.get("relations", ()),
         )
@@ -70,16 +70,23 @@ class SplitReaders:
         """
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
         images = ImageTable(cast(list[ImageRegions], self.regions), cache, device)
-        encoder = settings.model.text.encoder
-        tokeniser = None if encoder == "gru" else PieceTokeniser(encoder.removeprefix("bert:"))
         captions = CaptionTable(
-            cast(list[ParsedCaption], self.captions),
+            self.parsed_captions(),
             images.row,
             vocabulary,
             settings.model.textual_graph.edges,
-            tokeniser,
+            self.tokeniser(settings),
         )
         return SplitTables(images, captions, self.captions.ids)
+
+    def parsed_captions(self) -> list[ParsedCaption]:
+        """All captions in order."""
+        return [cast(ParsedCaption, caption) for caption in self.captions]
+
+    def tokeniser(self, settings: RunSettings) -> PieceTokeniser | None:
+        """What splits words into pieces, for a Hugging Face encoder."""
+        encoder = settings.model.text.encoder
+        return None if encoder == "gru" else PieceTokeniser(encoder.removeprefix("bert:"))
 
     @property
     def feature_bytes(self) -> int:
@@ -88,8 +95,15 @@ class SplitReaders:
         return sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
 
     def fingerprints(self) -> dict[str, Mapping[str, Any]]:
-        """What made the shards: a run stores it and refuses others."""
-        return {"regions": self.regions.fingerprint, "captions": self.captions.fingerprint}
+        """Which detector and parser made the shards: a run stores it and refuses others.
+
+        What a stage worked on is in its fingerprint too, under other names, and is no matter here:
+        a run may be evaluated on other data of the same detector and parser.
+        """
+        return {
+            kind: reader.fingerprint.get("model", reader.fingerprint)
+            for kind, reader in (("regions", self.regions), ("captions", self.captions))
+        }
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each shard by file name."""

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from resg.alarms import CollapseAlarm, check_chance, check_finite
-from resg.checkpoint import Run, load_state, load_weights, save_state, save_tensors
+from resg.checkpoint import (
+    Run,
+    load_state,
+    load_tensors,
+    load_weights,
+    save_state,
+    save_tensors,
+)
 from resg.config import RunSettings, TrainSettings
 from resg.data import drop_regions, drop_words
 from resg.distributed import Processes, gather_encoded, gather_rows
@@ -24,7 +31,7 @@ from resg.losses import Losses, total_loss
 from resg.models.resg import Matcher
 from resg.ranking import Metrics, score_matrix_metrics
 from resg.run_log import RunLog
-from resg.sampling import epoch_batches
+from resg.sampling import epoch_batches, nearest_images
 from resg.splits import SplitTables
 
 Event = Mapping[str, Any]
@@ -70,6 +77,9 @@ class Trainer:
         )
         self.collapse = CollapseAlarm(self.settings)
         self.log = RunLog(run.folder, on_event) if self.processes.is_first else None
+        self.recent_Id = torch.zeros(
+            len(training.images), run.settings.model.width, dtype=torch.float16, device=device
+        )  # each image's embedding when it was last seen
         self.step = self.epoch = self.stale = 0
         self.best = -1.0
         train = self.settings.train
@@ -102,6 +112,7 @@ class Trainer:
         for name in ("step", "epoch", "best", "stale"):
             setattr(self, name, state[name])
         self.collapse.shares.extend(state["collapse"])
+        self.recent_Id.copy_(load_tensors(folder / "recent.safetensors")["embeddings"])
         self.scaler.load_state_dict(state["scaler"])
         if self.log is not None:
             self.log.cut(self.step)
@@ -112,20 +123,20 @@ class Trainer:
         batches = self._batches(self.epoch)
         for number, captions in enumerate(batches, start=1):
             begun = time.perf_counter()
-            losses, embeddings = self._accumulate(captions)
+            losses, scores, embeddings = self._accumulate(captions)
             if number % settings.accumulate and number < len(batches):
                 continue
             self._apply()
             numbers = losses.as_numbers()
             if self._takes_hardest():
-                self.collapse.check(numbers["triplet"], len(captions), embeddings)
+                self.collapse.check(numbers["triplet"], scores, embeddings)
             if self.log is not None:
                 seconds = time.perf_counter() - begun
                 self.log.step(self._step_event(numbers, len(captions) / seconds))
             self.step += 1
 
-    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor]:
-        """Add the gradients of one batch; return its losses and its caption embeddings."""
+    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor, Tensor]:
+        """Add the gradients of one batch; return its losses, scores and caption embeddings."""
         settings = self.settings
         own = self.processes.share(captions)
         image_batch = self.training.images.batch(self.training.captions.image[own])
@@ -140,6 +151,7 @@ class Trainer:
         scores = gather_rows(own_scores, self.processes)
         embeddings = gather_rows(images.embeddings, self.processes)
         owner = torch.arange(len(captions), device=self.device)
+        self.recent_Id[self.training.captions.image[captions]] = embeddings.detach().half()
         losses = total_loss(
             scores,
             embeddings,
@@ -159,7 +171,7 @@ class Trainer:
         names = [self.training.caption_ids[number] for number in captions.tolist()]
         check_finite(losses.total, parts, self.matcher, self.step, names)
         self.scaler.scale(losses.total / settings.train.accumulate).backward()
-        return losses, all_captions.embeddings
+        return losses, scores, all_captions.embeddings
 
     def _apply(self) -> None:
         settings = self.settings.train
@@ -194,7 +206,7 @@ class Trainer:
 
     def _evaluated(self) -> Matcher:
         """The model that is evaluated and kept as best: the averaged one where there is one."""
-        return self.matcher if self.average is None else self.average.module
+        return self.matcher if self.average is None else cast(Matcher, self.average.module)
 
     def _save(self, is_best: bool) -> None:
         folder = self.run.folder
@@ -203,6 +215,7 @@ class Trainer:
         save_tensors(folder / "last.safetensors", self.matcher.state_dict())
         if self.average is not None:
             save_tensors(folder / "average.safetensors", self.average.state_dict())
+        save_tensors(folder / "recent.safetensors", {"embeddings": self.recent_Id})
         state = {
             "step": self.step,
             "epoch": self.epoch,
@@ -215,8 +228,13 @@ class Trainer:
 
     def _batches(self, epoch: int) -> list[Tensor]:
         settings = self.settings.train
+        is_hard = settings.hard_batches and epoch > 0
         return epoch_batches(
-            self.training.captions.image, settings.batch_size, settings.seed, epoch
+            self.training.captions.image,
+            settings.batch_size,
+            settings.seed,
+            epoch,
+            nearest_images(self.recent_Id.float()) if is_hard else None,
         )
 
     def _takes_hardest(self) -> bool:

@@ -21,6 +21,7 @@ GAP, CAPTION_HEIGHT = 12, 58
 
 
 def main() -> None:
+    """Draw the figure beside this file."""
     width = 4 * IMAGE_SIZE + 3 * GAP
     figure = Image.new("RGB", (width, IMAGE_SIZE + CAPTION_HEIGHT), "white")
     pen, font = ImageDraw.Draw(figure), ImageFont.load_default(size=14)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import max_megapixels_option
+from pipeline.options import json_option, max_megapixels_option
 
 
 @click.command()
@@ -22,11 +22,11 @@ from pipeline.options import max_megapixels_option
     help="Decode each picture, or only look whether it is there.",
 )
 @max_megapixels_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def check_manifest(
     manifest: Path, root: Path, decode: bool, max_megapixels: float, as_json: bool
 ) -> None:
-    r"""Count the images and captions below --root and name what is missing, double or damaged.
+    """Count the images and captions below --root and name what is missing, double or damaged.
 
     \b
     Example:

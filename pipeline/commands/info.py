@@ -11,7 +11,7 @@ from pipeline.options import json_option, shards_argument
 @shards_argument
 @json_option
 def info(shards: Path, as_json: bool) -> None:
-    r"""Count shards, images, regions and captions in SHARDS and say who made them.
+    """Count shards, images, regions and captions in SHARDS and say who made them.
 
     \b
     Example:

@@ -33,7 +33,7 @@ import click
     help="Number of processes; all cores without. It changes no byte.",
 )
 def make_scenes(out: Path, num_images: int, seed: int, workers: int | None) -> None:
-    r"""Draw pictures of shapes in relations, with captions, boxes and hard pairs.
+    """Draw pictures of shapes in relations, with captions, boxes and hard pairs.
 
     \b
     Example:

@@ -22,7 +22,7 @@ from pipeline.options import json_option, shards_argument
 def verify(
     shards: Path, full: bool, manifest: Path | None, root: Path | None, as_json: bool
 ) -> None:
-    r"""Check the shards in SHARDS and say what is wrong with which; exit 1 if anything is.
+    """Check the shards in SHARDS and say what is wrong with which; exit 1 if anything is.
 
     \b
     Example:

@@ -50,6 +50,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
                 yield _checked(client, execution)
         else:
             with (
+                config.set({"distributed.scheduler.allowed-failures": execution.retries}),
                 _local_cluster(execution, num_tasks) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):

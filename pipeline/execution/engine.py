@@ -179,12 +179,13 @@ def _outcomes(
 def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
     from distributed import KilledWorker
 
+    named = f"{job.path.name} ({job.items[0].id} to {job.items[-1].id})"
     try:
         return future.result()
     except KilledWorker as error:
         raise ExecutionError(
-            f"{job.path.name} ({job.items[0].id} to {job.items[-1].id}): the worker died "
-            f"{retries + 1} times, the last was {error.last_worker.address}.\n"
+            f"{named}: the worker died {error.allowed_failures + 1} times, "
+            f"the last was {error.last_worker.address}.\n"
             "Often memory is short: try fewer --workers, or a smaller --shard-size."
         ) from error
     except CancelledError as error:
@@ -193,10 +194,12 @@ def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
             "The same command goes on with the shards that are missing."
         ) from error
     except Exception as error:
+        advice = ""
+        if isinstance(error, ImportError):
+            advice = "\nWorkers of a cluster need the same packages as this machine."
         raise ExecutionError(
-            f"{job.path.name} ({job.items[0].id} to {job.items[-1].id}) could not be made in "
-            f"{retries + 1} attempts: {type(error).__name__}: {error}.\n"
-            "Workers of a cluster need the same packages and folders as this machine."
+            f"{named} could not be made in {retries + 1} attempts: "
+            f"{type(error).__name__}: {error}.{advice}"
         ) from error
 
 

@@ -92,27 +92,37 @@ class ExecutionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int | None = Field(
-        None, ge=1, description="Shards made at a time on this machine; its cores without."
+        default=None, ge=1, description="Shards made at a time on this machine; its cores without."
     )
-    processes: bool = Field(False, description="Workers are processes, not threads of this one.")
+    processes: bool = Field(
+        default=False, description="Workers are processes, not threads of this one."
+    )
     scheduler: str | None = Field(
-        None, description="Address of a dask scheduler whose workers do the work instead."
+        default=None, description="Address of a dask scheduler whose workers do the work instead."
     )
-    gpus: int = Field(0, ge=0, description="Workers with one GPU each; 0 for workers without.")
-    shard_size: int = Field(256, ge=1, description="Most items in a shard.")
+    gpus: int = Field(
+        default=0, ge=0, description="Workers with one GPU each; 0 for workers without."
+    )
+    shard_size: int = Field(default=256, ge=1, description="Most items in a shard.")
     on_error: Literal["skip", "stop"] = Field(
-        "stop", description="A bad item ends the run, or is left out and listed in the sidecar."
+        default="stop",
+        description="A bad item ends the run, or is left out and listed in the sidecar.",
     )
     retry_failed: bool = Field(
-        False, description="Work again on the items that failed in shards that are there."
+        default=False, description="Work again on the items that failed in shards that are there."
     )
-    overwrite: bool = Field(False, description="Delete the shards that are there and start afresh.")
+    overwrite: bool = Field(
+        default=False, description="Delete the shards that are there and start afresh."
+    )
     retries: int = Field(
-        2, ge=0, description="How often a shard is tried again after its worker died or raised."
+        default=2,
+        ge=0,
+        description="How often a shard is tried again after its worker died or raised.",
     )
-    progress: bool = Field(True, description="Show progress on standard error.")
+    progress: bool = Field(default=True, description="Show progress on standard error.")
     log_json: str | None = Field(
-        None, description="File that gets a JSON object a line for each shard; - for stdout."
+        default=None,
+        description="File that gets a JSON object a line for each shard; - for stdout.",
     )
 
     @model_validator(mode="after")

@@ -221,15 +221,12 @@ def _against_manifest(checked: list[CheckedShard], manifest: Path, root: Path) -
     from pipeline.manifest import load_manifest  # manifests bring yaml; most calls need none
 
     data = load_manifest(manifest)
-    listed = {
-        "regions": [(item.image_id, item.split) for item in data.images(root)],
-        "captions": [(item.caption_id, item.split) for item in data.captions(root)],
-    }
     for kind in KINDS:
         ours = _Ids(checked, kind)
         if not ours.splits:
             continue
-        here = {id_ for id_, split in listed[kind] if {split, None} & ours.splits}
+        items = data.images(root) if kind == "regions" else data.captions(root)
+        here = {item.id for item in items if {item.split, None} & ours.splits}
         unknown = [id_ for id_ in ours.split_of if id_ not in here]
         absent = sorted(here - set(ours.split_of) - ours.failed)
         yield from _one(kind, "manifest", unknown, "ids that are not in the manifest's splits")

@@ -1,11 +1,12 @@
-"""resg evaluate: Recall@K of a run, of an ensemble, or of anybody's score matrix."""
+"""resg evaluate: Recall@K of runs, of an ensemble, or of anybody's score matrix."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from resg.options import device_option, json_option, shards_option, split_option
+from resg.options import device_option, json_option, pairs_option, shards_option, split_option
 
 
 @click.command()
@@ -14,8 +15,9 @@ from resg.options import device_option, json_option, shards_option, split_option
     "runs",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A run folder; several are an ensemble, or with --seeds runs of different seeds.",
+    help="A run folder; several are an ensemble. One of several seeds gives mean and deviation.",
 )
+@click.option("--each", is_flag=True, help="A row for each run, no ensemble.")
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -30,16 +32,17 @@ from resg.options import device_option, json_option, shards_option, split_option
     show_default=True,
     help="All images, the first 1,000, or the mean of five folds of 1,000.",
 )
-@click.option("--seeds", is_flag=True, help="Mean and deviation over the runs, no ensemble.")
+@pairs_option
 @device_option
 @json_option
 def evaluate(
     runs: tuple[Path, ...],
+    each: bool,
     matrix: Path | None,
     shards: Path | None,
     split: str,
-    protocol: str,
-    seeds: bool,
+    protocol: Any,
+    pairs: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -49,20 +52,25 @@ def evaluate(
     Examples:
       resg evaluate --run runs/first
       resg evaluate --run runs/a --run runs/b              (their ensemble)
-      resg evaluate --run runs/s/seed-0 --run runs/s/seed-1 --seeds
+      resg evaluate --run runs/a --run runs/b --each       (a row for each)
       resg evaluate --matrix scores.npy --json
     """
     from resg.evaluate import evaluate_scores, load_matrix
-    from resg.experiment import choose_device, evaluate_runs, summary
+    from resg.experiment import choose_device, evaluate_runs
     from resg.progress import metrics_table
 
     if (matrix is None) == (not runs):
         raise click.UsageError("expected either --run RUN (one or more) or --matrix FILE.")
     if matrix is not None:
-        evaluations = [evaluate_scores(*load_matrix(matrix), protocol)]
+        rows = {matrix.name: evaluate_scores(*load_matrix(matrix), protocol).as_json()}
     else:
-        groups = [[run] for run in runs] if seeds else [list(runs)]
         target = choose_device(device)
-        evaluations = [evaluate_runs(g, split, protocol, target, shards) for g in groups]
-    figures = summary(evaluations)
-    click.echo(json.dumps(figures) if as_json else metrics_table({"all": figures}))
+        groups = {r.name: [r] for r in runs} if each else {" + ".join(r.name for r in runs): runs}
+        rows = {
+            name: evaluate_runs(group, split, protocol, target, shards, pairs)
+            for name, group in groups.items()
+        }
+    if as_json:
+        click.echo(json.dumps(rows if each else next(iter(rows.values()))))
+    else:
+        click.echo(metrics_table(rows))

@@ -300,5 +300,5 @@ def _check_rows(indices: Ints, targets: Ints, owners: Ints) -> None:
 
 
 def _masks(local: Ints, indptr: Ints) -> Tensor:
-    """The bits of a row add up to its mask, since no edge comes twice; sums wrap, which is exact."""
+    """Bits of a row add up to its mask, since no edge comes twice; sums may wrap."""
     return torch.from_numpy(np.diff(_starts(np.left_shift(1, local))[indptr]))

@@ -20,7 +20,8 @@ def textual_edges(
     Arcs give `arc:LABEL` from head to dependent and its inverse. A triple joins its predicate's
     word with those of its subject and object; one whose predicate has no word joins subject and
     object, typed by the predicate's string; an attribute joins its object (*reconstruction*). A
-    span is represented by its syntactic head.
+    span is represented by its syntactic head. Where any kind is asked for, every word also has an
+    edge `self` to itself, against which attention weighs the others (see `visual_edges`).
 
     Args:
         caption: tokens, arcs and triples.
@@ -28,6 +29,8 @@ def textual_edges(
     """
     edges: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
     pairs = []
+    if kinds:
+        edges |= {(token, token): ["self"] for token in range(len(caption.forms))}
     if "arcs" in kinds:
         pairs += list(_arcs(caption))
     if "triples" in kinds:

@@ -19,7 +19,8 @@ INSIDE, COVER, OVERLAP = 1, 2, 3
 FIRST_DIRECTION = 4
 NUM_SPATIAL_CLASSES = 11
 NEIGHBOUR = NUM_SPATIAL_CLASSES + 1
-FIRST_PREDICATE = NEIGHBOUR + 1
+SELF = NEIGHBOUR + 1
+FIRST_PREDICATE = SELF + 1
 GEOMETRY_WIDTH = 6
 
 
@@ -110,6 +111,10 @@ def visual_edges(
 ) -> Edges:
     """The edges of a batch of images.
 
+    Where any kind is asked for, every region also has an edge to itself: attention weighs a node's
+    neighbours against each other, so without it a single neighbour would be attended whatever the
+    type of its edge is (*reconstruction*).
+
     Args:
         features_MD: features of all regions.
         boxes_M4: their boxes, or None where the shards have none; then there are no spatial edges.
@@ -120,7 +125,7 @@ def visual_edges(
     """
     features_IRD, is_region_IR = pad(features_MD, ptr)
     is_pair = is_region_IR[:, :, None] & is_region_IR[:, None, :]
-    is_pair &= ~torch.eye(is_pair.shape[1], dtype=torch.bool, device=is_pair.device)
+    is_self = torch.eye(is_pair.shape[1], dtype=torch.bool, device=is_pair.device)
     planes: list[Tensor] = []
     geometry = None
     if boxes_M4 is not None and image_sizes_I2 is not None:
@@ -133,7 +138,11 @@ def visual_edges(
         planes.append(is_neighbour.long() * NEIGHBOUR)
     if "predicates" in settings.edges and relations_P4 is not None:
         planes += _predicate_planes(relations_P4, is_pair)
-    types = torch.stack(planes, -1) if planes else is_pair.new_zeros((*is_pair.shape, 1)).long()
+    if planes:
+        types = torch.stack(planes, -1).masked_fill(is_self[:, :, None], 0)
+        types[..., 0] += SELF * is_self
+    else:
+        types = is_pair.new_zeros((*is_pair.shape, 1)).long()
     image_E, target_E, source_E = ((types > 0).any(-1) & is_pair).nonzero(as_tuple=True)
     start_E = ptr[image_E]
     graph = GraphBatch.from_sorted_edges(ptr, start_E + target_E, start_E + source_E)

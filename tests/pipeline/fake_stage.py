@@ -107,6 +107,7 @@ class FakeStage:
             case "wrong-id":
                 return record("another.jpg")
             case "die" | "die-once":
+                time.sleep(0.5)  # or the shard before is not reported yet, and blamed as well
                 os.kill(os.getpid(), signal.SIGKILL)
             case "hang-once":
                 time.sleep(600)

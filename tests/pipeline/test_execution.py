@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import pipeline.shards.writer
 from pipeline.errors import DataError, ExecutionError, SettingsError
 from pipeline.execution import ExecutionSettings, run_stage
+from pipeline.execution.engine import TASKS_AHEAD
 from pipeline.shards.reader import ShardReader
 
 
@@ -291,6 +292,21 @@ def test_a_write_that_fails_once_is_tried_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline.shards.writer, "_fill", stumble)
     assert run_stage(FakeStage(), fake_stage.items(12), tmp_path, on_threads()).records == 12
+
+
+def test_few_tasks_are_submitted_ahead(tmp_path, monkeypatch):
+    from distributed import Client
+
+    submit, ahead = Client.submit, []
+
+    def count(self, *args, **options):
+        ahead.append(len(ahead) + 1 - len(list(tmp_path.glob("*.json"))))
+        return submit(self, *args, **options)
+
+    monkeypatch.setattr(Client, "submit", count)
+    run_stage(FakeStage(), fake_stage.items(120), tmp_path, on_threads(workers=2))
+    assert len(ahead) == 30
+    assert max(ahead) <= 2 * TASKS_AHEAD
 
 
 def test_tasks_share_the_cores_of_their_host(tmp_path, marks, monkeypatch):

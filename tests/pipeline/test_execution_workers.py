@@ -190,6 +190,7 @@ def test_a_shard_that_kills_every_worker_ends_the_run_and_is_named(tmp_path, mar
             settings(workers=1, processes=True, retries=1),
         )
     assert "died 2 times" in str(stop.value)
+    assert len(list(marks.glob("worker-*"))) == 2
     assert len(str(stop.value).splitlines()) <= 3
 
 

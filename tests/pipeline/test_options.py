@@ -20,6 +20,17 @@ from pipeline.options import (
 )
 from pipeline.shards.reader import ShardReader
 
+MANIFEST = """
+name: m
+title: M
+licence: CC0
+citation: none
+published: []
+image_pattern: pictures/{file}
+caption_files: [{file: captions.json, format: karpathy-json}]
+splits: {train: {images: 2}, test: {images: 1}}
+"""
+
 
 @click.command()
 @image_source
@@ -78,12 +89,7 @@ def test_a_manifest_gives_the_same_pictures_with_their_splits(run, pictures, tmp
         for name, split in [("a.PNG", "train"), ("b.jpg", "test"), ("more/c.webp", "train")]
     ]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images}))
-    (tmp_path / "m.yaml").write_text(
-        "name: m\ntitle: M\nlicence: CC0\ncitation: none\npublished: []\n"
-        "image_pattern: pictures/{file}\n"
-        "caption_files: [{file: captions.json, format: karpathy-json}]\n"
-        "splits: {train: {images: 2}, test: {images: 1}}\n"
-    )
+    (tmp_path / "m.yaml").write_text(MANIFEST)
     source = ("--manifest", tmp_path / "m.yaml", "--root", tmp_path)
     result = run("mean-colour", *source, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -166,6 +172,23 @@ def test_a_bad_picture_ends_the_run_or_is_skipped_and_can_be_mended(run, picture
     result = run(*command, "--retry-failed")
     assert result.exit_code == 0, result.output
     assert name in ShardReader(tmp_path / "out", "regions").ids
+
+
+def test_an_id_that_comes_twice_is_refused(run, pictures, tmp_path):
+    image = {"filename": "a.PNG", "split": "train", "sentences": [{"raw": "a red field"}]}
+    (tmp_path / "captions.json").write_text(json.dumps({"images": [image, image]}))
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    source = ("--manifest", tmp_path / "m.yaml", "--root", tmp_path)
+    result = run("mean-colour", *source, "--out", tmp_path / "out")
+    assert_error(result, 1, "1 ids come more than once, the first 'a.PNG'")
+
+
+def test_a_folder_that_may_not_be_made(run, pictures, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("mean-colour", "--images", pictures, "--out", tmp_path / "file" / "out")
+    assert_error(result, 1, "Not a directory")
+    result = run("mean-colour", "--images", pictures, "--out", tmp_path / "file")
+    assert_error(result, 2, "is a file")
 
 
 def test_the_limit_of_megapixels_can_be_raised(run, pictures, tmp_path):

@@ -31,7 +31,7 @@ def test_every_preset_learns_to_match(preset, shards, tmp_path):
         shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.warmup_epochs=20"), CPU
     )
     assert after.rsum > before.rsum
-    figures = evaluate_runs([tmp_path / "run"], "test", "full", CPU).as_json()
+    figures = evaluate_runs([tmp_path / "run"], "test", "full", CPU)
     assert figures["t2i"]["r5"] > 100 * 5 / 12 + 10  # guessing finds 5 of 12
 
 
@@ -47,6 +47,7 @@ def test_a_run_folder_is_whole(shards, tmp_path):
         "state.json",
         "state.safetensors",
         "curves.png",
+        "recent.safetensors",
     }
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert content["settings"]["train"]["seed"] == 0

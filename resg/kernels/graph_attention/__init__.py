@@ -53,10 +53,9 @@ def graph_attention(
     """
     check_inputs(q, k, v, graph, edge_bias)
     backend = choose_backend(backend, q.device.type, q.dtype, q.shape[2])
-    if scale is None:
-        scale = q.shape[2] ** -0.5
+    factor = float(q.shape[2] ** -0.5) if scale is None else scale
     if backend == "reference":
-        return reference(q, k, v, graph, edge_bias, scale)
+        return reference(q, k, v, graph, edge_bias, factor)
     out, _ = attention(
         q,
         k,
@@ -70,7 +69,7 @@ def graph_attention(
         graph.reverse_edges,
         graph.masks,
         graph.max_nodes,
-        scale,
+        factor,
         backend,
     )
     return out

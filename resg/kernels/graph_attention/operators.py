@@ -108,12 +108,13 @@ def _empty_lse(q: Tensor) -> Tensor:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Only Triton's kernels for large graphs need the output again."""
+    """Only Triton's edge kernels read the output again."""
     q, k, v, edge_bias, *arrays, masks, max_nodes, scale, backend = inputs
     out, lse = output
-    needs_out = backend == "triton" and masks is None
     ctx.mark_non_differentiable(lse)
-    ctx.save_for_backward(q, k, v, edge_bias, out if needs_out else None, lse, *arrays, masks)
+    ctx.save_for_backward(
+        q, k, v, edge_bias, out if backend == "triton" else None, lse, *arrays, masks
+    )
     ctx.settings = (max_nodes, scale, backend)
 
 

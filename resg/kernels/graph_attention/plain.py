@@ -1,7 +1,7 @@
-"""The `torch` backend: plain PyTorch; padded matrices for small graphs, edge by edge above.
+"""The `torch` backend: plain PyTorch; padded matrices for small graphs, edge by edge otherwise.
 
-B graphs, N nodes of the largest, M nodes, E edges, H heads, d head width.  A graph of at most 64
-nodes is cheaper as an N x N matrix than as a list of edges: no row is gathered ten times.
+B graphs, N nodes of the largest, M nodes, E edges, H heads, d head width.  A small graph is cheaper
+as an N x N matrix than as a list of edges: no row is gathered once for each of its edges.
 """
 
 import torch
@@ -10,9 +10,17 @@ from torch import Tensor
 from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention.edges import Segments, edges_backward, edges_forward
 
+PAIRS_PER_EDGE = 32
+"""Matrices are used up to so many pairs of nodes an edge; a CPU breaks even near 40."""
+
+
+def uses_matrices(graph: GraphBatch) -> bool:
+    """Whether padded matrices are the cheaper form; their size is a multiple of the edges."""
+    return graph.num_graphs * graph.max_nodes**2 <= PAIRS_PER_EDGE * graph.num_edges
+
 
 def _segment_reduce(reduce: str, rows: Tensor, pointers: Tensor) -> Tensor:
-    if rows.shape[0] == 0:  # PyTorch 2.13 divides by zero on the GPU
+    if rows.shape[0] == 0:  # a launch of no threads is an error on the GPU
         return rows.new_zeros(pointers.shape[0] - 1, *rows.shape[1:])
     return torch.segment_reduce(rows, reduce, offsets=pointers, axis=0)
 
@@ -28,7 +36,7 @@ def forward(
     q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor, graph: GraphBatch, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp."""
-    if graph.masks is None:
+    if not uses_matrices(graph):
         return edges_forward(SEGMENTS, q, k, v, edge_bias, graph, scale)
     padding = Padding(graph)
     scores = _scores(padding, padding.pad(q), padding.pad(k), edge_bias, scale)
@@ -50,7 +58,7 @@ def backward(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the edge bias; the output is not needed."""
-    if graph.masks is None:
+    if not uses_matrices(graph):
         return edges_backward(SEGMENTS, grad, q, k, v, edge_bias, lse, graph, scale)
     padding = Padding(graph)
     query, key, value, grad_out = (padding.pad(x) for x in (q, k, v, grad))

@@ -65,3 +65,8 @@ def test_errors_are_short_and_without_traceback(arguments, code, message):
     assert result.exit_code == code
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_help_shows_an_example_on_its_own_line(command):
+    assert f"\n    pipeline {command} data/" in run(command, "--help").output

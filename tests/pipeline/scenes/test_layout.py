@@ -66,7 +66,7 @@ def test_twins_of_inside_move_the_small_ones_alone(seed):
         held = relations(scene)
         couples = {(i, j) for i, name, j in held if name in {"inside", "in front of"}}
         assert len(couples) == 2  # the wrong couple touches as well
-        for item in scene.objects:
+        for item in (item for item in scene.objects if item.role < 2):
             (twin,) = [o for o in (other, one)[scene is other].objects if what(o) == what(item)]
             assert np.abs(np.subtract(item.extent.centre, twin.extent.centre)).max() < 50
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -313,31 +312,54 @@ def test_death_of_the_child_process_is_an_error_of_the_file():
 
 
 @pytest.fixture
-def manifest(monkeypatch):
-    """A manifest that lists what the fixture `shards` holds, plus what a test adds."""
-    images = [(f"image-{n}-{k}", "train") for n in range(2) for k in range(5)]
-    captions = [(f"{image}#{k}", split) for image, split in images for k in range(2)]
+def manifest(tmp_path):
+    """Writes a manifest of ten images of the fixture `shards`, and of one in another split."""
 
-    def items(name, rows):
-        return lambda root: [SimpleNamespace(**{name: id_, "split": split}) for id_, split in rows]
+    def write(first="image-0-0", **changes):
+        images = [f"image-{n}-{k}" for n in range(2) for k in range(5)]
+        images[0] = first
+        lines = [f"{image}#{k}\ta caption" for image in images for k in range(2)]
+        (tmp_path / "train.tsv").write_text("\n".join(lines))
+        (tmp_path / "test.tsv").write_text("elsewhere#0\ta caption")
+        content = {
+            "name": "small",
+            "title": "Small",
+            "licence": "CC0",
+            "citation": "none",
+            "published": [],
+            "image_pattern": "{file}",
+            "caption_files": [
+                {"file": f"{split}.tsv", "format": "token-tsv", "split": split}
+                for split in ("train", "test")
+            ],
+            "splits": {"train": {"images": 10}, "test": {"images": 1}},
+        }
+        (tmp_path / "small.yaml").write_text(json.dumps(content | changes))  # JSON is YAML
+        return tmp_path / "small.yaml"
 
-    data = SimpleNamespace(images=items("image_id", images), captions=items("caption_id", captions))
-    module = SimpleNamespace(load_manifest=lambda path: data)
-    monkeypatch.setitem(__import__("sys").modules, "pipeline.manifest", module)
-    return SimpleNamespace(images=images, captions=captions)
+    return write
 
 
-def test_manifest_and_shards_are_compared(shards, manifest, tmp_path):
-    assert verify_shards(shards, manifest=tmp_path / "m.yaml").ok
-    manifest.images.append(("other-split", "test"))
-    assert verify_shards(shards, manifest=tmp_path / "m.yaml").ok
+def test_shards_of_the_manifest_pass(shards, manifest, tmp_path):
+    assert verify_shards(shards, manifest=manifest()).ok
+    elsewhere = manifest().rename(shards / "small.yaml")
+    assert verify_shards(shards, manifest=elsewhere, root=tmp_path).ok
 
-    manifest.images[0] = ("elsewhere", "train")
-    messages = [p.message for p in verify_shards(shards, manifest=tmp_path / "m.yaml").problems]
-    assert messages == [
+
+def test_ids_that_manifest_or_shards_lack_are_named(shards, manifest):
+    report = verify_shards(shards, manifest=manifest(first="new"))
+    assert [problem.message for problem in report.problems] == [
         "1 ids that are not in the manifest's splits: image-0-0.",
-        "1 ids of the manifest that are in no shard: elsewhere.",
+        "1 ids of the manifest that are in no shard: new.",
+        "2 ids that are not in the manifest's splits: image-0-0#0, image-0-0#1.",
+        "2 ids of the manifest that are in no shard: new#0, new#1.",
     ]
+
+
+def test_manifest_without_pictures_checks_captions(shards, manifest):
+    for path in shards.glob("regions-*"):
+        path.unlink()
+    assert verify_shards(shards, manifest=manifest(image_pattern=None)).ok
 
 
 def test_folders_and_arguments_that_make_no_sense(tmp_path):

@@ -13,6 +13,7 @@ from resg.graphs.visual import (
     INSIDE,
     NEIGHBOUR,
     OVERLAP,
+    SELF,
     nearest_neighbours,
     pair_geometry,
     spatial_classes,
@@ -108,8 +109,14 @@ def scene():
 
 
 def edge_list(edges):
+    """(target, source) of all edges but those of regions to themselves."""
     graph = edges.graph
-    return list(zip(graph.targets.tolist(), graph.indices.tolist(), strict=True))
+    places = list(zip(graph.targets.tolist(), graph.indices.tolist(), strict=True))
+    return [place for place in places if place[0] != place[1]]
+
+
+def types_between(edges):
+    return edges.types[edges.graph.targets != edges.graph.indices]
 
 
 def test_edges_stay_in_their_image_and_come_once_sorted_by_target_and_source():
@@ -119,33 +126,41 @@ def test_edges_stay_in_their_image_and_come_once_sorted_by_target_and_source():
     assert all((t < 2) == (s < 2) and t != s for t, s in places)
 
 
+def test_every_region_has_an_edge_to_itself_of_that_type_alone():
+    edges = visual_edges(*scene(), VisualGraphSettings())
+    is_loop = edges.graph.targets == edges.graph.indices
+    assert edges.graph.targets[is_loop].tolist() == [0, 1, 2, 3, 4]
+    assert (edges.types[is_loop].amax(1) == SELF).all()
+    assert (edges.types[is_loop].sum(1) == SELF).all()
+
+
 def test_each_kind_of_edge_can_be_turned_off():
     nothing = visual_edges(*scene(), VisualGraphSettings(edges=()))
     assert nothing.graph.num_edges == 0
     assert nothing.types.shape[0] == nothing.geometry.shape[0] == 0
     spatial = visual_edges(*scene(), VisualGraphSettings(edges=("spatial",)))
     assert (2, 4) not in edge_list(spatial)  # too far apart
-    assert (spatial.types.amax(1) < NEIGHBOUR).all()
+    assert (types_between(spatial).amax(1) < NEIGHBOUR).all()
     neighbours = visual_edges(*scene(), VisualGraphSettings(edges=("neighbours",)))
-    assert (neighbours.types == NEIGHBOUR).all()
+    assert (types_between(neighbours) == NEIGHBOUR).all()
     assert len(edge_list(neighbours)) == 2 * 1 + 3 * 2
 
 
 def test_an_edge_of_two_kinds_comes_once_with_both_types():
     edges = visual_edges(*scene(), VisualGraphSettings())
     place = edge_list(edges).index((0, 1))
-    assert set(edges.types[place].tolist()) == {FIRST_DIRECTION, NEIGHBOUR}
+    assert set(types_between(edges)[place].tolist()) == {FIRST_DIRECTION, NEIGHBOUR}
 
 
 def test_predicates_join_both_ways_with_a_type_each():
     relations = torch.tensor([[1, 2, 5, 0]])  # image 1: region 2, predicate 5, region 0
     edges = visual_edges(*scene(), VisualGraphSettings(edges=("predicates",)), relations)
     assert edge_list(edges) == [(2, 4), (4, 2)]
-    assert edges.types.amax(1).tolist() == [FIRST_PREDICATE + 11, FIRST_PREDICATE + 10]
+    assert types_between(edges).amax(1).tolist() == [FIRST_PREDICATE + 11, FIRST_PREDICATE + 10]
 
 
 def test_without_boxes_there_are_neighbours_only():
     features, _, _, ptr = scene()
     edges = visual_edges(features, None, None, ptr, VisualGraphSettings())
-    assert (edges.types == NEIGHBOUR).all()
+    assert (types_between(edges) == NEIGHBOUR).all()
     assert edges.geometry is None

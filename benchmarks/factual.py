@@ -1,0 +1,69 @@
+"""How well are captions parsed? Set match and SPICE F1 against gold scene graphs.
+
+    python benchmarks/factual.py ../shared/data/factual/dev.csv.gz [--model M] [--component rules]
+
+GOLD is a CSV file with the columns `caption` and `scene_graph`, gzip or plain. Strings are compared
+in lower case, without synonyms (`pipeline.parsing.score`).
+"""
+
+import time
+from pathlib import Path
+
+import click
+from spacy.language import Language
+
+from pipeline.parsing.parser import LEARNED, RULES, load_parser, parse_texts
+from pipeline.parsing.relations import string_tuples
+from pipeline.parsing.score import normalised, read_gold, score
+
+
+def with_component(nlp: Language, component: str) -> Language:
+    """The pipeline with its learned component, or with the rules, or as it is (`auto`)."""
+    if component == "rules":
+        if LEARNED in nlp.pipe_names:
+            nlp.remove_pipe(LEARNED)
+        if RULES not in nlp.pipe_names:
+            nlp.add_pipe(RULES)
+    elif component == "learned" and LEARNED not in nlp.pipe_names:
+        raise click.BadParameter(
+            f"the model has no component {LEARNED}; it has {', '.join(nlp.pipe_names)}",
+            param_hint="--component",
+        )
+    return nlp
+
+
+@click.command()
+@click.argument("gold", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default="embedded", show_default=True, help="As for parse-captions.")
+@click.option(
+    "--component",
+    type=click.Choice(["rules", "learned", "auto"]),
+    default="auto",
+    show_default=True,
+    help="What makes the triples; auto takes the learned component where the model has one.",
+)
+@click.option("--wrong", type=int, default=0, help="Print so many captions that do not match.")
+def main(gold: Path, model: str, component: str, wrong: int) -> None:
+    """Parse the captions of GOLD and compare their triples with gold."""
+    nlp = with_component(load_parser(model), component)
+    rows = list(read_gold(gold))
+    start = time.perf_counter()
+    parsed = [string_tuples(doc) for doc in parse_texts(nlp, [row.caption for row in rows])]
+    seconds = time.perf_counter() - start
+    result = score(parsed, [row.triples for row in rows])
+    print(
+        f"{gold.name}, {nlp.meta['name']} ({', '.join(nlp.pipe_names)}): set match "
+        f"{result.set_match:.1f}, SPICE F1 {result.spice_f1:.1f}, {result.captions} captions "
+        f"in {seconds:.1f} s"
+    )
+    for row, triples in zip(rows, parsed, strict=True):
+        ours, theirs = normalised(triples), normalised(row.triples)
+        if ours != theirs and wrong > 0:
+            wrong -= 1
+            print(
+                f"{row.caption}\n  missing {sorted(theirs - ours)}\n  extra {sorted(ours - theirs)}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,432 @@
+"""Is `resg.kernels.graph_attention` worth having? Time, share of the bandwidth bound, and peers.
+
+    python benchmarks/graph_attention.py                   # on a GPU: device and wall time
+    python benchmarks/graph_attention.py --device cpu      # scatter against torch on the CPU
+    python benchmarks/graph_attention.py --tune            # launch shapes of the Triton kernels
+
+B graphs, N nodes each, E edges, H heads, d head width, T bytes of one `[B * N, H, d]` array. A step
+is forward and backward. It must move at least 11 T (forward reads q, k, v and writes out; backward
+reads q, k, v and the output's gradient and writes three) and three times the edge bias.
+
+Peers are given what favours them: graphs of one size, so that dense forms need no padding, and
+(`ready`) a bias that lies in a dense matrix already. Inputs rotate through more memory than the L2
+cache holds. Errors are RMS, relative to the float64 reference, worst of output and four gradients.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resg.graphs.batch import GraphBatch
+from resg.kernels.graph_attention import graph_attention
+
+HEADS, WIDTH = 8, 128
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Graphs of one size; sources of each node are drawn without repetition."""
+
+    graphs: int
+    nodes: int
+    degree: int
+    dtype: torch.dtype = torch.bfloat16
+    device: str = "cuda"
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.graphs} graphs x {self.nodes} nodes, degree {self.degree}, {kind}"
+
+    def graph(self) -> GraphBatch:
+        """The batch, on the device."""
+        torch.manual_seed(0)
+        keys = torch.rand(self.graphs * self.nodes, self.nodes)
+        sources = keys.topk(self.degree, 1).indices.sort(1).values
+        first = torch.arange(self.graphs * self.nodes) // self.nodes * self.nodes
+        graph = GraphBatch.from_csr(
+            torch.arange(self.graphs + 1) * self.nodes,
+            torch.arange(self.graphs * self.nodes + 1) * self.degree,
+            (sources + first[:, None]).flatten(),
+        )
+        return graph.to(self.device)
+
+    def inputs(self) -> list[Tensor]:
+        """q, k, v, edge bias and the gradient of the output."""
+        rows = self.graphs * self.nodes
+        shapes = [(rows, HEADS, WIDTH)] * 3 + [(rows * self.degree, HEADS), (rows, HEADS, WIDTH)]
+        made = [torch.randn(shape, dtype=self.dtype, device=self.device) for shape in shapes]
+        return [x.requires_grad_() for x in made[:4]] + [made[4]]
+
+    def bytes(self) -> int:
+        """Least traffic of one step."""
+        rows = self.graphs * self.nodes
+        return self.dtype.itemsize * HEADS * rows * (11 * WIDTH + 3 * self.degree)
+
+
+class Peers:
+    """The operation as others write it; each takes (q, k, v, edge_bias) and returns the output."""
+
+    def __init__(self, workload: Workload, graph: GraphBatch) -> None:
+        self.graph, self.workload = graph, workload
+        self.sources, self.targets = graph.indices, graph.targets
+        batch, nodes = workload.graphs, workload.nodes
+        owner = graph.owners[self.targets]
+        local = [x - graph.node_ptr[owner] for x in (self.targets, self.sources)]
+        self.places = (owner, local[0], local[1])
+        self.adjacency = torch.zeros(batch, nodes, nodes, dtype=torch.bool, device=graph.device)
+        self.adjacency[self.places] = True
+        self.compiled_dense = torch.compile(self.dense)
+        self.compiled_flex: Any = None
+
+    def torch_scatter(self, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor) -> Tensor:
+        """Gather, softmax and sum over CSR segments, with autograd."""
+        from torch_scatter import gather_csr, segment_csr
+
+        pointers = self.graph.indptr
+        scores = (gather_csr(q, pointers) * k[self.sources]).sum(-1) * WIDTH**-0.5 + edge_bias
+        top = segment_csr(scores, pointers, reduce="max")
+        weights = (scores - gather_csr(top, pointers)).exp()
+        weights = weights / gather_csr(segment_csr(weights, pointers), pointers)
+        return segment_csr(v[self.sources] * weights[..., None], pointers)
+
+    def geometric(self, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor) -> Tensor:
+        """As PyTorch Geometric's TransformerConv does it."""
+        from torch_geometric.utils import scatter, softmax
+
+        count = self.graph.num_nodes
+        scores = (q[self.targets] * k[self.sources]).sum(-1) * WIDTH**-0.5 + edge_bias
+        weights = softmax(scores, self.targets, num_nodes=count)
+        return scatter(v[self.sources] * weights[..., None], self.targets, 0, count, "sum")
+
+    def heads_first(self, rows: Tensor) -> Tensor:
+        """`[B * N, H, d]` to `[B, H, N, d]`."""
+        return rows.view(self.workload.graphs, -1, HEADS, WIDTH).transpose(1, 2)
+
+    def dense_bias(self, edge_bias: Tensor) -> Tensor:
+        """`[E, H]` to `[B, H, N, N]`, -inf where there is no edge."""
+        batch, nodes = self.workload.graphs, self.workload.nodes
+        matrix = edge_bias.new_full((batch, nodes, nodes, HEADS), -torch.inf)
+        return matrix.index_put(self.places, edge_bias).permute(0, 3, 1, 2)
+
+    def ready_bias(self, edge_bias: Tensor) -> Tensor:
+        """The dense bias as a leaf that takes a gradient."""
+        return self.dense_bias(edge_bias.detach()).contiguous().requires_grad_()
+
+    def dense(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
+        """Masked softmax in plain PyTorch."""
+        query, key, value = (self.heads_first(x) for x in (q, k, v))
+        scores = (query @ key.mT).float() * WIDTH**-0.5 + matrix
+        out = scores.softmax(-1).to(v.dtype) @ value
+        return out.transpose(1, 2).reshape(q.shape)
+
+    def sdpa(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
+        """PyTorch's fused attention, with the mask and the bias in one matrix."""
+        query, key, value = (self.heads_first(x) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=matrix)
+        return out.transpose(1, 2).reshape(q.shape)
+
+    def flex(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
+        """FlexAttention with a block mask made beforehand."""
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        if self.compiled_flex is None:
+            batch, nodes, adjacency = self.workload.graphs, self.workload.nodes, self.adjacency
+
+            def is_edge(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+                return adjacency[b, i, j]
+
+            self.block_mask = create_block_mask(is_edge, batch, None, nodes, nodes, q.device)
+            self.compiled_flex = torch.compile(flex_attention)
+
+        def biased(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return score + matrix[b, h, i, j]
+
+        query, key, value = (self.heads_first(x) for x in (q, k, v))
+        out = self.compiled_flex(query, key, value, biased, block_mask=self.block_mask)
+        return out.transpose(1, 2).reshape(q.shape)
+
+    def all(self) -> dict[str, tuple[Callable[..., Tensor], bool]]:
+        """Name, function, and whether its bias is a ready matrix."""
+
+        def ours(backend: str) -> Callable[..., Tensor]:
+            return lambda q, k, v, b: graph_attention(q, k, v, self.graph, b, backend=backend)
+
+        def built(peer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            return lambda q, k, v, b: peer(q, k, v, self.dense_bias(b))
+
+        peers: dict[str, tuple[Callable[..., Tensor], bool]] = {}
+        if self.workload.device == "cuda":
+            peers["resg triton"] = (ours("triton"), False)
+        peers["resg torch"] = (ours("torch"), False)
+        if find_spec("torch_scatter"):
+            peers["resg scatter"] = (ours("scatter"), False)
+            peers["torch-scatter composition"] = (self.torch_scatter, False)
+        if find_spec("torch_geometric"):
+            peers["PyG softmax and scatter"] = (self.geometric, False)
+        if self.workload.device == "cuda":
+            compiled = self.compiled_dense
+            whole = torch.compile(lambda q, k, v, b: self.dense(q, k, v, self.dense_bias(b)))
+            peers["torch.compile dense"] = (whole, False)
+            peers["torch.compile dense, ready"] = (compiled, True)
+            peers["SDPA with mask"] = (built(self.sdpa), False)
+            peers["SDPA with mask, ready"] = (self.sdpa, True)
+            peers["FlexAttention"] = (built(self.flex), False)
+            peers["FlexAttention, ready"] = (self.flex, True)
+        return peers
+
+
+@dataclass
+class Measurement:
+    """One peer on one workload; times of a step in milliseconds."""
+
+    workload: str
+    peer: str
+    device_ms: float | None = None
+    forward_ms: float | None = None
+    wall_ms: float | None = None
+    gb_per_second: float | None = None
+    share: float | None = None
+    error: float | None = None
+    failure: str = ""
+
+
+def step(peer: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    out = peer(*inputs[:4])
+    return [out, *torch.autograd.grad(out, inputs[:4], inputs[4])]
+
+
+def captured_ms(work: Callable[[], Any], steps: int, replays: int = 15) -> float:
+    """Median device time of one of `steps` steps, from replays of a CUDA graph of them all."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    times = []
+    for _ in range(replays + 3):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / steps)
+    return statistics.median(times[3:])
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def wall_ms(work: Callable[[], Any], steps: int, repeats: int = 7) -> float:
+    """Median wall time of one of `steps` steps, launched one after the other."""
+    times = []
+    for _ in range(repeats + 2):
+        synchronize()
+        start = time.perf_counter()
+        work()
+        synchronize()
+        times.append((time.perf_counter() - start) * 1e3 / steps)
+    return statistics.median(times[2:])
+
+
+def worst_error(results: list[Tensor], inputs: list[Tensor], graph: GraphBatch) -> float:
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+
+    def reference(q: Tensor, k: Tensor, v: Tensor, b: Tensor) -> Tensor:
+        return graph_attention(q, k, v, graph, b, backend="reference")
+
+    exact = step(reference, wide)
+    pairs = [(x.detach().double(), y.detach()) for x, y in zip(results, exact, strict=True)]
+    return max(float((x - y).norm() / y.norm()) for x, y in pairs)
+
+
+def measure(
+    name: str,
+    peer: Callable[..., Tensor],
+    sets: list[list[Tensor]],
+    workload: Workload,
+    graph: GraphBatch,
+    is_ready: bool,
+    bandwidth: float,
+) -> Measurement:
+    result = Measurement(str(workload), name)
+    try:
+        if not is_ready and workload.graphs * workload.nodes < 20_000:
+            result.error = worst_error(step(peer, sets[0]), sets[0], graph)
+        results: list[Any] = [None]
+
+        def steps() -> None:
+            for inputs in sets:
+                results[0] = step(peer, inputs)
+
+        def forwards() -> None:
+            with torch.no_grad():
+                for inputs in sets:
+                    results[0] = peer(*inputs[:4])
+
+        result.wall_ms = wall_ms(steps, len(sets), 7 if bandwidth else 3)
+        if workload.device == "cuda":
+            result.device_ms = captured_ms(steps, len(sets))
+            result.forward_ms = captured_ms(forwards, len(sets))
+            result.gb_per_second = workload.bytes() / result.device_ms / 1e6
+            result.share = result.gb_per_second / bandwidth
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        # a peer that cannot run is a row of the table; torch's compiler errors are RuntimeErrors
+        result.failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:90]}"
+    torch.cuda.empty_cache()
+    return result
+
+
+def measure_all(workload: Workload, bandwidth: float, only: str) -> Iterator[Measurement]:
+    graph = workload.graph()
+    peers = Peers(workload, graph)
+    size = workload.bytes() / 11 * 8
+    count = 1 if workload.device == "cpu" else max(1, min(8, int(5e8 / size)))
+    sets = [workload.inputs() for _ in range(count)]
+    for name, (peer, is_ready) in peers.all().items():
+        if only and not any(part in name for part in only.split(",")):
+            continue
+        torch._dynamo.reset()
+        chosen = sets
+        if is_ready:
+            chosen = [[*s[:3], peers.ready_bias(s[3]), s[4]] for s in sets]
+        yield measure(name, peer, chosen, workload, graph, is_ready, bandwidth)
+
+
+def copy_bandwidth() -> float:
+    """GB/s of a large copy on the device, bytes read and bytes written."""
+    source = torch.randn(2**29, device="cuda")
+    target = torch.empty_like(source)
+    milliseconds = captured_ms(lambda: target.copy_(source), 1)
+    return 2 * source.nbytes / milliseconds / 1e6
+
+
+def table(rows: list[Measurement]) -> str:
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    ours = next((row for row in rows if row.peer == "resg triton" and row.device_ms), None)
+    lines = [
+        f"{rows[0].workload}",
+        f"{'':28}{'device ms':>10}{'forward':>9}{'wall ms':>9}{'GB/s':>7}{'bound':>7}"
+        f"{'ratio':>7}{'wall x':>7}{'error':>9}",
+    ]
+    for row in rows:
+        ratio = wall = None
+        if ours and ours.device_ms and ours.wall_ms and row.device_ms and row.wall_ms:
+            ratio, wall = row.device_ms / ours.device_ms, row.wall_ms / ours.wall_ms
+        lines.append(
+            f"{row.peer:28}{number(row.device_ms, '10.4f'):>10}{number(row.forward_ms, '9.4f'):>9}"
+            f"{number(row.wall_ms, '9.3f'):>9}{number(row.gb_per_second, '7.0f'):>7}"
+            f"{number(row.share, '7.1%'):>7}{number(ratio, '7.2f'):>7}{number(wall, '7.2f'):>7}"
+            f"{number(row.error, '9.1e'):>9}  {row.failure}"
+        )
+    return "\n".join(lines)
+
+
+def tune(bandwidth: float) -> None:
+    """Time every launch shape of every kernel alone; the fastest are written into triton.py."""
+    module: Any = import_module("resg.kernels.graph_attention.triton")
+    Launch = module.Launch
+    dense = [Launch(b, w, r) for b in (128, 64) for w, r in ((4, None), (4, 168), (8, None))]
+    dense += [Launch(128, 4, 128), Launch(128, 8, 128)]
+    small = [Launch(128, w) for w in (1, 2, 4)]
+    edges = [Launch(b, w) for b in (8, 16) for w in (1, 2, 4)]
+    for workload, launches in (
+        (Workload(1024, 36, 10), dense),
+        (Workload(128, 36, 10), dense),
+        (Workload(1024, 24, 5), small),
+        (Workload(1024, 12, 4), small),
+        (Workload(256, 200, 10), edges),
+        (Workload(1024, 36, 10, torch.float32), edges[:2] + edges[3:5]),
+    ):
+        graph = workload.graph()
+        sets = [[x.detach() for x in workload.inputs()] for _ in range(4)]
+        print(f"\n{workload}: microseconds of forward and backward kernels")
+        for launch in launches:
+            module.dense_launch = module.edge_launch = lambda *_, chosen=launch: chosen
+            kept = [module.forward(*s[:4], graph, WIDTH**-0.5) for s in sets]
+
+            def forwards(sets: Any = sets, graph: GraphBatch = graph) -> None:
+                for s in sets:
+                    module.forward(*s[:4], graph, WIDTH**-0.5)
+
+            def backwards(sets: Any = sets, graph: GraphBatch = graph, kept: Any = kept) -> None:
+                for s, (out, lse) in zip(sets, kept, strict=True):
+                    module.backward(s[4], *s[:4], out, lse, graph, WIDTH**-0.5)
+
+            forward = captured_ms(forwards, len(sets)) * 1e3
+            backward = captured_ms(backwards, len(sets)) * 1e3
+            share = workload.bytes() / (forward + backward) / 1e3 / bandwidth
+            print(
+                f"  block {launch.block:4} warps {launch.warps} registers {launch.registers!s:5}"
+                f"{forward:9.1f}{backward:9.1f}  together {share:6.1%} of the bound",
+                flush=True,
+            )
+
+
+def workloads(device: str) -> list[tuple[Workload, str]]:
+    """What is measured, and parts of the names of the peers that take part; empty means all."""
+    if device == "cpu":
+        return [
+            (Workload(128, 36, 10, torch.float32, "cpu"), ""),
+            (Workload(128, 12, 4, torch.float32, "cpu"), ""),
+            (Workload(16, 200, 10, torch.float32, "cpu"), ""),
+        ]
+    return [
+        (Workload(128, 36, 10), ""),
+        (Workload(1024, 36, 10), ""),
+        (Workload(256, 200, 10), ""),
+        (Workload(1024, 12, 4), "resg,torch-scatter,dense"),
+        (Workload(1024, 36, 10, torch.float32), "resg,torch-scatter,dense"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=default)
+    parser.add_argument("--tune", action="store_true", help="time launch shapes and stop")
+    parser.add_argument("--only", default="", help="names of peers, or parts, with commas")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    bandwidth = 0.0
+    if options.device == "cuda":
+        bandwidth = copy_bandwidth()
+        name = torch.cuda.get_device_name()
+        print(f"{name}, copy {bandwidth:.0f} GB/s, torch {torch.__version__}")
+    else:
+        print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if options.tune:
+        tune(bandwidth)
+        return
+    written = []
+    for workload, peers in workloads(options.device):
+        rows = []
+        for row in measure_all(workload, bandwidth, options.only or peers):
+            rows.append(row)
+            written.append(asdict(row))
+            if options.json:
+                options.json.write_text(json.dumps(written, indent=1))
+        print(f"\n{table(rows)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

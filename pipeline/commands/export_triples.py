@@ -1,0 +1,31 @@
+"""pipeline export-triples SHARDS: a line of JSON a caption, with its triples as strings."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.options import shards_argument
+
+
+@click.command()
+@shards_argument
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of JSON lines to write.",
+)
+def export_triples(shards: Path, out: Path) -> None:
+    """Write the captions in SHARDS as JSON lines.
+
+    \b
+    A line is {"caption": "...", "triples": [["man", "ride", "horse"], ["man", "is", "young"]]};
+    an object in no triple is a list of one. They stand in the order of the shards.
+    \b
+    Example:
+      pipeline export-triples data/f30k-captions --out triples.jsonl
+    """
+    from pipeline.parsing.export import write_triples
+
+    count = write_triples(shards, out)
+    click.echo(f"{count:,} captions in {out}")

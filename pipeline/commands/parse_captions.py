@@ -1,0 +1,29 @@
+"""pipeline parse-captions: captions to words, dependency arcs and relation triples in shards."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.options import caption_source, execution_options, model_option, out_option
+
+
+@click.command()
+@caption_source
+@out_option
+@model_option
+@execution_options(shard_size=10_000, processes=True, on_error="skip")
+def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -> None:
+    """Parse captions into words, dependency arcs and relation triples.
+
+    \b
+    Examples:
+      pipeline parse-captions --captions captions.tsv --out data/captions
+      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \
+          --root data/flickr30k --out data/f30k-captions --workers 2
+    """
+    from pipeline.execution import run_stage
+    from pipeline.parsing.stage import ParseCaptions
+
+    report = run_stage(ParseCaptions(model), captions, out, execution)
+    click.echo(report.summary())

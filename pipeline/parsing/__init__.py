@@ -1,0 +1,1 @@
+"""Captions to words, dependency arcs and relation triples, with spaCy."""

@@ -1,0 +1,32 @@
+"""Triples of captions in shards, as JSON lines for other programs."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+from pipeline.parsing.relations import strings_of
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.records import ParsedCaption
+
+
+def write_triples(shards: Path, out: Path) -> int:
+    """Write `{"caption": ..., "triples": [[s, r, o], ...]}`, a line a caption; return their number.
+
+    The file is written beside its place and moved there whole.
+
+    Raises:
+        DataError: the folder has no captions.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    reader = ShardReader(shards, "captions")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            for index in range(len(reader)):
+                caption = cast(ParsedCaption, reader[index])
+                triples = strings_of(caption.objects, caption.triples)
+                line = {"caption": caption.text, "triples": triples}
+                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(reader)

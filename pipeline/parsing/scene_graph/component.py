@@ -1,0 +1,182 @@
+"""`scene_graph`: the spaCy component that has learned to turn captions into relation triples.
+
+It needs nothing of the pipeline but its tokens, and says what `relation_triples` says:
+`doc._.objects`, `doc._.triples`, with `scene_graph` as the rule of each triple.
+
+Example:
+    >>> from pipeline.parsing.parser import load_parser
+    >>> nlp = load_parser("embedded")
+    >>> [triple.strings for triple in nlp("a man riding a brown horse")._.triples]
+    [('man', 'ride', 'horse'), ('horse', 'is', 'brown')]
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import srsly
+from spacy.attrs import DEP, HEAD, LOWER, POS
+from spacy.language import Language
+from spacy.strings import StringStore
+from spacy.tokens import Doc
+from spacy.util import minibatch
+
+from pipeline.errors import SettingsError
+from pipeline.parsing.relations import IS, NO_WORD, set_triples
+from pipeline.parsing.scene_graph.decode import Graph, Relation
+from pipeline.parsing.scene_graph.features import Ints
+from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
+from pipeline.parsing.scene_graph.model import SceneGraphModel
+from pipeline.parsing.scene_graph.network import Captions
+from pipeline.shards.records import CaptionSpan, CaptionTriple
+
+RULE = "scene_graph"
+_MAX_SKIPPED = 1  # a word between the words of a predicate, as `the` in `on the side of`
+
+
+class SceneGraph:
+    """Sets `doc._.objects` and `doc._.triples` by a trained network.
+
+    Args:
+        name: of the component in its pipeline.
+        model: what it has learned; None until it is read from disk or bytes.
+    """
+
+    def __init__(self, name: str = RULE, model: SceneGraphModel | None = None) -> None:
+        self.name = name
+        self.model = model
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Read one caption."""
+        return self.read([doc])[0]
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 256, **_: Any) -> Iterator[Doc]:
+        """Read captions in batches, in order."""
+        for docs in minibatch(stream, size=batch_size):
+            yield from self.read(docs)
+
+    def read(self, docs: Sequence[Doc]) -> Sequence[Doc]:
+        """Read a batch of captions.
+
+        Raises:
+            SettingsError: the component has not been trained.
+        """
+        if self.model is None:
+            raise SettingsError(
+                "the scene_graph component is not trained. Load a pipeline that has it, such as "
+                "load_parser('embedded'), or train one as pipeline/parsing/model/README.md says."
+            )
+        spoken = [doc for doc in docs if len(doc)]
+        graphs = self.model.graphs(self._captions(self.model, spoken))
+        for doc in docs:
+            if not len(doc):
+                set_triples(doc, [], [])
+        for doc, graph in zip(spoken, graphs, strict=True):
+            set_triples(doc, *records(doc, graph, self.model.lexicon))
+        return docs
+
+    def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
+        if not docs:
+            return Captions([], *[np.empty(0, np.int64)] * 3)
+        strings = docs[0].vocab.strings
+        columns = np.concatenate([doc.to_array([LOWER, POS, DEP, HEAD]) for doc in docs])
+        lower, pos, deprels, offsets = columns.T
+        codes, places = np.unique(lower, return_inverse=True)
+        words = np.array([strings[code] for code in codes.tolist()], object)[places].tolist()
+        ends = np.cumsum([len(doc) for doc in docs]).tolist()
+        return Captions(
+            words=[words[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)],
+            pos=_rows(pos, model.pos, strings),
+            deprels=_rows(deprels, model.deprels, strings),
+            heads=np.arange(len(columns)) + offsets.astype(np.int64),  # they are stored unsigned
+        )
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """The component as bytes."""
+        return srsly.msgpack_dumps(self.model.files() if self.model else {})
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "SceneGraph":
+        """Take what `to_bytes` gave."""
+        files = cast(dict[str, bytes], srsly.msgpack_loads(data))
+        self.model = SceneGraphModel.from_files(files) if files else None
+        return self
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component into a folder."""
+        Path(path).mkdir(parents=True, exist_ok=True)
+        if self.model is not None:
+            self.model.save(Path(path))
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SceneGraph":
+        """Read the component from a folder.
+
+        Raises:
+            DataError: a file is missing.
+        """
+        self.model = SceneGraphModel.load(Path(path))
+        return self
+
+
+@Language.factory(RULE, assigns=["doc._.objects", "doc._.triples"])
+def make_scene_graph(nlp: Language, name: str) -> SceneGraph:
+    """The component, for `nlp.add_pipe("scene_graph")`."""
+    return SceneGraph(name)
+
+
+def records(
+    doc: Doc, graph: Graph, lexicon: Lexicon
+) -> tuple[list[CaptionSpan], list[CaptionTriple]]:
+    """A graph as the records of a shard: objects that something joins, relations, attributes.
+
+    An object that nothing joins is left out, unless the caption has nothing else.
+    """
+    texts = [_text(doc, node.start, node.end) for node in graph.nodes]
+    joined = {i for r in graph.relations if r.subject != r.object for i in (r.subject, r.object)}
+    joined |= {subject for subject, _ in graph.attributes}
+    is_empty = not (graph.relations or graph.attributes)
+    objects: list[CaptionSpan] = []
+    place: dict[int, int] = {}
+    for i, node in enumerate(graph.nodes):
+        if not node.is_attribute and (i in joined or is_empty):
+            place[i] = len(objects)
+            objects.append(CaptionSpan(node.start, node.end, lexicon.object_name(texts[i])))
+    triples = []
+    for relation in graph.relations:
+        if relation.subject == relation.object:  # among several: one of them to another
+            node = graph.nodes[relation.subject]
+            name = singular(lexicon.object_name(texts[relation.subject]))
+            ends = len(objects), len(objects) + 1
+            objects += [CaptionSpan(node.start, node.end, name)] * 2
+        else:
+            ends = place[relation.subject], place[relation.object]
+        predicate = _predicate_span(doc, relation)
+        triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
+    for subject, attribute in graph.attributes:
+        node = graph.nodes[attribute]
+        span = CaptionSpan(node.start, node.end, lexicon.attribute_name(texts[attribute]))
+        triples.append(CaptionTriple(place[subject], CaptionSpan(*NO_WORD, IS), -1, span, RULE))
+    return objects, triples
+
+
+def _rows(codes: Ints, labels: Sequence[str], strings: StringStore) -> Ints:
+    """The place of each label in `labels`; 0 where it is unknown."""
+    place = {label: row for row, label in enumerate(labels)}
+    values, inverse = np.unique(codes, return_inverse=True)
+    return np.array([place.get(strings[value], 0) for value in values.tolist()])[inverse]
+
+
+def _text(doc: Doc, start: int, end: int) -> str:
+    return doc[start].text if end == start + 1 else doc[start:end].text
+
+
+def _predicate_span(doc: Doc, relation: Relation) -> CaptionSpan:
+    """The head's token and those after it that say the tail."""
+    string = f"{relation.head} {relation.tail}".rstrip()
+    if relation.token < 0:
+        return CaptionSpan(*NO_WORD, string)
+    end = relation.token + 1
+    for word in relation.tail.split():
+        near = range(end, min(len(doc), end + _MAX_SKIPPED + 1))
+        end = next((i + 1 for i in near if doc[i].lower_ == word), end)
+    return CaptionSpan(relation.token, end, string)

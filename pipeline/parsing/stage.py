@@ -1,0 +1,110 @@
+"""The stage of `parse-captions`: captions to words, dependency arcs and relation triples."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from pipeline.manifest import CaptionItem
+from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
+from pipeline.parsing.relations import stored_objects, stored_triples
+from pipeline.parsing.text import clean_text, fault_of
+from pipeline.shards.records import Failure, ParsedCaption
+from pipeline.shards.schema import Kind
+
+_ONE_AT_A_TIME = threading.Lock()
+"""A spaCy pipeline is not safe in several threads; processes are the way to use more cores."""
+
+
+@dataclass(frozen=True)
+class ParseCaptions:
+    """Parses captions with one spaCy model, opened once a process.
+
+    Attributes:
+        model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
+    """
+
+    model: str
+    kind: ClassVar[Kind] = "captions"
+    name: ClassVar[str] = "parse-captions"
+    names: ClassVar[None] = None
+    dtype: ClassVar[str] = "float16"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing beside the model, which the fingerprint identifies wherever it lies."""
+        return {}
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Name and digest of the model, and what makes its triples."""
+        return model_fingerprint(cached_parser(self.model))
+
+    def process(
+        self, items: Sequence[CaptionItem], threads: int
+    ) -> Iterator[ParsedCaption | Failure]:
+        """Parse captions in batches; one that cannot be parsed is a Failure that says why."""
+        nlp = cached_parser(self.model)
+        if "transformer" in nlp.pipe_names:
+            import torch
+
+            torch.set_num_threads(threads)
+        for start in range(0, len(items), BATCH):
+            yield from _parse_batch(nlp, items[start : start + BATCH])
+
+
+def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
+    """The record of a parsed caption, with its text as it was given."""
+    strings = doc.vocab.strings
+    columns = doc.to_array([ORTH, LEMMA, POS, DEP, HEAD]).T
+    offsets = columns[4].astype("int64").tolist()  # stored unsigned
+    forms, lemmas, pos, deprels = (
+        tuple([strings[code] for code in codes]) for codes in columns[:4].tolist()
+    )
+    return ParsedCaption(
+        caption_id=item.caption_id,
+        image_id=item.image_id,
+        text=item.text,
+        forms=forms,
+        lemmas=lemmas,
+        pos=pos,
+        heads=tuple([token + offset for token, offset in enumerate(offsets)]),
+        deprels=deprels,
+        objects=stored_objects(doc),
+        triples=stored_triples(doc),
+    )
+
+
+def _parse_batch(nlp: Language, items: Sequence[CaptionItem]) -> Iterator[ParsedCaption | Failure]:
+    texts = [clean_text(item.text) for item in items]
+    faults = [fault_of(text) for text in texts]
+    sound = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+    with _ONE_AT_A_TIME:
+        docs = iter(_parse(nlp, sound))
+    for item, fault in zip(items, faults, strict=True):
+        if fault is not None:
+            yield Failure(item.caption_id, fault)
+            continue
+        doc = next(docs)
+        if isinstance(doc, Doc):
+            yield caption_record(doc, item)
+        else:
+            yield Failure(item.caption_id, f"it cannot be parsed: {type(doc).__name__}: {doc}")
+
+
+def _parse(nlp: Language, texts: Sequence[str]) -> list[Doc | Exception]:
+    """The parsed texts; where the batch raises, each alone, so that one costs no other."""
+    try:
+        return list(nlp.pipe(texts, batch_size=BATCH))
+    except Exception:
+        return [_parse_alone(nlp, text) for text in texts]
+
+
+def _parse_alone(nlp: Language, text: str) -> Doc | Exception:
+    try:
+        return nlp(text)
+    except Exception as error:  # becomes the caption's Failure
+        return error

@@ -1,0 +1,48 @@
+"""`relation_triples`: the spaCy component that reads relation triples off dependency arcs."""
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from pipeline.parsing.clauses import read_scene
+from pipeline.parsing.relations import set_triples
+from pipeline.parsing.schemes import caption_tree
+
+RULES_VERSION = 1
+"""Raised when the rules give other triples, so that shards of different rules are not mixed."""
+
+
+class RelationTriples:
+    """Sets `doc._.objects`, `doc._.triples` and `doc._.negated` by rules over the parser's arcs.
+
+    Args:
+        keep_negated: keep what the caption denies (`no leaves`, `not wearing a hat`); the rule of
+            such a triple begins with `not:`.
+    """
+
+    def __init__(self, keep_negated: bool = False) -> None:
+        self.keep_negated = keep_negated
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Read one caption.
+
+        Raises:
+            DataError: the pipeline set no dependency arcs.
+        """
+        scene = read_scene(caption_tree(doc))
+        if self.keep_negated or not scene.is_denying:
+            objects, triples = scene.objects, scene.triples
+        else:
+            objects, triples = scene.said()
+        set_triples(doc, objects, triples, negated=scene.is_denying)
+        return doc
+
+
+@Language.factory(
+    "relation_triples",
+    default_config={"keep_negated": False},
+    requires=["token.dep", "token.head", "token.pos", "token.lemma"],
+    assigns=["doc._.objects", "doc._.triples", "doc._.negated"],
+)
+def make_relation_triples(nlp: Language, name: str, keep_negated: bool) -> RelationTriples:
+    """The component, for `nlp.add_pipe("relation_triples")`."""
+    return RelationTriples(keep_negated)

@@ -1,0 +1,55 @@
+"""resg probe: does the graph earn its keep?"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from resg.options import device_option, json_option, pairs_option, shards_option, split_option
+
+
+@click.command()
+@click.option(
+    "--run",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The run folder.",
+)
+@shards_option
+@split_option
+@pairs_option
+@click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="The spaCy model that parsed the captions.",
+)
+@device_option
+@json_option
+def probe(
+    folder: Path,
+    shards: Path | None,
+    split: str,
+    pairs: Path | None,
+    model: str,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Exchange subject and object, remove edges, shuffle words: what does the run notice?
+
+    \b
+    Example:
+      resg probe --run runs/first --pairs data/scenes/hard_pairs.json
+    """
+    from resg.checkpoint import open_run
+    from resg.experiment import choose_device
+    from resg.live import caption_parser
+    from resg.probes import probe_run
+    from resg.progress import probe_table
+
+    run = open_run(folder)
+    report = probe_run(run, split, choose_device(device), caption_parser(run, model), shards, pairs)
+    click.echo(json.dumps(asdict(report)) if as_json else probe_table(report))

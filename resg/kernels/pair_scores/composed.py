@@ -1,0 +1,111 @@
+"""Pair scores in plain PyTorch: dense tiles of pairs that agree, or nearly, in both node counts."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from resg.kernels.pair_scores.grouping import CountGroup, count_groups, merged_groups, tiles
+from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.tile import Nodes, tile_gradients, tile_scores
+
+BUFFERS_PER_TILE = 8  # tensors of S's size that live at once while a tile is scored
+TILE_COST = 8192  # elements of S that take about as long as what any tile costs, on a CPU
+
+Side = tuple[Tensor, Tensor, Tensor | None]
+"""Nodes, where each owner's start and end, and which owners are meant (None for all)."""
+
+
+def composed_forward(
+    images: Side, captions: Side, settings: PairSettings, tile_bytes: int
+) -> Tensor:
+    """Scores of every image with every caption; 0 where either has no node."""
+    (regions, region_ptr, _), (_, word_ptr, _) = images, captions
+    shape = len(region_ptr) - 1, len(word_ptr) - 1
+    out = torch.zeros(shape, dtype=working_dtype(regions), device=regions.device)
+    write_composed_scores(out, images, captions, settings, tile_bytes)
+    return out
+
+
+def write_composed_scores(
+    out: Tensor, images: Side, captions: Side, settings: PairSettings, tile_bytes: int
+) -> None:
+    """Write the chosen pairs' scores into `out`, in tiles that together take at most `tile_bytes`.
+
+    Half precision nodes are raised to float32 tile by tile.
+    """
+    regions, words = images[0], captions[0]
+    for image_tile, caption_tile in _tiles(images, captions, tile_bytes):
+        V = _dense(image_tile, regions, out.dtype)
+        T = _dense(caption_tile, words, out.dtype)
+        image_tile.place(out, caption_tile, tile_scores(V, T, settings))
+
+
+def composed_backward(
+    grad: Tensor, images: Side, captions: Side, settings: PairSettings, tile_bytes: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients for regions and words, in their types."""
+    regions, words = images[0], captions[0]
+    grad_regions = torch.zeros_like(regions, dtype=working_dtype(regions))
+    grad_words = torch.zeros_like(words, dtype=working_dtype(words))
+    sums = grad_regions, grad_words
+    add_composed_gradients(sums, grad, images, captions, settings, tile_bytes)
+    return grad_regions.to(regions.dtype), grad_words.to(words.dtype)
+
+
+def add_composed_gradients(
+    sums: tuple[Tensor, Tensor],
+    grad: Tensor,
+    images: Side,
+    captions: Side,
+    settings: PairSettings,
+    tile_bytes: int,
+) -> None:
+    """Add the chosen pairs' gradients to `sums`; each tile is scored again, and differentiated."""
+    regions, words = images[0], captions[0]
+    grad_regions, grad_words = sums
+    for image_tile, caption_tile in _tiles(images, captions, tile_bytes):
+        V = _dense(image_tile, regions, grad_regions.dtype)
+        T = _dense(caption_tile, words, grad_words.dtype)
+        grad_tile = image_tile.take(grad, caption_tile).to(grad_regions.dtype)
+        grad_V, grad_T = tile_gradients(V, T, grad_tile, settings)
+        _add(grad_regions, image_tile, grad_V)
+        _add(grad_words, caption_tile, grad_T)
+
+
+def working_dtype(nodes: Tensor) -> torch.dtype:
+    """Type that scores are computed in: float64 for float64 nodes, float32 for all others."""
+    return torch.float64 if nodes.dtype == torch.float64 else torch.float32
+
+
+def _dense(group: CountGroup, nodes: Tensor, dtype: torch.dtype) -> Nodes:
+    """The group's nodes, padded with zeros to its largest count."""
+    places, sources = group.nodes(nodes.device)
+    counts = group.counts.to(nodes.device)
+    chosen = nodes[sources].to(dtype)
+    if places is None:
+        return Nodes(chosen.view(len(group), group.count, -1), counts, is_padded=False)
+    padded = chosen.new_zeros(len(group) * group.count, nodes.shape[1])
+    padded[places] = chosen
+    return Nodes(padded.view(len(group), group.count, -1), counts, is_padded=True)
+
+
+def _add(sums: Tensor, group: CountGroup, gradient: Tensor) -> None:
+    """Add a tile's gradient to the nodes it belongs to; what padding got is left out."""
+    places, sources = group.nodes(sums.device)
+    gradient = gradient.flatten(0, 1)
+    sums[sources] += gradient if places is None else gradient[places]
+
+
+def _tiles(
+    images: Side, captions: Side, tile_bytes: int
+) -> Iterator[tuple[CountGroup, CountGroup]]:
+    """Tiles of about equal counts; a pair that lacks nodes is in none and keeps its score of 0."""
+    itemsize = working_dtype(images[0]).itemsize
+    (_, region_ptr, chosen_images), (_, word_ptr, chosen_captions) = images, captions
+    rows, columns = merged_groups(
+        count_groups(region_ptr, chosen_images),
+        count_groups(word_ptr, chosen_captions),
+        TILE_COST,
+    )
+    return tiles(rows, columns, tile_bytes // (BUFFERS_PER_TILE * itemsize))

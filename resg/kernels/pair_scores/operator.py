@@ -1,0 +1,102 @@
+"""Pair scores as an operator of PyTorch: seen by autograd, torch.compile and opcheck.
+
+The schema takes plain values only, so settings travel as their parts (`PairSettings.to_list`).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resg.kernels.pair_scores.checks import check_pointer
+from resg.kernels.pair_scores.composed import composed_backward, composed_forward, working_dtype
+from resg.kernels.pair_scores.settings import PairSettings
+
+
+@torch.library.custom_op("resg::pair_scores", mutates_args=())
+def pair_scores_operator(
+    regions: Tensor,
+    words: Tensor,
+    region_ptr: Tensor,
+    word_ptr: Tensor,
+    direction: str,
+    temperatures: list[float],
+    normalise: str,
+    pooling: str,
+    lambda_lse: float,
+    tile_bytes: int,
+    backend: str,
+) -> Tensor:
+    """Scores `[images, captions]`; see `resg.kernels.pair_scores.pair_scores`."""
+    settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
+    region_ptr, word_ptr = _host_pointers(regions, words, region_ptr, word_ptr)
+    if backend == "triton":
+        from resg.kernels.pair_scores.launch import PairLaunch  # Triton is optional
+
+        launch = PairLaunch(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+        return launch.forward()
+    images, captions = (regions, region_ptr, None), (words, word_ptr, None)
+    return composed_forward(images, captions, settings, tile_bytes)
+
+
+@pair_scores_operator.register_fake
+def _(regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor, *_: Any) -> Tensor:
+    shape = region_ptr.shape[0] - 1, word_ptr.shape[0] - 1
+    return regions.new_empty(shape, dtype=working_dtype(regions))
+
+
+@torch.library.custom_op("resg::pair_scores_backward", mutates_args=())
+def pair_scores_backward_operator(
+    grad: Tensor,
+    regions: Tensor,
+    words: Tensor,
+    region_ptr: Tensor,
+    word_ptr: Tensor,
+    direction: str,
+    temperatures: list[float],
+    normalise: str,
+    pooling: str,
+    lambda_lse: float,
+    tile_bytes: int,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Gradients for regions and words; logits and attention are computed again, tile by tile."""
+    settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
+    region_ptr, word_ptr = _host_pointers(regions, words, region_ptr, word_ptr)
+    if backend == "triton":
+        from resg.kernels.pair_scores.launch_backward import PairGradient  # Triton is optional
+
+        launch = PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+        return launch.backward(grad)
+    images, captions = (regions, region_ptr, None), (words, word_ptr, None)
+    return composed_backward(grad, images, captions, settings, tile_bytes)
+
+
+@pair_scores_backward_operator.register_fake
+def _(grad: Tensor, regions: Tensor, words: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return regions.new_empty(regions.shape), words.new_empty(words.shape)
+
+
+def _host_pointers(
+    regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor
+) -> tuple[Tensor, Tensor]:
+    region_ptr = region_ptr.to("cpu", torch.int64)
+    word_ptr = word_ptr.to("cpu", torch.int64)
+    check_pointer("region_ptr", region_ptr, regions)
+    check_pointer("word_ptr", word_ptr, words)
+    return region_ptr, word_ptr
+
+
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.settings = inputs[4:]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    grad_regions, grad_words = pair_scores_backward_operator(
+        grad.contiguous(), *ctx.saved_tensors, *ctx.settings
+    )
+    return (grad_regions, grad_words, *[None] * 9)
+
+
+pair_scores_operator.register_autograd(_backward, setup_context=_save_inputs)

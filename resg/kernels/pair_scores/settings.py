@@ -1,0 +1,81 @@
+"""What a pair score can be asked to be, checked before anything is computed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Direction = Literal["both", "t2i", "i2t"]
+Normalise = Literal["clipped_l2", "plain"]
+Pooling = Literal["mean", "lse"]
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """How nodes attend to each other, and how their cosines become one score.
+
+    Attributes:
+        direction: words attend to regions (`t2i`), regions to words (`i2t`), or the mean of both.
+        temperatures: inverse softmax temperatures, of attending words and of attending regions.
+        normalise: `clipped_l2` (LeakyReLU 0.1, then L2 over the attending side's nodes) or `plain`.
+        pooling: mean over the attending nodes' cosines, or their log-sum-exp.
+        lambda_lse: scale of the log-sum-exp.
+    """
+
+    direction: Direction = "both"
+    temperatures: tuple[float, float] = (9.0, 4.0)
+    normalise: Normalise = "clipped_l2"
+    pooling: Pooling = "mean"
+    lambda_lse: float = 6.0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("direction", Direction),
+            ("normalise", Normalise),
+            ("pooling", Pooling),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(
+                    f"{name} is one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"
+                )
+        if len(self.temperatures) != 2 or not all(0 < value <= 1000 for value in self.temperatures):
+            raise ValueError(
+                "temperatures are two numbers above 0 and at most 1000 (words attend, regions "
+                f"attend), not {self.temperatures!r}"
+            )
+        if not 0 < self.lambda_lse <= 1000:
+            raise ValueError(
+                f"lambda_lse is a number above 0 and at most 1000, not {self.lambda_lse!r}"
+            )
+
+    @property
+    def words_attend(self) -> bool:
+        """Whether the words' side of the score is wanted."""
+        return self.direction != "i2t"
+
+    @property
+    def regions_attend(self) -> bool:
+        """Whether the regions' side of the score is wanted."""
+        return self.direction != "t2i"
+
+    def to_list(self) -> tuple[str, list[float], str, str, float]:
+        """As the plain values that an operator of torch.library can take."""
+        return (
+            self.direction,
+            list(self.temperatures),
+            self.normalise,
+            self.pooling,
+            self.lambda_lse,
+        )
+
+    @classmethod
+    def from_list(
+        cls,
+        direction: str,
+        temperatures: Sequence[float],
+        normalise: str,
+        pooling: str,
+        lambda_lse: float,
+    ) -> "PairSettings":
+        """From the values of `to_list`."""
+        words_attend, regions_attend = temperatures
+        return cls(direction, (words_attend, regions_attend), normalise, pooling, lambda_lse)  # type: ignore[arg-type]

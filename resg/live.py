@@ -1,0 +1,41 @@
+"""Captions typed in: parsed as the run's own were. The one module that needs the parser."""
+
+from collections.abc import Callable, Sequence
+
+from pipeline.fingerprint import differences
+from pipeline.shards.records import ParsedCaption
+from resg.checkpoint import Run
+from resg.errors import ResgError
+
+
+def caption_parser(
+    run: Run, model: str = "embedded"
+) -> Callable[[Sequence[str]], list[ParsedCaption]]:
+    """The parser that made a run's caption shards, as a function from texts to parsed captions.
+
+    Args:
+        run: whose captions.
+        model: name or path of the spaCy model, as parse-captions takes it.
+
+    Raises:
+        ResgError: it is not the model that parsed the run's captions.
+    """
+    from pipeline.manifest import CaptionItem
+    from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
+    from pipeline.parsing.stage import caption_record
+
+    nlp = load_parser(model)
+    told = differences(run.data["fingerprints"]["captions"], model_fingerprint(nlp))
+    if told:
+        raise ResgError(
+            f"the captions of {run.folder} were parsed by another model: {told[0]}.\n"
+            "Name the one that parsed them: --model NAME_OR_PATH."
+        )
+
+    def parse(texts: Sequence[str]) -> list[ParsedCaption]:
+        return [
+            caption_record(doc, CaptionItem(f"typed#{number}", "typed", text, "typed"))
+            for number, (doc, text) in enumerate(zip(parse_texts(nlp, texts), texts, strict=True))
+        ]
+
+    return parse

@@ -1,0 +1,222 @@
+"""Does the graph earn its keep? The same run on captions and graphs that were meddled with."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.shards.records import CaptionSpan, ParsedCaption
+from resg.checkpoint import Run, load_matcher
+from resg.data import CaptionTable
+from resg.errors import ResgError
+from resg.evaluate import image_of_caption, score_matrix
+from resg.graphs.textual import span_head
+from resg.models.resg import Matcher
+from resg.ranking import score_matrix_metrics
+from resg.splits import SplitReaders, SplitTables
+
+Parse = Callable[[Sequence[str]], list[ParsedCaption]]
+
+
+@dataclass(frozen=True)
+class HardPair:
+    """A caption and one that differs only in who stands in which relation to whom.
+
+    Attributes:
+        image_id: the image.
+        caption_id: the caption that is true of it.
+        wrong_caption_id: the caption that is not, of the same split.
+        relation: the kind of relation that tells them apart.
+    """
+
+    image_id: str
+    caption_id: str
+    wrong_caption_id: str
+    relation: str
+
+
+def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
+    """Hard pairs of a split, as `pipeline make-scenes` writes them.
+
+    Raises:
+        ResgError: the file holds none of that split, or is not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        pairs = [
+            HardPair(*(pair[name] for name in HardPair.__dataclass_fields__))
+            for pair in content["pairs"]
+            if pair["split"] == split
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResgError(
+            f"expected hard pairs in {path}, got {type(error).__name__}: {error}. "
+            "make-scenes writes them as hard_pairs.json."
+        ) from error
+    if not pairs:
+        raise ResgError(f"expected hard pairs of split {split!r} in {path}, there are none.")
+    return pairs
+
+
+def hard_pair_accuracy(
+    scores_IC: np.ndarray, tables: SplitTables, pairs: Sequence[HardPair]
+) -> dict[str, float]:
+    """Share of pairs, in percent, whose true caption scores higher: by relation, and of `all`.
+
+    A tie counts as wrong.
+
+    Args:
+        scores_IC: `[I, C]` scores of the split.
+        tables: of the same split.
+        pairs: which captions to compare.
+    """
+    column = {caption_id: c for c, caption_id in enumerate(tables.caption_ids)}
+    won: dict[str, list[bool]] = {"all": []}
+    for pair in pairs:
+        scores_C = scores_IC[tables.images.row[pair.image_id]]
+        is_won = bool(scores_C[column[pair.caption_id]] > scores_C[column[pair.wrong_caption_id]])
+        won["all"].append(is_won)
+        won.setdefault(pair.relation, []).append(is_won)
+    return {relation: 100.0 * float(np.mean(results)) for relation, results in won.items()}
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What meddling with captions and graphs does to a run.
+
+    Attributes:
+        rsum: name of the change (`as trained`, `edges removed`, `words shuffled`) to rSum.
+        relation_swap: share of captions, in percent, that score above themselves with subject and
+            object exchanged; None where no caption has a relation.
+        num_swapped: how many captions that is a share of.
+        hard_pairs: accuracy by relation, None where no pairs were given.
+    """
+
+    rsum: dict[str, float]
+    relation_swap: float | None
+    num_swapped: int
+    hard_pairs: dict[str, float] | None
+
+
+def probe_run(
+    run: Run,
+    split: str,
+    device: torch.device,
+    parse: Parse,
+    shards: Path | None = None,
+    pairs: Path | None = None,
+) -> ProbeReport:
+    """Score a split as it is and meddled with.
+
+    Args:
+        run: a trained run.
+        split: which split.
+        device: where the model runs.
+        parse: the parser that made the run's caption shards, for captions that are changed.
+        shards: where the shards lie, if not where the run was trained.
+        pairs: a file of hard pairs.
+    """
+    readers = SplitReaders.open(shards or Path(run.data["shards"]), split)
+    run.check_data({"fingerprints": readers.fingerprints()})
+    tables = readers.tables(run.settings, run.vocabulary, device)
+    matcher = load_matcher(run, device)
+    captions = readers.parsed_captions()
+    scores = score_matrix(matcher, tables.images, tables.captions, device)
+    owner = image_of_caption(tables.captions)
+
+    def rsum_of(model: Matcher, table: CaptionTable) -> float:
+        return score_matrix_metrics(score_matrix(model, tables.images, table, device), owner).rsum
+
+    def table_of(changed: Sequence[ParsedCaption], kinds: tuple[str, ...]) -> CaptionTable:
+        return CaptionTable(
+            changed, tables.images.row, run.vocabulary, kinds, readers.tokeniser(run.settings)
+        )
+
+    kinds = run.settings.model.textual_graph.edges
+    shuffled = _parsed_anew(captions, _shuffled_texts(captions, run.settings.train.seed), parse)
+    rsum = {
+        "as trained": score_matrix_metrics(scores, owner).rsum,
+        "edges removed": rsum_of(_without_edges(run, matcher), table_of(captions, ())),
+        "words shuffled": rsum_of(matcher, table_of(shuffled, kinds)),
+    }
+    texts = {c: text for c, caption in enumerate(captions) if (text := swapped_text(caption))}
+    share = None
+    if texts:
+        chosen = [captions[c] for c in texts]
+        table = table_of(_parsed_anew(chosen, list(texts.values()), parse), kinds)
+        swapped = score_matrix(matcher, tables.images, table, device)
+        rows = image_of_caption(table)
+        is_won = scores[rows, list(texts)] > swapped[rows, np.arange(len(rows))]
+        share = 100.0 * float(np.mean(is_won))
+    hard = None if pairs is None else read_hard_pairs(pairs, split)
+    return ProbeReport(rsum, share, len(texts), hard and hard_pair_accuracy(scores, tables, hard))
+
+
+def swapped_text(caption: ParsedCaption) -> str | None:
+    """The caption with subject and object of its first relation exchanged; None without a relation.
+
+    Each is taken with what stands before its head and depends on it: `a red dog chases the man`
+    becomes `the man chases a red dog`.
+    """
+    for triple in caption.triples:
+        if triple.attribute is not None:
+            continue
+        first, second = sorted(
+            _phrase(caption, caption.objects[number]) for number in (triple.subject, triple.object)
+        )
+        if first[1] <= second[0]:
+            words = caption.forms
+            swapped = (
+                *words[: first[0]],
+                *words[slice(*second)],
+                *words[first[1] : second[0]],
+                *words[slice(*first)],
+                *words[second[1] :],
+            )
+            text = " ".join(swapped)
+            if text.lower() != " ".join(words).lower():
+                return text
+    return None
+
+
+def _phrase(caption: ParsedCaption, span: CaptionSpan) -> tuple[int, int]:
+    """Start and end of a span with the dependents before it, as long as they are contiguous."""
+    head = span_head(span, caption.heads)
+    start = span.start
+    while start > 0 and _depends(start - 1, head, caption.heads):
+        start -= 1
+    return start, span.end
+
+
+def _depends(token: int, head: int, heads: tuple[int, ...]) -> bool:
+    for _ in heads:  # no longer than the caption, whatever the arcs are
+        if heads[token] in (head, token):
+            return heads[token] == head
+        token = heads[token]
+    return False
+
+
+def _shuffled_texts(captions: Sequence[ParsedCaption], seed: int) -> list[str]:
+    random = np.random.default_rng(seed)
+    return [" ".join(random.permutation(caption.forms)) for caption in captions]
+
+
+def _parsed_anew(
+    captions: Sequence[ParsedCaption], texts: Sequence[str], parse: Parse
+) -> list[ParsedCaption]:
+    return [
+        replace(parsed, caption_id=caption.caption_id, image_id=caption.image_id)
+        for caption, parsed in zip(captions, parse(texts), strict=True)
+    ]
+
+
+def _without_edges(run: Run, matcher: Matcher) -> Matcher:
+    """The same weights, with no visual edges built; its captions come without edges too."""
+    visual = run.settings.model.visual_graph.model_copy(update={"edges": ()})
+    settings = run.settings.model.model_copy(update={"visual_graph": visual})
+    bare = Matcher(settings, run.vocabulary, run.feature_width)
+    bare.load_state_dict(matcher.state_dict())
+    return bare.to(next(matcher.parameters()).device).eval()

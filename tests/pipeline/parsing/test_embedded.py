@@ -1,0 +1,118 @@
+"""The model that ships with the package."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+
+from pipeline.parsing.parser import EMBEDDED, load_parser, parse_texts
+from pipeline.parsing.relations import string_tuples
+from pipeline.parsing.score import read_gold, score
+
+MODEL = Path(spacy.util.get_package_path("pipeline")) / "parsing/model"
+FACTUAL = Path(__file__).parents[3] / "../shared/data/factual/dev.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return load_parser(EMBEDDED)
+
+
+def triples(nlp, caption):
+    return set(string_tuples(nlp(caption)))
+
+
+def test_it_is_small_and_says_what_it_is():
+    files = [path for path in MODEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 12 * 2**20
+    meta = json.loads((MODEL / "meta.json").read_text())
+    assert meta["license"] == "CC BY-SA 4.0"
+    assert {source["name"] for source in meta["sources"]} == {"UD English EWT", "FACTUAL"}
+    assert meta["performance"]["pos_acc"] >= 0.93
+    assert meta["performance"]["dep_las"] >= 0.80
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a man riding a brown horse", {("man", "ride", "horse"), ("horse", "is", "brown")}),
+        ("A dog is sitting on top of a car.", {("dog", "sit on top of", "car")}),
+        ("two cats under the table", {("cats", "is", "2"), ("cats", "under", "table")}),
+        ("leg of the man", {("man", "have", "leg")}),
+        ("the table is covered by a cloth", {("cloth", "cover", "table")}),
+        ("dog and cat on a sofa", {("dog", "on", "sofa"), ("cat", "on", "sofa")}),
+    ],
+)
+def test_captions(nlp, caption, expected):
+    assert triples(nlp, caption) == expected
+
+
+def test_triples_name_their_component_and_point_at_words(nlp):
+    doc = nlp("leg of the man sitting on a bench")
+    assert {triple.rule for triple in doc._.triples} == {"scene_graph"}
+    by_string = {triple.strings[1]: triple for triple in doc._.triples}
+    assert by_string["have"].predicate is None
+    assert by_string["sit on"].predicate.text == "sitting on"
+    assert by_string["sit on"].object.text == "bench"
+
+
+def test_arcs_parts_of_speech_and_lemmas_are_set(nlp):
+    doc = nlp("two dogs are chasing a ball")
+    assert [t.pos_ for t in doc] == ["NUM", "NOUN", "AUX", "VERB", "DET", "NOUN"]
+    assert [t.lemma_ for t in doc] == ["two", "dog", "be", "chase", "a", "ball"]
+    assert doc[1].head.text == "chasing"
+    assert doc[1].dep_ == "nsubj"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "...",
+        "😀 😀",
+        "<b>dog</b>",
+        "رجل يركب حصانا",
+        "a " * 300,
+        "dog " * 300,
+        "A\u00a0B",
+        "x" * 3000,
+    ],
+)
+def test_odd_texts_are_survived(nlp, text):
+    for doc in nlp.pipe([text, "a dog on a bench"]):
+        string_tuples(doc)
+    assert triples(nlp, "a dog on a bench") == {("dog", "on", "bench")}
+
+
+def test_triples_survive_bytes_and_processes(nlp):
+    texts = ["a man riding a horse", "", "leg of the man"] * 2
+    alone = [string_tuples(doc) for doc in nlp.pipe(texts)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork in a process with threads
+        forked = [string_tuples(doc) for doc in nlp.pipe(texts, n_process=2, batch_size=2)]
+    assert forked == alone
+    docs = list(nlp.pipe(texts))
+    again = [Doc(nlp.vocab).from_bytes(doc.to_bytes()) for doc in docs]
+    assert [string_tuples(doc) for doc in again] == alone
+    packed = DocBin(docs=docs, store_user_data=True).get_docs(nlp.vocab)
+    assert [string_tuples(doc) for doc in packed] == alone
+
+
+def test_batches_change_nothing(nlp):
+    texts = ["a man riding a horse", "two cats under the table near a chair", "red bus"]
+    assert [string_tuples(nlp(text)) for text in texts] == [
+        string_tuples(doc) for doc in nlp.pipe(texts)
+    ]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not FACTUAL.is_file(), reason="../shared/data/factual is not here")
+def test_figures_on_held_out_captions(nlp):
+    rows = list(read_gold(FACTUAL))
+    parsed = [string_tuples(doc) for doc in parse_texts(nlp, [row.caption for row in rows])]
+    result = score(parsed, [row.triples for row in rows])
+    assert result.set_match >= 75
+    assert result.spice_f1 >= 90

@@ -1,0 +1,110 @@
+"""parse-captions and its stage, show-caption and export-triples, on a pipeline without weights."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.manifest import CaptionItem
+from pipeline.parsing.stage import ParseCaptions
+from pipeline.shards.reader import ShardReader
+from pipeline.shards.records import Failure
+
+BAD = {
+    "empty": " ",
+    "punctuation": "?!",
+    "arabic": "رجل يركب حصانا",
+    "long": "word " * 10_000,
+    "surrogate": "a dog \udcff",
+    "raises": "a boom",
+}
+GOOD = {
+    "plain": "a dog on a bench",
+    "emoji": "a dog 🐶 on a bench",
+    "html": "<b>a dog</b> on a bench",
+    "control": "a dog\x00on a\x1bbench",
+    "capitals": "A DOG ON A BENCH",
+}
+
+
+def items(captions):
+    return [CaptionItem(name, f"{name}.jpg", text, "all") for name, text in captions.items()]
+
+
+@pytest.fixture
+def stage(model_folder):
+    return ParseCaptions(str(model_folder))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_odd_caption_is_parsed_and_keeps_its_text(stage, name):
+    (record,) = stage.process(items({name: GOOD[name]}), 1)
+    assert record.text == GOOD[name]
+    assert [record.objects[t.subject].string for t in record.triples] == ["dog"]
+    assert record.heads[record.forms.index("a")] == 1
+
+
+def test_bad_captions_cost_no_neighbour(stage):
+    captions = {}
+    for (bad, text), (good, other) in zip(
+        BAD.items(), [*GOOD.items(), ("last", "a dog")], strict=True
+    ):
+        captions |= {good: other, bad: text}
+    outcomes = list(stage.process(items(captions), 1))
+    assert [o.id if isinstance(o, Failure) else o.caption_id for o in outcomes] == list(captions)
+    assert {o.id for o in outcomes if isinstance(o, Failure)} == set(BAD)
+    assert all(o.reason for o in outcomes if isinstance(o, Failure))
+
+
+@pytest.fixture
+def shards(model_folder, tmp_path):
+    lines = [f"{n}.jpg#0\t{t}" for n, t in GOOD.items()] + ["x.jpg#0\t...", "y.jpg#0\ta red bench"]
+    (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = ["parse-captions", "--captions", str(tmp_path / "captions.tsv"), "--workers", "1"]
+    command += ["--threads", "--out", str(tmp_path / "shards"), "--model", str(model_folder)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "shards"
+
+
+def test_command_writes_what_the_reader_reads(shards):
+    reader = ShardReader(shards, "captions")
+    assert len(reader) == len(GOOD) + 1
+    assert reader[0].forms == ("a", "dog", "on", "a", "bench")
+    assert reader[0].triples[0].predicate.string == "on"
+    assert reader.sidecars[0].failures == {"x.jpg#0": "the caption has no word: '...'"}
+    assert reader.fingerprint["model"]["digest"]
+
+
+def test_export_gives_a_line_a_caption(shards, tmp_path):
+    out = tmp_path / "triples.jsonl"
+    result = CliRunner().invoke(main, ["export-triples", str(shards), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert lines[0] == {"caption": "a dog on a bench", "triples": [["dog", "on", "bench"]]}
+    assert lines[-1] == {"caption": "a red bench", "triples": [["bench", "is", "red"]]}
+    assert len(lines) == len(GOOD) + 1
+
+
+def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
+    svg = tmp_path / "arcs.svg"
+    command = ["show-caption", "a dog on a bench", "--model", str(model_folder), "--svg", str(svg)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "dog [1:2]" in result.output
+    assert "preposition" in result.output
+    assert svg.read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.parametrize("caption", ["", "...", "كلب"])
+def test_show_caption_says_what_is_wrong_with_a_caption(caption, model_folder):
+    result = CliRunner().invoke(main, ["show-caption", caption, "--model", str(model_folder)])
+    assert result.exit_code == 1
+    assert "the caption" in result.output
+
+
+def test_unknown_model_is_an_error_of_the_command_line():
+    result = CliRunner().invoke(main, ["show-caption", "a dog", "--model", "en_nothing"])
+    assert result.exit_code == 2
+    assert "no model 'en_nothing'" in result.output

@@ -1,0 +1,172 @@
+"""Which backend runs, what is refused, and how PyTorch sees the operators."""
+
+import pytest
+import torch
+
+from resg.graphs.batch import GraphBatch
+from resg.kernels.graph_attention import graph_attention, operators
+from resg.kernels.graph_attention.backends import choose_backend
+
+
+def expected_kernels(backend, sizes, dtype):
+    if backend != "triton":
+        return []
+    if max(sizes) <= 64 and dtype != torch.float32:
+        return ["dense_forward", "dense_backward"]
+    return ["edges_forward", "edges_backward_targets", "edges_backward_sources"]
+
+
+@pytest.mark.parametrize("sizes", [[5, 12], [66]], ids=["small", "large"])
+def test_the_named_backend_and_its_kernels_run(place, make_case, monkeypatch, sizes):
+    reached, kernels = [], []
+    find = operators.implementation
+    monkeypatch.setattr(
+        operators, "implementation", lambda name: reached.append(name) or find(name)
+    )
+    if place.backend == "triton":
+        module = find("triton")
+        run = module.run_kernel
+
+        def spy(kernel, *args, **constants):
+            kernels.append(getattr(kernel, "fn", kernel).__name__)
+            return run(kernel, *args, **constants)
+
+        monkeypatch.setattr(module, "run_kernel", spy)
+    for dtype in place.dtypes:
+        reached.clear()
+        kernels.clear()
+        make_case(sizes, dtype=dtype, device=place.device).run(place.backend)
+        assert reached == [place.backend] * 2
+        assert kernels == expected_kernels(place.backend, sizes, dtype)
+
+
+def test_the_reference_runs_no_operator(make_case, monkeypatch):
+    def fail(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(operators, "implementation", fail)
+    make_case([5]).run("reference")
+    with pytest.raises(AssertionError):
+        make_case([5]).run("torch")
+
+
+@pytest.mark.parametrize("place", [("triton", "interpreter")], ids=["interpreter"], indirect=True)
+def test_the_dense_kernels_in_float32(place, make_case, monkeypatch):
+    """Float32 takes the edge kernels; this checks the dense ones without rounding in the way."""
+    module = operators.implementation("triton")
+    monkeypatch.setattr(module, "uses_tiles", lambda graph, dtype: True)
+    for width in (16, 40, 256):
+        case = make_case([3, 36, 0, 64], width=width, device=place.device)
+        assert max(case.errors(case.run("triton"))) <= 1e-5
+
+
+def test_choice_by_environment_and_argument(monkeypatch):
+    monkeypatch.setenv("RESG_KERNELS", "reference")
+    assert choose_backend("auto", "cpu", torch.float32, 64) == "reference"
+    assert choose_backend("torch", "cpu", torch.float32, 64) == "torch"
+    monkeypatch.setenv("RESG_KERNELS", "cuda")
+    with pytest.raises(ValueError, match=r"no backend 'cuda'.*RESG_KERNELS"):
+        choose_backend("auto", "cpu", torch.float32, 64)
+
+
+def test_choice_by_device(monkeypatch):
+    monkeypatch.delenv("RESG_KERNELS", raising=False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    pytest.importorskip("triton")
+    assert choose_backend("auto", "cpu", torch.float32, 64) == "torch"
+    assert choose_backend("auto", "cuda", torch.bfloat16, 64) == "triton"
+    assert choose_backend("auto", "cuda", torch.float64, 64) == "torch"
+    assert choose_backend("auto", "cuda", torch.bfloat16, 512) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("triton", "cpu", torch.float32, 64), "inputs are on cpu"),
+        (("triton", "cuda", torch.float64, 64), "no torch.float64"),
+        (("triton", "cuda", torch.float32, 320), "at most 256 wide, these are 320"),
+    ],
+)
+def test_triton_where_it_cannot_run(monkeypatch, arguments, message):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    pytest.importorskip("triton")
+    with pytest.raises(ValueError, match=message):
+        choose_backend(*arguments)
+
+
+def test_missing_torch_scatter_is_named(monkeypatch):
+    monkeypatch.setattr("resg.kernels.graph_attention.backends.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install .*resg\[scatter\]"):
+        choose_backend("scatter", "cpu", torch.float32, 64)
+
+
+def valid():
+    graph = GraphBatch.from_edges([3], [(0, 1), (2, 1)])
+    return {
+        "q": torch.randn(3, 2, 16),
+        "k": torch.randn(3, 2, 16),
+        "v": torch.randn(3, 2, 16),
+        "graph": graph,
+        "edge_bias": torch.randn(2, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": torch.randn(4, 2, 16)}, r"q \(3, 2, 16\), k \(4, 2, 16\)"),
+        ({"q": torch.randn(3, 32)}, r"one shape \[nodes, heads, width\]; got q \(3, 32\)"),
+        ({"edge_bias": torch.randn(3, 2)}, r"edge_bias has the shape \(3, 2\), expected \(2, 2\)"),
+        ({"edge_bias": torch.randn(2)}, r"edge_bias has the shape \(2,\), expected \(2, 2\)"),
+        ({"graph": GraphBatch.from_edges([4], [(0, 1), (2, 1)])}, "graph has 4 nodes"),
+        ({"q": torch.ones(3, 2, 16, dtype=torch.int64)}, "q is torch.int64"),
+        ({"q": torch.randn(3, 2, 16).half()}, "one dtype; got torch.float16, torch.float32"),
+        ({"v": torch.randn(3, 2, 16, device="meta")}, "v on meta"),
+        ({"backend": "cuda"}, "no backend 'cuda'"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_before_any_launch(monkeypatch, change, message):
+    monkeypatch.setattr(operators, "implementation", None)
+    with pytest.raises(ValueError, match=message):
+        graph_attention(**(valid() | change))
+
+
+@pytest.mark.parametrize("sizes", [[3, 7], [65]], ids=["small", "large"])
+def test_operators_pass_opcheck(place, make_case, sizes):
+    case = make_case(sizes, device=place.device)
+    graph = case.graph
+    arrays = (
+        graph.node_ptr,
+        graph.indptr,
+        graph.indices,
+        graph.reverse_indptr,
+        graph.reverse_indices,
+        graph.reverse_edges,
+        graph.masks,
+        graph.max_nodes,
+        0.25,
+        place.backend,
+    )
+    inputs = [x.detach().requires_grad_() for x in case.inputs]
+    torch.library.opcheck(operators.attention, (*inputs, *arrays))
+    out, lse = operators.attention(*(x.detach() for x in inputs), *arrays)
+    values = [x.detach() for x in (case.grad, *inputs, out, lse)]
+    torch.library.opcheck(operators.attention_backward, (*values, *arrays))
+
+
+def test_compiled_without_a_graph_break(place, make_case):
+    """Fixed and changing sizes, forward and backward."""
+    compiler = "inductor" if place.name == "cuda" else "aot_eager"
+
+    def model(q, k, v, graph, bias):
+        return graph_attention(q * 2, k, v, graph, bias, backend=place.backend).relu()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend=compiler)
+    for sizes in ([5, 12], [7, 3, 9], [11]):
+        case = make_case(sizes, device=place.device)
+        inputs = [x.requires_grad_() for x in case.inputs]
+        outs = [run(*inputs[:3], case.graph, inputs[3]) for run in (model, compiled)]
+        grads = [torch.autograd.grad(out, inputs, case.grad) for out in outs]
+        for first, second in zip((outs[0], *grads[0]), (outs[1], *grads[1]), strict=True):
+            assert torch.allclose(first, second, rtol=1e-5, atol=1e-6)

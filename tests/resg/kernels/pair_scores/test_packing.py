@@ -1,0 +1,106 @@
+"""Do captions and images lie where the kernels look for them?"""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
+from resg.kernels.pair_scores.packing import image_block, image_groups, pack_runs
+
+counts = st.lists(st.integers(0, 40), max_size=40)
+
+
+def pointer(lengths):
+    return torch.tensor([0, *lengths]).cumsum(0)
+
+
+@given(lengths=counts, width=st.sampled_from([16, 32, 64]), slots=st.integers(1, 16))
+def test_runs_hold_every_caption_once_and_whole(lengths, width, slots):
+    runs = pack_runs(pointer(lengths), width, slots)
+    place = dict(zip(runs.destination.tolist(), runs.source.tolist(), strict=True))
+    assert len(place) == len(runs.source)
+    seen = []
+    for run in range(len(runs)):
+        for slot, caption in enumerate(runs.caption[run].tolist()):
+            at = (runs.slot[run] == slot).nonzero().flatten()
+            if caption < 0:
+                assert len(at) == 0
+                continue
+            seen.append(caption)
+            first = pointer(lengths)[caption]
+            words = [place[run * width + position] for position in at.tolist()]
+            assert words == list(range(first, first + lengths[caption]))
+    assert sorted(seen + runs.left_out.tolist()) == [
+        caption for caption, length in enumerate(lengths) if length > 0
+    ]
+    assert runs.left_out.tolist() == [i for i, length in enumerate(lengths) if length > width]
+
+
+def test_runs_of_ordinary_captions_are_full():
+    lengths = (12 + 2.5 * torch.randn(5000, generator=torch.Generator().manual_seed(0))).round()
+    lengths = lengths.clamp(5, 30).long().tolist()
+    runs = pack_runs(pointer(lengths), 64, 16)
+    assert sum(lengths) / (len(runs) * 64) > 0.97
+
+
+@given(region_counts=st.lists(st.integers(0, 140), max_size=12))
+def test_blocks_hold_every_region_once(region_counts):
+    ptr = pointer(region_counts)
+    groups, large = image_groups(ptr)
+    assert large.tolist() == [i for i, count in enumerate(region_counts) if count > 128]
+    seen = []
+    for group in groups:
+        block = image_block(group, ptr)
+        assert block.rows - block.counts.min() < 8
+        seen += block.source.tolist()
+        images = block.destination // block.rows
+        assert torch.equal(
+            block.source, ptr[group[images]] + block.destination - images * block.rows
+        )
+    small = [
+        region
+        for image, count in enumerate(region_counts)
+        if count <= 128
+        for region in range(ptr[image], ptr[image + 1])
+    ]
+    assert sorted(seen) == small
+
+
+@settings(deadline=None)
+@given(
+    rows=counts,
+    columns=counts,
+    budget=st.integers(1, 5000),
+    tile_cost=st.sampled_from([0, 50, 10_000]),
+)
+def test_tiles_cover_every_pair_of_nodes_once_within_the_budget(rows, columns, budget, tile_cost):
+    covered = torch.zeros(len(rows), len(columns), dtype=torch.int64)
+    groups = count_groups(pointer(rows)), count_groups(pointer(columns))
+    for row_tile, column_tile in tiles(*merged_groups(*groups, tile_cost), budget):
+        for tile, lengths in ((row_tile, rows), (column_tile, columns)):
+            nodes_held(tile, lengths)
+        covered[row_tile.owners[:, None], column_tile.owners] += 1
+        elements = len(row_tile) * row_tile.count * len(column_tile) * column_tile.count
+        assert elements <= budget or len(row_tile) == len(column_tile) == 1
+    expected = torch.outer((torch.tensor(rows) > 0).long(), (torch.tensor(columns) > 0).long())
+    assert torch.equal(covered, expected.view_as(covered))
+
+
+def nodes_held(tile, lengths):
+    """Every owner's nodes lie in its own row, from the left, and nothing else does."""
+    places, sources = tile.nodes(torch.device("cpu"))
+    grid = torch.full((len(tile) * tile.count,), -1)
+    grid[slice(None) if places is None else places] = sources
+    for owner, row in zip(tile.owners.tolist(), grid.view(len(tile), tile.count), strict=True):
+        first, padding = pointer(lengths)[owner], tile.count - lengths[owner]
+        expected = [*range(first, first + lengths[owner]), *[-1] * padding]
+        assert row.tolist() == expected
+
+
+def test_counts_are_merged_only_where_that_is_cheaper():
+    rows = count_groups(pointer([2, 3, 4, 9, 9]))
+    columns = count_groups(pointer([6, 7, 8, 20]))
+    assert [len(groups) for groups in merged_groups(rows, columns, 0)] == [4, 4]
+    assert [len(groups) for groups in merged_groups(rows, columns, 10**6)] == [1, 1]
+    many = count_groups(pointer([10, 30] * 500)), count_groups(pointer([8, 16] * 500))
+    assert [len(groups) for groups in merged_groups(*many, 8192)] == [2, 2]
