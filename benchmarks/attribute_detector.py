@@ -1,4 +1,4 @@
-"""How fast does a GPU extract regions with the Visual Genome attribute detector, from JPEG to shard?
+"""How fast does a GPU extract regions with the attribute detector, from JPEG to shard?
 
 Random weights, as the speed does not depend on them; class scores are made as sharp as a trained
 detector's, as selection looks at those above a floor. Needs detectron2 and a GPU.

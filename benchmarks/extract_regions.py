@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.detectors.onnx import INPUT
+from pipeline.detectors.onnx import INPUT, OnnxNetwork
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
 from pipeline.execution import ExecutionSettings, run_stage
@@ -54,6 +54,7 @@ def main():
 def bare_loop(items, workers):
     """Seconds, and seconds of processor, to decode and run the network, nothing kept."""
     network = open_detector("scenes").network
+    assert isinstance(network, OnnxNetwork)
     start = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda item: run_one(network.session, item), items))

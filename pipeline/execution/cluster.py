@@ -117,7 +117,11 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
         specs = [{"nthreads": workers}]
     no_dashboard = {"dashboard": False, "dashboard_address": None}
     return SpecCluster(
-        scheduler={"cls": Scheduler, "options": place | no_dashboard | {"port": 0}},
+        scheduler={
+            "cls": Scheduler,
+            # Without an address its HTTP server asks for port 8787, which another run may have.
+            "options": place | no_dashboard | {"port": 0, "dashboard_address": "127.0.0.1:0"},
+        },
         workers={
             i: {"cls": kind, "options": options | place | no_dashboard | spec}
             for i, spec in enumerate(specs)

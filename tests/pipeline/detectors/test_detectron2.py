@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blocks import pictures
 from dialects import ATTRIBUTES, CLASSES, caffe_dialect, detectron2_dialect
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed")
@@ -76,13 +77,6 @@ def network(config):
     model = spread(detectron2.build_model(config))
     info = detectron2.config_info(config, detectron2.feature_width(model))
     return detectron2.Detectron2Network(model, info, "cpu", 1)
-
-
-def pictures():
-    rng = np.random.default_rng(0)
-    blocks = [rng.integers(0, 256, (6, 8, 3)), rng.integers(0, 256, (6, 8, 3))]
-    large = [np.kron(b, np.ones((20, 20, 1))).astype(np.uint8) for b in blocks]
-    return [large[0], large[1], large[0][:100], large[1][:, :90]]
 
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
