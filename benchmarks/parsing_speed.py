@@ -64,7 +64,7 @@ def peak_mebibytes():
 def main(captions: Path, model: str, workers: int, limit: int, rounds: int) -> None:
     """Parse the captions of a TSV file."""
     items = tsv_captions(captions)
-    stage = ParseCaptions.with_model(model)
+    stage = ParseCaptions(model)
     bare_seconds(model, items[:WARM_UP])
     some = items[:limit]
     with tempfile.TemporaryDirectory() as folder:

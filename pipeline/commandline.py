@@ -51,21 +51,18 @@ class CommandFolder(click.Group):
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            raise _as_click_error(error, self.errors) from error
+            click.echo(f"Error: {_message(error, self.errors)}", err=True)
+            raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
 
 
-def _as_click_error(error: Exception, known: tuple[type[Exception], ...]) -> click.ClickException:
+def _message(error: Exception, known: tuple[type[Exception], ...]) -> str:
     if isinstance(error, known):
-        message = str(error)
+        return str(error)
     elif isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        message = f"the system refused: {error.strerror}{where}"
-    else:
-        message = (
-            f"unexpected {type(error).__name__}: {error}\n"
-            "This is a fault of the program: run again with --debug (before the command's name) "
-            "and report what it prints."
-        )
-    shown = click.ClickException(message)
-    shown.exit_code = getattr(error, "exit_code", 1)
-    return shown
+        return f"the system refused: {error.strerror}{where}"
+    return (
+        f"unexpected {type(error).__name__}: {error}\n"
+        "This is a fault of the program: run again with --debug (before the command's name) "
+        "and report what it prints."
+    )

@@ -26,18 +26,20 @@ class VisualGraphSettings(Settings):
     """Which edges join the regions of an image."""
 
     edges: tuple[Literal["spatial", "neighbours", "predicates"], ...] = Field(
-        ("spatial", "neighbours"),
+        default=("spatial", "neighbours"),
         description="Kinds of edges: spatial classes of boxes, nearest in feature space, "
         "predicates of the detector; empty for none.",
     )
-    neighbours: int = Field(8, ge=1, description="Nearest regions in feature space a region.")
+    neighbours: int = Field(
+        default=8, ge=1, description="Nearest regions in feature space a region."
+    )
 
 
 class TextualGraphSettings(Settings):
     """Which edges join the words of a caption."""
 
     edges: tuple[Literal["arcs", "triples"], ...] = Field(
-        ("arcs", "triples"),
+        default=("arcs", "triples"),
         description="Kinds of edges: dependency arcs, relation triples; empty for none.",
     )
 
@@ -45,22 +47,24 @@ class TextualGraphSettings(Settings):
 class GraphEncoderSettings(Settings):
     """Graph attention over regions and over words, and the contextual order after it."""
 
-    layers: int = Field(2, ge=0, description="Layers of graph attention; 0 for none.")
-    heads: int = Field(8, ge=1, description="Attention heads; they divide the width.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Share of attended values dropped.")
+    layers: int = Field(default=2, ge=0, description="Layers of graph attention; 0 for none.")
+    heads: int = Field(default=8, ge=1, description="Attention heads; they divide the width.")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of attended values dropped.")
     contextual_order: bool = Field(
-        True, description="Gated GRU over words in order and regions by detection score."
+        default=True, description="Gated GRU over words in order and regions by detection score."
     )
 
 
 class ImageEncoderSettings(Settings):
     """From region features to region nodes."""
 
-    layer_norm: bool = Field(True, description="Layer norm over the projected features.")
-    boxes: bool = Field(True, description="Add a projection of the box geometry.")
-    mlp: bool = Field(False, description="Add a two-layer perceptron beside the projection (VSE∞).")
+    layer_norm: bool = Field(default=True, description="Layer norm over the projected features.")
+    boxes: bool = Field(default=True, description="Add a projection of the box geometry.")
+    mlp: bool = Field(
+        default=False, description="Add a two-layer perceptron beside the projection (VSE∞)."
+    )
     pooling: Literal["generalised", "mean"] = Field(
-        "generalised", description="How region nodes become the image's embedding."
+        default="generalised", description="How region nodes become the image's embedding."
     )
 
 
@@ -68,14 +72,22 @@ class TextEncoderSettings(Settings):
     """From the words of a caption to word nodes."""
 
     encoder: str = Field(
-        "gru", description="`gru`, or `bert:NAME_OR_PATH` for a Hugging Face encoder."
+        default="gru", description="`gru`, or `bert:NAME_OR_PATH` for a Hugging Face encoder."
     )
-    word_width: int = Field(300, ge=1, description="Width of the word embedding (gru only).")
-    bidirectional: bool = Field(True, description="GRU in both directions, their mean taken.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of word embeddings' values dropped.")
-    min_count: int = Field(1, ge=1, description="Times a training word must occur to be known.")
+    word_width: int = Field(
+        default=300, ge=1, description="Width of the word embedding (gru only)."
+    )
+    bidirectional: bool = Field(
+        default=True, description="GRU in both directions, their mean taken."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of word embeddings' values dropped."
+    )
+    min_count: int = Field(
+        default=1, ge=1, description="Times a training word must occur to be known."
+    )
     pooling: Literal["generalised", "mean", "last"] = Field(
-        "generalised", description="How word nodes become the caption's embedding."
+        default="generalised", description="How word nodes become the caption's embedding."
     )
 
     @model_validator(mode="after")
@@ -88,23 +100,29 @@ class TextEncoderSettings(Settings):
 class SimilaritySettings(Settings):
     """How an image and a caption are compared."""
 
-    embeddings: bool = Field(True, description="Use the cosine of the pooled embeddings.")
+    embeddings: bool = Field(default=True, description="Use the cosine of the pooled embeddings.")
     nodes: Literal["none", "t2i", "i2t", "both"] = Field(
-        "both",
+        default="both",
         description="Node-level similarity: words attend regions (t2i), regions attend words "
         "(i2t), the mean of both, or none.",
     )
-    words_temperature: float = Field(9.0, gt=0, description="Sharpness of words over regions.")
-    regions_temperature: float = Field(4.0, gt=0, description="Sharpness of regions over words.")
+    words_temperature: float = Field(
+        default=9.0, gt=0, description="Sharpness of words over regions."
+    )
+    regions_temperature: float = Field(
+        default=4.0, gt=0, description="Sharpness of regions over words."
+    )
     normalise: Literal["plain", "clipped_l2"] = Field(
-        "plain",
+        default="plain",
         description="Before the softmax: nothing, or SCAN's LeakyReLU and L2 norm over the "
         "attending side.",
     )
     node_pooling: Literal["mean", "lse"] = Field(
-        "mean", description="Nodes' cosines to one score: mean, or SCAN's log-sum-exp."
+        default="mean", description="Nodes' cosines to one score: mean, or SCAN's log-sum-exp."
     )
-    lambda_lse: float = Field(6.0, gt=0, description="Sharpness of the log-sum-exp pooling.")
+    lambda_lse: float = Field(
+        default=6.0, gt=0, description="Sharpness of the log-sum-exp pooling."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -116,7 +134,7 @@ class SimilaritySettings(Settings):
 class ModelSettings(Settings):
     """The whole matcher."""
 
-    width: int = Field(1024, ge=8, description="Width d of nodes and embeddings.")
+    width: int = Field(default=1024, ge=8, description="Width d of nodes and embeddings.")
     image: ImageEncoderSettings = ImageEncoderSettings()
     text: TextEncoderSettings = TextEncoderSettings()
     visual_graph: VisualGraphSettings = VisualGraphSettings()
@@ -136,16 +154,28 @@ class ModelSettings(Settings):
 class LossSettings(Settings):
     """Weights and margins of the three losses; a weight of 0 turns one off."""
 
-    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet ranking loss.")
-    triplet_margin: float = Field(0.2, gt=0, description="Cosine by which a match must win.")
-    warmup_epochs: float = Field(
-        1.0, ge=0, description="Epochs that sum all violations before the hardest alone."
+    triplet_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the triplet ranking loss."
     )
-    center_weight: float = Field(0.1, ge=0, description="Weight a of the center hinge loss.")
-    center_margin: float = Field(0.2, gt=0, description="Distance by which the own centre wins.")
-    margin_weight: float = Field(0.1, ge=0, description="Weight b of the margin loss.")
-    positive_margin: float = Field(0.6, le=1, description="Score that matches should reach.")
-    negative_margin: float = Field(0.4, ge=-1, description="Score that negatives should not pass.")
+    triplet_margin: float = Field(
+        default=0.2, gt=0, description="Cosine by which a match must win."
+    )
+    warmup_epochs: float = Field(
+        default=1.0, ge=0, description="Epochs that sum all violations before the hardest alone."
+    )
+    center_weight: float = Field(
+        default=0.1, ge=0, description="Weight a of the center hinge loss."
+    )
+    center_margin: float = Field(
+        default=0.2, gt=0, description="Distance by which the own centre wins."
+    )
+    margin_weight: float = Field(default=0.1, ge=0, description="Weight b of the margin loss.")
+    positive_margin: float = Field(
+        default=0.6, le=1, description="Score that matches should reach."
+    )
+    negative_margin: float = Field(
+        default=0.4, ge=-1, description="Score that negatives should not pass."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -160,45 +190,67 @@ class LossSettings(Settings):
 class TrainSettings(Settings):
     """How the matcher is trained."""
 
-    seed: int = Field(0, ge=0, description="Seed of weights, order and dropping.")
-    epochs: int = Field(30, ge=1, description="Passes over the training captions.")
-    batch_size: int = Field(128, ge=2, description="Pairs a step, over all processes.")
-    accumulate: int = Field(1, ge=1, description="Batches whose gradients are added up a step.")
-    learning_rate: float = Field(5e-4, gt=0, description="Peak step size of AdamW.")
+    seed: int = Field(default=0, ge=0, description="Seed of weights, order and dropping.")
+    epochs: int = Field(default=30, ge=1, description="Passes over the training captions.")
+    batch_size: int = Field(default=128, ge=2, description="Pairs a step, over all processes.")
+    accumulate: int = Field(
+        default=1, ge=1, description="Batches whose gradients are added up a step."
+    )
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak step size of AdamW.")
     text_learning_rate: float = Field(
-        0.1, gt=0, description="Step size of a Hugging Face encoder, as a share of learning_rate."
+        default=0.1,
+        gt=0,
+        description="Step size of a Hugging Face encoder, as a share of learning_rate.",
     )
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW's decay of weights.")
-    ramp_steps: int = Field(0, ge=0, description="Steps over which the step size rises from 0.")
-    decay_at: float = Field(0.5, gt=0, le=1, description="Share of the run after which it falls.")
-    decay: float = Field(0.1, gt=0, le=1, description="Factor by which the step size then falls.")
-    clip: float = Field(2.0, gt=0, description="Largest norm of the gradient.")
+    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's decay of weights.")
+    ramp_steps: int = Field(
+        default=0, ge=0, description="Steps over which the step size rises from 0."
+    )
+    decay_at: float = Field(
+        default=0.5, gt=0, le=1, description="Share of the run after which it falls."
+    )
+    decay: float = Field(
+        default=0.1, gt=0, le=1, description="Factor by which the step size then falls."
+    )
+    clip: float = Field(default=2.0, gt=0, description="Largest norm of the gradient.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        "auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
+        default="auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
     )
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 for none.")
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="Decay of averaged weights; 0 for none."
+    )
     hard_batches: bool = Field(
-        True,
+        default=True,
         description="After the first epoch an image shares its batch with one that the model "
         "finds alike, so that hardest negatives are hard.",
     )
-    region_drop: float = Field(0.0, ge=0, lt=1, description="Share of regions dropped a step.")
-    word_drop: float = Field(0.0, ge=0, lt=1, description="Share of words made unknown a step.")
+    region_drop: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of regions dropped a step."
+    )
+    word_drop: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of words made unknown a step."
+    )
     patience: int = Field(
-        0, ge=0, description="Evaluations without a better rSum before stopping; 0 for never."
+        default=0,
+        ge=0,
+        description="Evaluations without a better rSum before stopping; 0 for never.",
     )
     chance_steps: int = Field(
-        2000, ge=1, description="Steps after which a validation R@1 at chance raises the alarm."
+        default=2000,
+        ge=1,
+        description="Steps after which a validation R@1 at chance raises the alarm.",
     )
     cache: Literal["auto", "device", "ram", "map"] = Field(
-        "auto", description="Where features are kept; auto chooses by size."
+        default="auto", description="Where features are kept; auto chooses by size."
     )
 
 
 class RunSettings(Settings):
     """All settings of a run."""
 
-    preset: str = Field("resg-gru", description="Name of the preset that the run started from.")
+    preset: str = Field(
+        default="resg-gru", description="Name of the preset that the run started from."
+    )
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     train: TrainSettings = TrainSettings()

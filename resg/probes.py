@@ -151,8 +151,10 @@ def probe_run(
         rows = image_of_caption(table)
         is_won = scores[rows, list(texts)] > swapped[rows, np.arange(len(rows))]
         share = 100.0 * float(np.mean(is_won))
-    hard = None if pairs is None else read_hard_pairs(pairs, split)
-    return ProbeReport(rsum, share, len(texts), hard and hard_pair_accuracy(scores, tables, hard))
+    hard = None
+    if pairs is not None:
+        hard = hard_pair_accuracy(scores, tables, read_hard_pairs(pairs, split))
+    return ProbeReport(rsum, share, len(texts), hard)
 
 
 def swapped_text(caption: ParsedCaption) -> str | None:

@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
 from spacy.language import Language
@@ -29,10 +29,10 @@ class ParseCaptions:
     """
 
     model: str
-    kind: ClassVar[Kind] = "captions"
-    name: ClassVar[str] = "parse-captions"
-    names: ClassVar[None] = None
-    dtype: ClassVar[str] = "float16"
+    kind: Kind = field(default="captions", init=False)
+    name: str = field(default="parse-captions", init=False)
+    names: None = field(default=None, init=False)
+    dtype: str = field(default="float16", init=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Hdf5Rows:
         if self._process != os.getpid():
             import h5py  # our own shards never need it
 
-            self._dataset = h5py.File(self._path, "r")[self._name]
+            self._dataset = cast(h5py.Dataset, h5py.File(self._path, "r")[self._name])
             self._process = os.getpid()
         return self._dataset[rows]
 
