@@ -38,7 +38,7 @@ $(STAMPS)/scatter: $(STAMPS)/demo
 	touch $@
 
 # What the demo trains: small enough for two cores, the same settings for both presets.
-DEMO_SETTINGS := --set model.width=256 --set train.batch_size=64 --set train.epochs=12 \
+DEMO_SETTINGS := --set model.width=256 --set train.batch_size=64 --set train.epochs=7 \
 	--set train.learning_rate=0.001
 
 demo: $(STAMPS)/demo

@@ -6,10 +6,11 @@ from setuptools import find_packages, setup
 
 EXTRAS = {
     # detectron2 is on no package index: README.md repeats its own documentation's install line.
-    "detectron2": ["torchvision", "pycocotools"],
+    "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
+    "serve": ["flask>=3"],
     "track": ["tensorboard>=2.16"],
     "test": [
         "hypothesis>=6.100",
