@@ -71,6 +71,7 @@ def in_child(function: Callable[..., _Result], path: Path, *arguments: Any) -> _
         raise DataError(
             f"{path} crashed the HDF5 library (exit status {done.returncode}). Make it again."
         )
+    # from our own child alone; no file is ever unpickled
     result, error = pickle.loads(done.stdout)
     if error is not None:
         raise error
