@@ -19,7 +19,7 @@ class Encoded:
     Attributes:
         embeddings: `[N, d]` float32, unit length.
         nodes: `[M, d]` unit length.
-        ptr: `[N+1]` offsets of the nodes.
+        ptr: `[N+1]` offsets of the nodes, on the host.
     """
 
     embeddings: Tensor
