@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from resg.config import LossSettings
 
-PARTS = ("loss", "triplet", "center", "margin")
+PARTS: tuple[str, ...] = ("loss", "triplet", "center", "margin")
 """Names of the total and of the three losses."""
 
 

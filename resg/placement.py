@@ -55,10 +55,7 @@ class HostCopy:
 
     def __init__(self, figures: Tensor) -> None:
         self.copy = figures.detach().to("cpu", non_blocking=True)
-        self.event: torch.cuda.Event | None = None
-        if figures.is_cuda:
-            self.event = torch.cuda.Event()
-            self.event.record()
+        self.event = torch.cuda.current_stream().record_event() if figures.is_cuda else None
 
     def values(self) -> list[float]:
         """The figures."""

@@ -297,6 +297,7 @@ def make_optimiser(matcher: Matcher, settings: TrainSettings) -> torch.optim.Ada
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "peak": rate} for params, rate in rates],
         weight_decay=settings.weight_decay,
+        fused=next(matcher.parameters()).is_cuda,
     )
 
 

@@ -42,8 +42,8 @@ class Similarity(nn.Module):
         if settings.nodes == "none":
             return self._embedding_scores(images, captions)
         node_scores_IC = pair_scores(
-            images.nodes,
-            captions.nodes,
+            _autocast(images.nodes),
+            _autocast(captions.nodes),
             images.ptr,
             captions.ptr,
             direction=settings.nodes,
@@ -61,3 +61,11 @@ class Similarity(nn.Module):
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
             return images.embeddings @ captions.embeddings.T
+
+
+def _autocast(nodes: Tensor) -> Tensor:
+    """Nodes in the type of autocast, where it is on: the kernel's operator does not see to that."""
+    device = nodes.device.type
+    return (
+        nodes.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else nodes
+    )
