@@ -64,7 +64,7 @@ class Similarity(nn.Module):
 
 
 def _autocast(nodes: Tensor) -> Tensor:
-    """Nodes in the type of autocast, where it is on: the kernel's operator does not see to that."""
+    """Nodes in the type of autocast where it is on, to which the operator is blind."""
     device = nodes.device.type
     return (
         nodes.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else nodes
