@@ -91,8 +91,10 @@ def resume_run(
     """
     processes = join_processes(device)
     run = open_run(folder)
-    training = open_tables(run, "train", device, shards)
-    validation = open_tables(run, "val", device, shards)
+    where = shards or Path(run.data["shards"])
+    run.check_hashes(SplitReaders.open(where, "train").hashes())
+    training = open_tables(run, "train", device, where)
+    validation = open_tables(run, "val", device, where)
     trainer = Trainer(run, training, validation, device, processes, on_event)
     trainer.resume()
     return _finish(trainer, processes)

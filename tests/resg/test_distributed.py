@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from resg.checkpoint import last_checkpoint
 from resg.config import load_settings
 from resg.experiment import train_run
 from resg.run_log import read_metrics
@@ -53,9 +54,9 @@ def test_two_processes_give_the_losses_and_weights_of_one(preset, shards, tmp_pa
         for name in ("one", "two")
     )
     assert one == pytest.approx(two, rel=1e-4)
-    last = [load_file(tmp_path / name / "last.safetensors") for name in ("one", "two")]
-    steps = json.loads((tmp_path / "two" / "state.json").read_text())["step"]
-    assert steps == 12
+    checkpoints = [last_checkpoint(tmp_path / name) for name in ("one", "two")]
+    assert json.loads((checkpoints[1] / "state.json").read_text())["step"] == 12
+    last = [load_file(checkpoint / "model.safetensors") for checkpoint in checkpoints]
     for name, weight in last[0].items():
         # AdamW divides by the gradient's size, so rounding grows with every step
         assert torch.allclose(weight, last[1][name], atol=2e-3), name
