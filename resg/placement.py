@@ -38,8 +38,11 @@ def load_ahead(
     stream.wait_stream(torch.cuda.current_stream(device))  # what batches are made of is there
 
     def load_on_stream(item: Item) -> tuple[Batch, torch.cuda.Event]:
+        made = torch.cuda.Event()
         with torch.cuda.device(device), torch.cuda.stream(stream):
-            return load(item), stream.record_event()
+            batch = load(item)
+            made.record(stream)
+        return batch, made
 
     with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
         under_way: Future[tuple[Batch, torch.cuda.Event]] | None = None

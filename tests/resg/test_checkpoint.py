@@ -128,7 +128,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 def test_a_checkpoint_of_another_preset_is_refused(runs, run):
     shutil.copy(runs / "resg-gru" / "best.safetensors", run)
-    with pytest.raises(ResgError, match="another model's: .*unexpected") as caught:
+    with pytest.raises(ResgError, match=r"another model's: .*unexpected") as caught:
         load_matcher(open_run(run), CPU)
     assert "this run's preset" in str(caught.value)
 

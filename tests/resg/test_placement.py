@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Inner:
-    rows: Tensor | None
+    rows: Any
     name: str
 
 
