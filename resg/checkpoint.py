@@ -23,9 +23,11 @@ from pipeline.fingerprint import differences
 from resg.config import RunSettings
 from resg.errors import ResgError
 from resg.models.resg import Matcher
+from resg.pieces import keep_encoder
 from resg.vocabulary import Vocabulary
 
 PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "triton")
+ENCODER = "encoder"
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,25 @@ class Run:
         settings: all settings.
         vocabulary: words and edge types.
         data: where the shards lie, their fingerprints and hashes, the feature width.
+        is_begun: whether its weights are to come from the folder.
     """
 
     folder: Path
     settings: RunSettings
     vocabulary: Vocabulary
     data: Mapping[str, Any]
+    is_begun: bool = False
 
     @property
     def feature_width(self) -> int:
         """D of the region features it was trained on."""
         return int(self.data["feature_width"])
+
+    def make_matcher(self) -> Matcher:
+        """Its model, with the weights that training starts from."""
+        return Matcher(
+            self.settings.model, self.vocabulary, self.feature_width, pretrained=not self.is_begun
+        )
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Refuse shards that other detectors or parsers made.
@@ -107,6 +117,8 @@ def create_run(
         "data": data,
         "versions": package_versions(),
     }
+    if settings.model.text.encoder != "gru":
+        keep_encoder(settings.model.text.encoder.removeprefix("bert:"), folder / ENCODER)
     write_json(folder / "run.json", content)
     return Run(folder, settings, vocabulary, data)
 
@@ -120,8 +132,11 @@ def open_run(folder: Path) -> Run:
     content = read_json(folder / "run.json")
     vocabulary = Vocabulary.read(folder / "vocabulary.json")
     try:
-        settings = RunSettings.model_validate(content["settings"])
-        return Run(folder, settings, vocabulary, content["data"])
+        stored = content["settings"]
+        if (folder / ENCODER).is_dir():  # the run's own copy, wherever the encoder came from
+            stored["model"]["text"]["encoder"] = f"bert:{folder / ENCODER}"
+        settings = RunSettings.model_validate(stored)
+        return Run(folder, settings, vocabulary, content["data"], is_begun=True)
     except (KeyError, ValueError) as error:
         raise ResgError(f"{folder / 'run.json'} does not fit this version: {error}.") from error
 
@@ -132,7 +147,7 @@ def load_matcher(run: Run, device: torch.device) -> Matcher:
     Raises:
         ResgError: there are none yet, or they are another model's.
     """
-    matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width)
+    matcher = run.make_matcher()
     load_weights(matcher, run.folder / "best.safetensors")
     return matcher.to(device).eval()
 

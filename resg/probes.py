@@ -72,10 +72,20 @@ def hard_pair_accuracy(
         scores_IC: `[I, C]` scores of the split.
         tables: of the same split.
         pairs: which captions to compare.
+
+    Raises:
+        ResgError: a pair is not of this data.
     """
     column = {caption_id: c for c, caption_id in enumerate(tables.caption_ids)}
     won: dict[str, list[bool]] = {"all": []}
     for pair in pairs:
+        if pair.image_id not in tables.images.row or not (
+            {pair.caption_id, pair.wrong_caption_id} <= column.keys()
+        ):
+            raise ResgError(
+                f"expected hard pairs of the images and captions of this split, got {pair}. "
+                "Give the hard_pairs.json of the data that the shards were made of."
+            )
         scores_C = scores_IC[tables.images.row[pair.image_id]]
         is_won = bool(scores_C[column[pair.caption_id]] > scores_C[column[pair.wrong_caption_id]])
         won["all"].append(is_won)
@@ -219,6 +229,6 @@ def _without_edges(run: Run, matcher: Matcher) -> Matcher:
     """The same weights, with no visual edges built; its captions come without edges too."""
     visual = run.settings.model.visual_graph.model_copy(update={"edges": ()})
     settings = run.settings.model.model_copy(update={"visual_graph": visual})
-    bare = Matcher(settings, run.vocabulary, run.feature_width)
+    bare = Matcher(settings, run.vocabulary, run.feature_width, pretrained=False)
     bare.load_state_dict(matcher.state_dict())
     return bare.to(next(matcher.parameters()).device).eval()

@@ -68,7 +68,7 @@ class Trainer:
         self.device = device
         self.processes = processes or Processes()
         torch.manual_seed(self.settings.train.seed)
-        self.matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width).to(device)
+        self.matcher = run.make_matcher().to(device)
         self.model: nn.Module = self.matcher
         if self.processes.count > 1:
             self.model = DistributedDataParallel(self.matcher)
