@@ -1,6 +1,14 @@
+from pathlib import Path
+
 import pytest
 
-from resg.config import RunSettings, load_settings, preset_names, setting_paths
+from resg.config import (
+    RunSettings,
+    load_settings,
+    preset_names,
+    setting_paths,
+    settings_table,
+)
 from resg.errors import SettingsError
 
 
@@ -86,3 +94,13 @@ def test_settings_survive_the_run_folder():
         settings = load_settings(name, ["train.seed=7"])
         assert RunSettings.model_validate(settings.model_dump(mode="json")) == settings
     assert "model.similarity.node_pooling" in set(setting_paths())
+
+
+def test_the_reference_page_lists_every_setting_as_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = page.partition("## All settings")[2].partition("|---|---|---|\n")[2].splitlines()
+    # print("\n".join(settings_table())) from resg.config gives the new rows
+    assert listed == settings_table()
+    names = [row.split("`")[1] for row in listed]
+    assert names == list(setting_paths())
+    assert all(row.count("|") == 4 and "None" not in row for row in listed)
