@@ -18,6 +18,9 @@ from resg.models.resg import Matcher
 from resg.ranking import score_matrix_metrics
 from resg.splits import SplitReaders, SplitTables
 
+JOINING = ("ADP", "CCONJ", "SCONJ", "PUNCT")
+"""Parts of speech that stand between the things of a relation, whatever they depend on."""
+
 Parse = Callable[[Sequence[str]], list[ParsedCaption]]
 
 
@@ -170,14 +173,15 @@ def probe_run(
 def swapped_text(caption: ParsedCaption) -> str | None:
     """The caption with subject and object of its first relation exchanged; None without a relation.
 
-    Each is taken with what stands before its head and depends on it: `a red dog chases the man`
-    becomes `the man chases a red dog`.
+    Each is taken with what stands before its head and depends on it, but for what belongs to the
+    relation: `a red dog sits under the table` becomes `the table sits under a red dog`.
     """
     for triple in caption.triples:
         if triple.attribute is not None:
             continue
         first, second = sorted(
-            _phrase(caption, caption.objects[number]) for number in (triple.subject, triple.object)
+            _phrase(caption, caption.objects[number], triple.predicate)
+            for number in (triple.subject, triple.object)
         )
         if first[1] <= second[0]:
             words = caption.forms
@@ -194,11 +198,19 @@ def swapped_text(caption: ParsedCaption) -> str | None:
     return None
 
 
-def _phrase(caption: ParsedCaption, span: CaptionSpan) -> tuple[int, int]:
-    """Start and end of a span with the dependents before it, as long as they are contiguous."""
+def _phrase(caption: ParsedCaption, span: CaptionSpan, predicate: CaptionSpan) -> tuple[int, int]:
+    """Start and end of a span with the dependents before it, as long as they are contiguous.
+
+    In Universal Dependencies a preposition depends on the noun after it; it is no part of it here.
+    """
     head = span_head(span, caption.heads)
     start = span.start
-    while start > 0 and _depends(start - 1, head, caption.heads):
+    while (
+        start > 0
+        and _depends(start - 1, head, caption.heads)
+        and caption.pos[start - 1] not in JOINING
+        and not predicate.start <= start - 1 < predicate.end
+    ):
         start -= 1
     return start, span.end
 

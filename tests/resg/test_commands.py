@@ -88,7 +88,7 @@ def test_train_with_seeds_makes_a_run_for_each(shards, tmp_path):
     [
         (("--preset", "resg-gpt"), f"expected a preset ({preset_names()[0]}"),
         (("--set", "train.epoch=1"), "Did you mean train.epochs?"),
-        (("--set", "model.width=100"), "heads to divide width"),
+        (("--set", "model.width=102"), "heads to divide width"),
         (("--seeds", "0"), "0 is not in the range"),
         (("--device", "cuda"), "Use --device cpu"),
     ],

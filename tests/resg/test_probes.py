@@ -55,6 +55,8 @@ def relations(caption):
         ("a red dog chases the old man", "the old man chases a red dog"),
         ("a boy on a horse", "a horse on a boy"),
         ("the cat sits under a car", "a car sits under the cat"),
+        ("a dog stands in front of the small house", "the small house stands in front of a dog"),
+        ("two boys and a man ride a horse", "a horse and a man ride two boys"),
         ("a white horse", None),
     ],
 )
