@@ -79,6 +79,10 @@ def network(config):
     return detectron2.Detectron2Network(model, info, "cpu", 1)
 
 
+def batch_of(pictures):
+    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), np.float32)
+
+
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
 def test_onnx_runtime_gives_what_detectron2_gives(kind, tmp_path):
     from pipeline.detectors.exporting import export_detector
@@ -118,9 +122,8 @@ def test_the_feature_is_what_the_box_predictor_sees():
     ours.heads.model.roi_heads.box_predictor.register_forward_pre_hook(
         lambda _, given: seen.append(given[0])
     )
-    (found,) = ours.candidates(pictures()[0][None].astype(np.float32))
-    rows = np.arange(5)
-    assert np.array_equal(found.features[rows], seen[0].flatten(1)[:5].numpy())
+    (found,) = ours.start(batch_of(pictures()[:1]))()
+    assert np.array_equal(found.features, seen[0].flatten(1).numpy())
 
 
 def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
@@ -133,10 +136,16 @@ def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
         return whole(images)
 
     monkeypatch.setattr(ours.heads, "of_batch", of_at_most_one)
-    batch = np.stack(pictures()[:2] * 2).astype(np.float32)
-    assert len(ours.candidates(batch)) == 4
+    batch = batch_of(pictures()[:2] * 2)
+    halved = ours.start(batch)()
     assert "going on with 2" in caplog.text
     assert "going on with 1" in caplog.text
+    for one, picture in zip(halved, batch, strict=True):
+        (alone,) = ours.start(picture[None])()
+        assert np.array_equal(one.features, alone.features)
+    caplog.clear()
+    ours.start(batch)()
+    assert not caplog.text  # it does not run out of memory again
 
 
 def test_a_model_that_is_no_faster_rcnn_is_told():
@@ -254,10 +263,10 @@ def test_the_canonical_file_opens_alone_and_says_the_same(published):
     again = open_visual_genome(published / "bua-caffe.pth")  # from the canonical file beside it
     assert again.info.dialect == first.info.dialect == "caffe"
     alone = open_visual_genome(published / "bua-caffe.safetensors")
-    batch = small_photo()[None].astype(np.float32)
-    expected = first.candidates(batch)[0].class_scores
+    batch = batch_of([small_photo()])
+    expected = first.start(batch)()[0].class_scores
     for other in (again, alone):
-        assert np.array_equal(other.candidates(batch)[0].class_scores, expected)
+        assert np.array_equal(other.start(batch)()[0].class_scores, expected)
 
 
 def test_a_key_too_few_is_told(published, tmp_path):
