@@ -37,6 +37,9 @@ class RegionHeads(nn.Module):
         SettingsError: a model of another kind.
     """
 
+    layout = torch.contiguous_format
+    """How pooled maps lie in memory; see `arrange_for_gpu`."""
+
     def __init__(self, model: nn.Module, boxes: str) -> None:
         super().__init__()
         from detectron2.modeling import GeneralizedRCNN
@@ -63,6 +66,17 @@ class RegionHeads(nn.Module):
         self.is_c4 = isinstance(heads, Res5ROIHeads)
         self.is_refined = boxes == "refined"
         self.attributes: Any = getattr(heads, "attributes", None)
+
+    def arrange_for_gpu(self) -> None:
+        """Fuse what cuDNN can fuse, and lay maps out as tensor cores want them.
+
+        Else cuDNN turns every map to channels last and back.
+        """
+        from pipeline.detectors.fusing import fuse_blocks
+
+        fuse_blocks(self.model)
+        self.layout = torch.channels_last
+        self.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def forward(self, image_3HW: Tensor) -> Outputs:
@@ -96,9 +110,7 @@ class RegionHeads(nn.Module):
         heads = self.model.roi_heads
         if self.is_c4:
             pooled = heads.pooler([maps[name] for name in heads.in_features], boxes)
-            if pooled.is_cuda:  # as the weights lie; see Detectron2Network
-                pooled = pooled.contiguous(memory_format=torch.channels_last)
-            return heads.res5(pooled).mean(dim=[2, 3])
+            return heads.res5(pooled.contiguous(memory_format=self.layout)).mean(dim=[2, 3])
         pooled = heads.box_pooler([maps[name] for name in heads.box_in_features], boxes)
         return heads.box_head(pooled).flatten(1)
 
@@ -138,8 +150,7 @@ class Detectron2Network:
         self.threads = threads
         self.heads = RegionHeads(model, info.boxes).to(self.device).eval()
         if self.device.type == "cuda":
-            # Tensor cores want channels last; else cuDNN turns every map there and back.
-            self.heads.to(memory_format=torch.channels_last)
+            self.heads.arrange_for_gpu()
         self.most_pictures: int | None = None
         """Largest batch, once the GPU's memory turned out too small for a larger one."""
 
