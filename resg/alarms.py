@@ -1,5 +1,6 @@
 """Signs that training has gone wrong, each with what to try."""
 
+import math
 from collections import deque
 
 import torch
@@ -31,27 +32,27 @@ class CollapseAlarm:
         self.loss = settings.loss
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
-    def check(self, triplet: float, scores_IC: Tensor, embeddings: Tensor) -> None:
+    def check(self, triplet: float, num_pairs: int, deviation: float, variance: float) -> None:
         """Look at one step after warm-up.
 
         Args:
             triplet: the triplet loss with hardest negatives, a sum over anchors.
-            scores_IC: `[I, C]` of the batch.
-            embeddings: `[N, d]` unit length.
+            num_pairs: B.
+            deviation: of the batch's scores, see `spread`.
+            variance: of its embeddings.
 
         Raises:
             TrainingError: collapsed.
         """
-        num_pairs = scores_IC.shape[1]
         if not self.loss.triplet_weight or num_pairs < 2:
             return
         self.shares.append(triplet / (2 * num_pairs * self.loss.triplet_margin))
         if len(self.shares) < WINDOW:
             return
-        variance = float(embeddings.detach().float().var(0).sum())
         mean_share = sum(self.shares) / WINDOW
-        spread = float(scores_IC.detach().float().std())
-        are_equal = abs(mean_share - 1) < COLLAPSE_SHARE and spread < self.loss.triplet_margin / 10
+        are_equal = (
+            abs(mean_share - 1) < COLLAPSE_SHARE and deviation < self.loss.triplet_margin / 10
+        )
         if are_equal or variance < LEAST_VARIANCE:
             raise TrainingError(
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
@@ -62,13 +63,19 @@ class CollapseAlarm:
             )
 
 
+def spread(scores_IC: Tensor, embeddings_Nd: Tensor) -> tuple[Tensor, Tensor]:
+    """Deviation of a batch's scores, and variance of its embeddings summed over dimensions."""
+    variance = embeddings_Nd.detach().float().var(0, correction=0).sum()
+    return scores_IC.detach().float().std(correction=0), variance
+
+
 def check_finite(
-    loss: Tensor, parts: dict[str, Tensor], model: nn.Module, step: int, captions: list[str]
+    loss: float, parts: dict[str, Tensor], model: nn.Module, step: int, captions: list[str]
 ) -> None:
     """Refuse a loss that is not finite, before it reaches the weights.
 
     Args:
-        loss: scalar.
+        loss: its value.
         parts: named tensors that led to it.
         model: its weights are looked at too.
         step: optimiser steps done.
@@ -77,12 +84,12 @@ def check_finite(
     Raises:
         TrainingError: it names the batch and the tensors.
     """
-    if torch.isfinite(loss):
+    if math.isfinite(loss):
         return
     bad = [name for name, tensor in parts.items() if not torch.isfinite(tensor).all()]
     bad += [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     raise TrainingError(
-        f"the loss is {loss.item()} at step {step}; not finite: {', '.join(bad[:6]) or 'the sum'}."
+        f"the loss is {loss} at step {step}; not finite: {', '.join(bad[:6]) or 'the sum'}."
         f" The batch holds captions {', '.join(captions[:3])} and {max(0, len(captions) - 3)} "
         "more.\n"
         "Check the features (pipeline verify), or try --set train.precision=fp32 and a smaller "

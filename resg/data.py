@@ -15,10 +15,11 @@ from torch import Tensor
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.errors import ResgError
 from resg.graphs.batch import GraphBatch
-from resg.graphs.ragged import gather_groups, group_of_row, offsets, pad
+from resg.graphs.ragged import Layout, gather_groups, group_of_row, offsets
 from resg.graphs.textual import textual_edges
 from resg.graphs.visual import Edges
 from resg.pieces import PieceTokeniser
+from resg.placement import sent
 from resg.vocabulary import Vocabulary
 
 TYPES_PER_EDGE = 4
@@ -28,8 +29,6 @@ FeatureCache = Literal["device", "ram", "map"]
 class DataError(ResgError):
     """Shards that cannot be trained on or evaluated."""
 
-    def __len__(self) -> int: ...
-
 
 @dataclass(frozen=True)
 class ImageBatch:
@@ -37,21 +36,19 @@ class ImageBatch:
 
     Attributes:
         features: `[R, D]` as stored.
-        ptr: `[I+1]` offsets of the images' regions.
+        layout: of the images' regions.
         boxes: `[R, 4]` corners in pixels, or None where the shards have none.
         sizes: `[I, 2]` height and width in pixels, or None.
         relations: `[P, 4]` image, subject, predicate, object, or None.
+        edges: visual edges, where they are made already.
     """
 
     features: Tensor
-    ptr: Tensor
+    layout: Layout
     boxes: Tensor | None = None
     sizes: Tensor | None = None
     relations: Tensor | None = None
-
-    def to(self, device: torch.device) -> "ImageBatch":
-        """The same on a device."""
-        return replace(self, **_moved(self, device))
+    edges: Edges | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class CaptionBatch:
 
     Attributes:
         words: `[W]` word numbers.
-        ptr: `[C+1]` offsets of the captions' words.
+        layout: of the captions' words.
         edges: textual edges with their types.
         image: `[C]` row of each caption's image in the batch's images.
         pieces: `[C, P]` piece numbers for a Hugging Face encoder, or None.
@@ -69,24 +66,30 @@ class CaptionBatch:
     """
 
     words: Tensor
-    ptr: Tensor
+    layout: Layout
     edges: Edges
     image: Tensor
     pieces: Tensor | None = None
     word_of_piece: Tensor | None = None
 
-    def to(self, device: torch.device) -> "CaptionBatch":
-        """The same on a device."""
-        edges = Edges(self.edges.graph.to(device), self.edges.types.to(device))
-        return replace(self, **_moved(self, device), edges=edges)
 
+@dataclass(frozen=True)
+class PairBatch:
+    """A batch of training pairs, or one process's share of it.
 
-def _moved(batch: ImageBatch | CaptionBatch, device: torch.device) -> dict[str, Tensor]:
-    return {
-        name: value.to(device, non_blocking=True)
-        for name, value in vars(batch).items()
-        if isinstance(value, Tensor)
-    }
+    Attributes:
+        place: which batch of the epoch it is, from 1.
+        numbers: captions of the whole batch by number.
+        image_rows: `[B]` row of each one's image in the table.
+        images: of this process, one a caption.
+        captions: of this process.
+    """
+
+    place: int
+    numbers: list[int]
+    image_rows: Tensor
+    images: ImageBatch
+    captions: CaptionBatch
 
 
 class CaptionTable:
@@ -132,7 +135,8 @@ class CaptionTable:
             types += [_type_numbers(names, vocabulary) for names in own.values()]
             edge_counts.append(len(own))
         self.words = torch.tensor(words, dtype=torch.int32)
-        self.word_ptr = offsets(torch.tensor(word_counts))
+        self.num_words = torch.tensor(word_counts)
+        self.word_ptr = offsets(self.num_words)
         self.edge_places = torch.tensor(edges, dtype=torch.int32).reshape(-1, 2)
         self.edge_types = torch.tensor(types, dtype=torch.int32).reshape(-1, TYPES_PER_EDGE)
         self.edge_ptr = offsets(torch.tensor(edge_counts))
@@ -150,16 +154,18 @@ class CaptionTable:
         target, source = self.edge_places[edge_rows].long().unbind(1)
         graph = GraphBatch.from_sorted_edges(ptr, target + shift, source + shift)
         edges = Edges(graph, self.edge_types[edge_rows].long())
-        batch = CaptionBatch(self.words[word_rows].long(), ptr, edges, image)
+        layout = Layout.of(ptr)
+        batch = CaptionBatch(self.words[word_rows].long(), layout, edges, image)
         if self.pieces is None:
             return batch
         piece_rows, piece_ptr = gather_groups(self.pieces.ptr, numbers)
         word = self.pieces.word[piece_rows]
-        first_word = ptr[group_of_row(piece_ptr, len(piece_rows))]
+        pieces = Layout.of(piece_ptr)
+        first_word = ptr[pieces.group]
         return replace(
             batch,
-            pieces=pad(self.pieces.numbers[piece_rows], piece_ptr, value=-1)[0],
-            word_of_piece=pad(torch.where(word < 0, -1, word + first_word), piece_ptr, value=-1)[0],
+            pieces=pieces.pad(self.pieces.numbers[piece_rows], value=-1),
+            word_of_piece=pieces.pad(torch.where(word < 0, -1, word + first_word), value=-1),
         )
 
 
@@ -237,59 +243,63 @@ class ImageTable:
             features[start:end] = torch.from_numpy(np.array(image.features))
         return features
 
-    def batch(self, rows: Tensor) -> ImageBatch:
-        """Images by row."""
+    def batch(
+        self, rows: Tensor, drop: float = 0.0, random: torch.Generator | None = None
+    ) -> ImageBatch:
+        """Images by row.
+
+        Args:
+            rows: on the host.
+            drop: share of the regions that are left out at random, and their relations with them;
+                every image keeps its first one.
+            random: for dropping.
+        """
         region_rows, ptr = gather_groups(self.ptr, rows)
         relation_rows, relation_ptr = gather_groups(self.relation_ptr, rows)
         owner = group_of_row(relation_ptr, len(relation_rows))
+        relations = torch.cat([owner[:, None], self.relations[relation_rows]], dim=1)
+        is_kept = torch.ones(len(region_rows), dtype=torch.bool)
+        if drop:
+            is_kept = kept_regions(ptr, drop, random)
+            relations = kept_relations(relations, ptr, is_kept)
+            region_rows = region_rows[is_kept]
+            ptr = offsets(is_kept)[ptr]
         return ImageBatch(
-            features=self._features(rows, region_rows),
-            ptr=ptr,
+            features=self._features(rows, region_rows, is_kept),
+            layout=Layout.of(ptr),
             boxes=None if self.boxes is None else self.boxes[region_rows],
             sizes=None if self.sizes is None else self.sizes[rows],
-            relations=torch.cat([owner[:, None], self.relations[relation_rows]], dim=1),
+            relations=relations,
         )
 
-    def _features(self, rows: Tensor, region_rows: Tensor) -> Tensor:
+    def _features(self, rows: Tensor, region_rows: Tensor, is_kept: Tensor) -> Tensor:
         if self.features is not None:
-            return self.features[region_rows.to(self.features.device)]
+            return self.features.index_select(0, sent(region_rows, self.features.device))
         parts = [self.images[row].features for row in rows.tolist()]
-        return torch.from_numpy(np.concatenate(parts))
+        features = torch.from_numpy(np.concatenate(parts))
+        return features if len(region_rows) == len(features) else features[is_kept]
 
 
-def drop_regions(images: ImageBatch, share: float) -> ImageBatch:
-    """Leave out a share of the regions at random; every image keeps at least one.
-
-    Relations of dropped regions go too.
-    """
-    if not share:
-        return images
-    num_regions = len(images.features)
-    is_kept = torch.rand(num_regions, device=images.features.device) >= share
-    counts = images.ptr.diff()
-    is_kept[images.ptr[:-1][counts > 0]] = True  # the first one, by score
-    new_counts = torch.segment_reduce(is_kept.float(), "sum", lengths=counts).long()
-    relations = images.relations
-    if relations is not None:
-        place = is_kept.cumsum(0) - 1
-        new_ptr = offsets(new_counts)
-        first, image = images.ptr[relations[:, 0]], relations[:, 0]
-        ends = first[:, None] + relations[:, [1, 3]]
-        new_ends = place[ends] - new_ptr[image][:, None]
-        relations = torch.stack([image, new_ends[:, 0], relations[:, 2], new_ends[:, 1]], 1)
-        relations = relations[is_kept[ends].all(1)]
-    return replace(
-        images,
-        features=images.features[is_kept],
-        ptr=offsets(new_counts),
-        boxes=None if images.boxes is None else images.boxes[is_kept],
-        relations=relations,
-    )
+def kept_regions(ptr: Tensor, drop: float, random: torch.Generator | None) -> Tensor:
+    """`[R]` which regions are kept where a share is dropped at random."""
+    is_kept = torch.rand(int(ptr[-1]), generator=random) >= drop
+    is_kept[ptr[:-1][ptr.diff() > 0]] = True  # the first one of each image, by score
+    return is_kept
 
 
-def drop_words(captions: CaptionBatch, share: float) -> CaptionBatch:
+def kept_relations(relations: Tensor, ptr: Tensor, is_kept: Tensor) -> Tensor:
+    """Those of `[P, 4]` relations whose two regions are kept, regions counted anew."""
+    image = relations[:, 0]
+    ends = ptr[image][:, None] + relations[:, [1, 3]]
+    before = offsets(is_kept)
+    new_ends = before[ends] - before[ptr[image]][:, None]
+    kept = torch.stack([image, new_ends[:, 0], relations[:, 2], new_ends[:, 1]], 1)
+    return kept[is_kept[ends].all(1)]
+
+
+def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) -> CaptionBatch:
     """Make a share of the words unknown at random (pieces of a Hugging Face encoder stay)."""
     if not share:
         return captions
-    is_dropped = torch.rand(len(captions.words), device=captions.words.device) < share
+    is_dropped = torch.rand(len(captions.words), generator=random) < share
     return replace(captions, words=captions.words.masked_fill(is_dropped, 0))

@@ -7,6 +7,7 @@ process with the joined batch.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +36,9 @@ class Processes:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
-    def share(self, rows: Tensor) -> Tensor:
-        """This process's part of the rows of a batch."""
-        return rows.tensor_split(self.count)[self.rank]
+    def shares(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Each process's part of the rows of a batch."""
+        return rows.tensor_split(self.count)
 
 
 def join_processes(device: torch.device) -> Processes:
@@ -54,36 +55,30 @@ def leave_processes(processes: Processes) -> None:
         dist.destroy_process_group()
 
 
-def gather_rows(rows: Tensor, processes: Processes) -> Tensor:
-    """Rows of all processes in order, with their gradients; processes may have different numbers.
+def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Rows of all processes in order, with their gradients.
 
     Args:
         rows: `[n, ...]`, n of this process.
-        processes: who takes part.
+        counts: the rows of each process.
     """
-    if processes.count == 1:
+    if len(counts) == 1:
         return rows
-    counts = _gather_counts(len(rows), rows.device, processes)
     missing = max(counts) - len(rows)
     padded = F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
     parts = all_gather_with_gradients(padded.contiguous())
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
-def gather_encoded(encoded: Encoded, processes: Processes) -> Encoded:
-    """What all processes encoded, with gradients."""
-    if processes.count == 1:
-        return encoded
-    lengths = gather_rows(encoded.ptr.diff(), processes)
+def gather_encoded(encoded: Encoded, nodes: Sequence[Tensor]) -> Encoded:
+    """What all processes encoded, with gradients.
+
+    Args:
+        encoded: by this process.
+        nodes: for each process, how many nodes each of its items has, on the host.
+    """
     return Encoded(
-        gather_rows(encoded.embeddings, processes),
-        gather_rows(encoded.nodes, processes),
-        F.pad(lengths.cumsum(0), (1, 0)),
+        gather_rows(encoded.embeddings, [len(counts) for counts in nodes]),
+        gather_rows(encoded.nodes, [int(counts.sum()) for counts in nodes]),
+        F.pad(torch.cat([*nodes]).cumsum(0), (1, 0)),
     )
-
-
-def _gather_counts(count: int, device: torch.device, processes: Processes) -> list[int]:
-    own = torch.tensor([count], device=device)
-    parts = [torch.empty_like(own) for _ in range(processes.count)]
-    dist.all_gather(parts, own)
-    return [int(part) for part in parts]

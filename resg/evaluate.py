@@ -17,6 +17,7 @@ from resg.data import CaptionTable, ImageTable
 from resg.errors import ResgError, SettingsError
 from resg.models.matching import Encoded
 from resg.models.resg import Matcher, rows_of
+from resg.placement import placed
 from resg.ranking import Metrics, score_matrix_metrics
 
 Protocol = Literal["full", "1k", "5x1k"]
@@ -154,7 +155,7 @@ def encode_images(
     """All images of a table, encoded batch by batch."""
     return joined(
         [
-            matcher.encode_images(images.batch(rows).to(device))
+            matcher.encode_images(placed(images.batch(rows), device))
             for rows in torch.arange(len(images)).split(batch_size)
         ]
     )
@@ -166,7 +167,7 @@ def encode_captions(
     """All captions of a table, encoded batch by batch."""
     return joined(
         [
-            matcher.encode_captions(captions.batch(numbers, numbers).to(device))
+            matcher.encode_captions(placed(captions.batch(numbers, numbers), device))
             for numbers in torch.arange(len(captions)).split(batch_size)
         ]
     )

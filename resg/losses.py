@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from resg.config import LossSettings
 
+PARTS: tuple[str, ...] = ("loss", "triplet", "center", "margin")
+"""Names of the total and of the three losses."""
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -22,15 +25,10 @@ class Losses:
     center: Tensor
     margin: Tensor
 
-    def as_numbers(self) -> dict[str, float]:
-        """The values by name; `loss` is the total."""
-        named = {
-            "loss": self.total,
-            "triplet": self.triplet,
-            "center": self.center,
-            "margin": self.margin,
-        }
-        return {name: value.detach().item() for name, value in named.items()}
+    def with_figures(self, *figures: Tensor) -> Tensor:
+        """The values in the order of `PARTS`, then other figures, as one float32 vector."""
+        values = (self.total, self.triplet, self.center, self.margin, *figures)
+        return torch.stack([value.detach().float() for value in values])
 
 
 def total_loss(
@@ -149,7 +147,8 @@ def margin_loss(
         negative_margin: m_n < m_p, the score that negatives should not pass.
     """
     negatives_IC = scores_IC.masked_fill(is_match_IC, -float("inf"))
-    pull = (positive_margin - scores_IC[is_match_IC]).clamp_min(0).mean()
+    shortfall_IC = (positive_margin - scores_IC).clamp_min(0)
+    pull = shortfall_IC.masked_fill(~is_match_IC, 0).sum() / is_match_IC.sum()
     push_captions = (negatives_IC.amax(1) - negative_margin).clamp_min(0).mean()
     push_images = (negatives_IC.amax(0) - negative_margin).clamp_min(0).mean()
     return pull + push_captions + push_images

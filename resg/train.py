@@ -7,14 +7,16 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from resg.alarms import CollapseAlarm, check_chance, check_finite
+from resg.alarms import CollapseAlarm, check_chance, check_finite, spread
 from resg.checkpoint import (
     Run,
     load_state,
@@ -24,11 +26,12 @@ from resg.checkpoint import (
     save_tensors,
 )
 from resg.config import RunSettings, TrainSettings
-from resg.data import drop_regions, drop_words
+from resg.data import PairBatch, drop_words
 from resg.distributed import Processes, gather_encoded, gather_rows
 from resg.evaluate import image_of_caption, score_matrix
-from resg.losses import Losses, total_loss
+from resg.losses import PARTS, total_loss
 from resg.models.resg import Matcher
+from resg.placement import HostCopy, load_ahead, placed
 from resg.ranking import Metrics, score_matrix_metrics
 from resg.run_log import RunLog
 from resg.sampling import epoch_batches, nearest_images
@@ -121,57 +124,73 @@ class Trainer:
         settings = self.settings.train
         self.model.train()
         batches = self._batches(self.epoch)
-        for number, captions in enumerate(batches, start=1):
-            begun = time.perf_counter()
-            losses, scores, embeddings = self._accumulate(captions)
-            if number % settings.accumulate and number < len(batches):
+        begun, num_pairs = time.perf_counter(), 0
+        for pairs in load_ahead(self._load, enumerate(batches, start=1), self.device):
+            numbers = self._accumulate(pairs)
+            num_pairs += len(pairs.numbers)
+            if pairs.place % settings.accumulate and pairs.place < len(batches):
                 continue
             self._apply()
-            numbers = losses.as_numbers()
-            if self._takes_hardest():
-                self.collapse.check(numbers["triplet"], scores, embeddings)
             if self.log is not None:
-                seconds = time.perf_counter() - begun
-                self.log.step(self._step_event(numbers, len(captions) / seconds))
+                now = time.perf_counter()
+                self.log.step(self._step_event(numbers, num_pairs / (now - begun)))
+                begun, num_pairs = now, 0
             self.step += 1
 
-    def _accumulate(self, captions: Tensor) -> tuple[Losses, Tensor, Tensor]:
-        """Add the gradients of one batch; return its losses, scores and caption embeddings."""
-        settings = self.settings
-        own = self.processes.share(captions)
-        image_batch = self.training.images.batch(self.training.captions.image[own])
-        caption_batch = self.training.captions.batch(own, torch.arange(len(own)))
-        image_batch, caption_batch = image_batch.to(self.device), caption_batch.to(self.device)
-        image_batch = drop_regions(image_batch, settings.train.region_drop)
-        caption_batch = drop_words(caption_batch, settings.train.word_drop)
+    def _load(self, item: tuple[int, Tensor]) -> PairBatch:
+        """Gather this process's share of a batch, and send it to the device."""
+        place, numbers = item
+        settings, training = self.settings.train, self.training
+        own = self.processes.shares(numbers)[self.processes.rank]
+        random = generator(settings.seed, self.epoch, place, self.processes.rank)
+        images = training.images.batch(training.captions.image[own], settings.region_drop, random)
+        captions = training.captions.batch(own, torch.arange(len(own)))
+        captions = drop_words(captions, settings.word_drop, random)
+        images = placed(images, self.device)
+        if self.settings.model.graph.layers:
+            images = replace(images, edges=self.matcher.visual_edges(images))
+        rows = training.captions.image[numbers]
+        return placed(PairBatch(place, numbers.tolist(), rows, images, captions), self.device)
+
+    def _accumulate(self, pairs: PairBatch) -> dict[str, float]:
+        """Add the gradients of one batch; return its losses."""
+        shares = self.processes.shares(torch.tensor(pairs.numbers))
+        words = [self.training.captions.num_words[share] for share in shares]
+        counts = [len(share) for share in shares]
         with self._autocast():
-            images, own_captions = self.model(image_batch, caption_batch)
-            all_captions = gather_encoded(own_captions, self.processes)
-            own_scores = self.matcher.score(images, all_captions)
-        scores = gather_rows(own_scores, self.processes)
-        embeddings = gather_rows(images.embeddings, self.processes)
-        owner = torch.arange(len(captions), device=self.device)
-        self.recent_Id[self.training.captions.image[captions]] = embeddings.detach().half()
+            images, own_captions = self.model(pairs.images, pairs.captions)
+            captions = gather_encoded(own_captions, words)
+            own_scores = self.matcher.score(images, captions)
+        scores = gather_rows(own_scores, counts)
+        embeddings = gather_rows(images.embeddings, counts)
+        self.recent_Id[pairs.image_rows] = embeddings.detach().half()
+        is_hardest = self._takes_hardest()
         losses = total_loss(
             scores,
             embeddings,
-            all_captions.embeddings,
-            owner,
-            settings.loss,
-            hardest=self._takes_hardest(),
+            captions.embeddings,
+            torch.arange(len(pairs.numbers), device=self.device),
+            self.settings.loss,
+            hardest=is_hardest,
         )
+        figures = HostCopy(losses.with_figures(*spread(scores, captions.embeddings)))
+        self.scaler.scale(losses.total / self.settings.train.accumulate).backward()
+        # only now, when the GPU has the backward pass to do, does the host wait for the loss
+        *values, deviation, variance = figures.values()
+        numbers = dict(zip(PARTS, values, strict=True))
         parts = {
-            "features": image_batch.features,
+            "features": pairs.images.features,
             "region nodes": images.nodes,
-            "word nodes": all_captions.nodes,
+            "word nodes": captions.nodes,
             "image embeddings": embeddings,
-            "caption embeddings": all_captions.embeddings,
+            "caption embeddings": captions.embeddings,
             "scores": scores,
         }
-        names = [self.training.caption_ids[number] for number in captions.tolist()]
-        check_finite(losses.total, parts, self.matcher, self.step, names)
-        self.scaler.scale(losses.total / settings.train.accumulate).backward()
-        return losses, scores, all_captions.embeddings
+        names = [self.training.caption_ids[number] for number in pairs.numbers]
+        check_finite(numbers["loss"], parts, self.matcher, self.step, names)
+        if is_hardest:
+            self.collapse.check(numbers["triplet"], len(pairs.numbers), deviation, variance)
+        return numbers
 
     def _apply(self) -> None:
         settings = self.settings.train
@@ -260,6 +279,12 @@ class Trainer:
         }
 
 
+def generator(*seeds: int) -> torch.Generator:
+    """Random numbers that these seeds alone decide."""
+    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
 def make_optimiser(matcher: Matcher, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW; a Hugging Face encoder takes smaller steps. `peak` is a group's largest step size."""
     encoder = getattr(matcher.words, "encoder", None)
@@ -272,6 +297,7 @@ def make_optimiser(matcher: Matcher, settings: TrainSettings) -> torch.optim.Ada
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "peak": rate} for params, rate in rates],
         weight_decay=settings.weight_decay,
+        fused=next(matcher.parameters()).is_cuda,
     )
 
 

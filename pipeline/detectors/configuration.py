@@ -51,6 +51,7 @@ def new_config() -> Any:
     config.MODEL.ATTRIBUTES.EMBEDDING_WIDTH = 256  # of the class, where attributes are given it
     config.MODEL.ATTRIBUTES.HIDDEN_WIDTH = 512
     config.MODEL.ATTRIBUTES.LOSS_WEIGHT = 1.0
+    config.SOLVER.OPTIMIZER = "SGD"  # or AdamW
     config.MODEL.REGIONS = CfgNode()
     config.MODEL.REGIONS.BOXES = "refined"  # or proposals: what selection looks at and shards hold
     config.MODEL.REGIONS.RESIZE = "pillow"  # or opencv, as Caffe's code does

@@ -128,7 +128,8 @@ AttributeHead = LinearAttributes | ClassConditionedAttributes
 class AttributeRes5ROIHeads(Res5ROIHeads):
     """C4 heads whose pooled feature also predicts attributes.
 
-    Differs from detectron2's in that MODEL.RESNETS.RES5_DILATION is heeded.
+    Differs from detectron2's in that MODEL.RESNETS.RES5_DILATION is heeded, and that regions may be
+    cut from an earlier stage than res4 (MODEL.ROI_HEADS.IN_FEATURES), where the finer map pays.
     """
 
     attributes: AttributeHead | None
@@ -156,12 +157,13 @@ class AttributeRes5ROIHeads(Res5ROIHeads):
     def _build_res5_block(cls, cfg: Any) -> tuple[nn.Sequential, int]:
         resnets = cfg.MODEL.RESNETS
         out_channels = resnets.RES2_OUT_CHANNELS * 8
+        (cut_from,) = cfg.MODEL.ROI_HEADS.IN_FEATURES  # "res3": its width is twice that of res2
         dilation = resnets.RES5_DILATION
         blocks = ResNet.make_stage(
             BottleneckBlock,
             3,
             stride_per_block=[2 // dilation, 1, 1],
-            in_channels=out_channels // 2,
+            in_channels=resnets.RES2_OUT_CHANNELS * 2 ** (int(cut_from.removeprefix("res")) - 2),
             bottleneck_channels=resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP * 8,
             out_channels=out_channels,
             num_groups=resnets.NUM_GROUPS,
@@ -267,4 +269,6 @@ def build_small_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
             )
         )
         in_channels = out_channels
-    return ResNet(stem, stages, out_features=["res4"], freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
+    return ResNet(
+        stem, stages, out_features=resnets.OUT_FEATURES, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT
+    )

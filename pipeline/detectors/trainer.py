@@ -16,6 +16,8 @@ from detectron2.data import detection_utils as du
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter
@@ -78,7 +80,19 @@ def _indicators(annotations: list[Record], num_attributes: int) -> torch.Tensor:
 
 
 class DetectorTrainer(DefaultTrainer):
-    """detectron2's own, with the mapper above and no other writers than a log and a file."""
+    """detectron2's own, with the mapper above, AdamW, and only a log and a file as writers."""
+
+    @classmethod
+    def build_optimizer(cls, cfg: Any, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """SGD as detectron2 has it, or AdamW; neither decays the weights of norms."""
+        solver = cfg.SOLVER
+        if solver.OPTIMIZER == "SGD":
+            return super().build_optimizer(cfg, model)
+        params = get_default_optimizer_params(
+            model, base_lr=solver.BASE_LR, weight_decay_norm=solver.WEIGHT_DECAY_NORM
+        )
+        adam = torch.optim.AdamW(params, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+        return maybe_add_gradient_clipping(cfg, adam)
 
     @classmethod
     def build_train_loader(cls, cfg: Any) -> Any:

@@ -29,7 +29,7 @@ class TrainingSettings:
         weights: checkpoint to start from.
         iterations: steps.
         batch: pictures in a step, over all GPUs.
-        learning_rate: largest; scaled with the batch where it is None.
+        learning_rate: largest; where it is None it grows with the batch, with its root for AdamW.
         device: cpu or cuda.
         loader_workers: processes that read pictures.
         seed: of weights and order.
@@ -113,6 +113,11 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("CUDA was asked for and this machine has no GPU; use --device cpu.")
     model, solver = config.MODEL, config.SOLVER
+    if solver.OPTIMIZER not in ("SGD", "AdamW"):
+        raise SettingsError(
+            f"expected SGD or AdamW as SOLVER.OPTIMIZER, came {solver.OPTIMIZER!r} in "
+            f"{settings.config}."
+        )
     model.CLASSES = list(train.classes)
     model.ROI_HEADS.NUM_CLASSES = len(train.classes)
     model.ATTRIBUTES.NAMES = list(train.attributes)
@@ -123,7 +128,8 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
         model.WEIGHTS = str(settings.weights)
     if settings.batch is not None:
         if settings.learning_rate is None:
-            solver.BASE_LR = solver.BASE_LR * settings.batch / solver.IMS_PER_BATCH
+            larger = settings.batch / solver.IMS_PER_BATCH
+            solver.BASE_LR *= larger if solver.OPTIMIZER == "SGD" else larger**0.5
         solver.IMS_PER_BATCH = settings.batch
     if settings.learning_rate is not None:
         solver.BASE_LR = settings.learning_rate

@@ -3,8 +3,106 @@
 M rows in all, N groups, L the largest group.
 """
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the rows of N groups lie: flat, padded, and step by step as a recurrent network reads.
+
+    Made on the host, once a batch: nothing that works with it then asks the GPU for a count.
+
+    Attributes:
+        host_ptr: `[N+1]` offsets of the groups, on the host.
+        longest: L.
+        step_sizes: `[L]` groups that have a row at each step, on the host.
+        ptr: `[N+1]` offsets of the groups.
+        group: `[M]` the group of each row.
+        place: `[M]` where each row lies among the `N * L` of the padded groups.
+        by_step: `[M]` rows in the order of a packed sequence: the groups' first rows, their second
+            rows, and so on, longer groups first.
+        step_place: `[M]` where each row lies in that order.
+        distinct: a layout of one group for each length that occurs; None in such a layout itself.
+        distinct_group: `[N]` the group of `distinct` that is as long as each group.
+    """
+
+    host_ptr: NDArray[np.int64]
+    longest: int
+    step_sizes: NDArray[np.int64]
+    ptr: Tensor
+    group: Tensor
+    place: Tensor
+    by_step: Tensor
+    step_place: Tensor
+    distinct: "Layout | None" = None
+    distinct_group: Tensor | None = None
+
+    @classmethod
+    def of(cls, ptr: Tensor) -> "Layout":
+        """The layout of groups with these `[N+1]` offsets, a tensor on the host."""
+        occurring, group = np.unique(np.diff(ptr.numpy()), return_inverse=True)
+        distinct = cls._of(offsets(torch.from_numpy(occurring)))
+        return replace(
+            cls._of(ptr), distinct=distinct, distinct_group=torch.from_numpy(group.reshape(-1))
+        )
+
+    @classmethod
+    def _of(cls, ptr: Tensor) -> "Layout":
+        host_ptr = ptr.numpy()
+        counts = np.diff(host_ptr)
+        longest = int(counts.max(initial=0))
+        group = np.repeat(np.arange(counts.size), counts)
+        within = np.arange(host_ptr[-1]) - host_ptr[group]
+        falling = np.argsort(-counts, kind="stable")
+        is_row_LN = counts[falling] > np.arange(longest)[:, None]
+        by_step = (host_ptr[falling] + np.arange(longest)[:, None])[is_row_LN]
+        step_place = np.empty_like(by_step)
+        step_place[by_step] = np.arange(by_step.size)
+        return cls(
+            host_ptr,
+            longest,
+            is_row_LN.sum(1),
+            ptr,
+            *map(torch.from_numpy, (group, group * longest + within, by_step, step_place)),
+        )
+
+    @property
+    def num_groups(self) -> int:
+        """N."""
+        return len(self.host_ptr) - 1
+
+    @property
+    def num_rows(self) -> int:
+        """M."""
+        return int(self.host_ptr[-1])
+
+    @property
+    def counts(self) -> Tensor:
+        """`[N]` rows of each group."""
+        return lengths(self.ptr)
+
+    @property
+    def within(self) -> Tensor:
+        """`[M]` the place of each row in its own group."""
+        return torch.arange(self.num_rows, device=self.ptr.device) - self.ptr[self.group]
+
+    @property
+    def is_row(self) -> Tensor:
+        """`[N, L]` which places of the padded groups hold a row."""
+        return torch.arange(self.longest, device=self.ptr.device) < self.counts[:, None]
+
+    def pad(self, rows: Tensor, value: float = 0.0) -> Tensor:
+        """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones filled up."""
+        shape = (self.num_groups, self.longest, *rows.shape[1:])
+        if self.num_groups * self.longest == self.num_rows:  # all are equally long: a view
+            return rows.reshape(shape)
+        padded = rows.new_full((self.num_groups * self.longest, *rows.shape[1:]), value)
+        return padded.index_copy(0, self.place, rows).view(shape)
 
 
 def lengths(ptr: Tensor) -> Tensor:
@@ -26,28 +124,6 @@ def group_of_row(ptr: Tensor, num_rows: int) -> Tensor:
     """
     groups = torch.arange(len(ptr) - 1, device=ptr.device)
     return groups.repeat_interleave(lengths(ptr), output_size=num_rows)
-
-
-def pad(rows: Tensor, ptr: Tensor, value: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Groups side by side, the shorter ones filled up.
-
-    Args:
-        rows: `[M, ...]`.
-        ptr: `[N+1]` offsets.
-        value: what fills up.
-
-    Returns:
-        `[N, L, ...]` and the mask `[N, L]` of true rows.
-    """
-    num_groups, num_rows = len(ptr) - 1, len(rows)
-    counts = lengths(ptr)
-    longest = int(counts.max()) if num_groups else 0
-    is_row = torch.arange(longest, device=rows.device) < counts[:, None]
-    if num_groups * longest == num_rows:  # all groups are equally long: a view
-        return rows.reshape(num_groups, longest, *rows.shape[1:]), is_row
-    padded = rows.new_full((num_groups, longest, *rows.shape[1:]), value)
-    padded[is_row] = rows
-    return padded, is_row
 
 
 def gather_groups(ptr: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

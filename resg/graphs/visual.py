@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from resg.config import VisualGraphSettings
 from resg.graphs.batch import GraphBatch
-from resg.graphs.ragged import pad
+from resg.graphs.ragged import Layout
 
 INSIDE, COVER, OVERLAP = 1, 2, 3
 FIRST_DIRECTION = 4
@@ -105,7 +105,7 @@ def visual_edges(
     features_MD: Tensor,
     boxes_M4: Tensor | None,
     image_sizes_I2: Tensor | None,
-    ptr: Tensor,
+    layout: Layout,
     settings: VisualGraphSettings,
     relations_P4: Tensor | None = None,
 ) -> Edges:
@@ -119,22 +119,24 @@ def visual_edges(
         features_MD: features of all regions.
         boxes_M4: their boxes, or None where the shards have none; then there are no spatial edges.
         image_sizes_I2: height and width of each image, or None.
-        ptr: `[I+1]` offsets of the images' regions.
+        layout: of the images' regions.
         settings: which kinds of edges.
         relations_P4: image, subject region, predicate, object region; regions count in their image.
     """
-    features_IRD, is_region_IR = pad(features_MD, ptr)
+    is_region_IR = layout.is_row
     is_pair = is_region_IR[:, :, None] & is_region_IR[:, None, :]
     is_self = torch.eye(is_pair.shape[1], dtype=torch.bool, device=is_pair.device)
     planes: list[Tensor] = []
     geometry = None
     if boxes_M4 is not None and image_sizes_I2 is not None:
-        boxes_IR4 = pad(boxes_M4.float(), ptr)[0]
+        boxes_IR4 = layout.pad(boxes_M4.float())
         geometry = pair_geometry(boxes_IR4, image_sizes_I2)
         if "spatial" in settings.edges:
             planes.append(spatial_classes(boxes_IR4, image_sizes_I2))
     if "neighbours" in settings.edges:
-        is_neighbour = nearest_neighbours(features_IRD, is_region_IR, settings.neighbours)
+        is_neighbour = nearest_neighbours(
+            layout.pad(features_MD), is_region_IR, settings.neighbours
+        )
         planes.append(is_neighbour.long() * NEIGHBOUR)
     if "predicates" in settings.edges and relations_P4 is not None:
         planes += _predicate_planes(relations_P4, is_pair)
@@ -144,8 +146,8 @@ def visual_edges(
     else:
         types = is_pair.new_zeros((*is_pair.shape, 1)).long()
     image_E, target_E, source_E = ((types > 0).any(-1) & is_pair).nonzero(as_tuple=True)
-    start_E = ptr[image_E]
-    graph = GraphBatch.from_sorted_edges(ptr, start_E + target_E, start_E + source_E)
+    start_E = layout.ptr[image_E]
+    graph = GraphBatch.from_sorted_edges(layout.ptr, start_E + target_E, start_E + source_E)
     chosen = (image_E, target_E, source_E)
     return Edges(graph, types[chosen], None if geometry is None else geometry[chosen])
 

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from resg.config import GraphEncoderSettings, ImageEncoderSettings, TextEncoderSettings
 from resg.errors import ResgError
-from resg.graphs.ragged import group_of_row, lengths, pad
+from resg.graphs.ragged import Layout
 from resg.graphs.visual import Edges
 from resg.kernels.graph_attention import graph_attention
+from resg.models.recurrent import run_gru
 from resg.pieces import import_transformers
 
 BOX_WIDTH = 7
@@ -44,7 +45,7 @@ class RegionEncoder(nn.Module):
         features_MD: Tensor,
         boxes_M4: Tensor | None,
         image_sizes_I2: Tensor | None,
-        ptr: Tensor,
+        layout: Layout,
     ) -> Tensor:
         """`[M, D]` features (and `[M, 4]` boxes in pixels, where there are any) to `[M, d]`."""
         features_MD = features_MD.to(self.project.weight.dtype)
@@ -52,7 +53,7 @@ class RegionEncoder(nn.Module):
         if self.mlp is not None:
             nodes = nodes + self.mlp(features_MD)
         if self.boxes is not None and boxes_M4 is not None and image_sizes_I2 is not None:
-            sizes_M2 = image_sizes_I2[group_of_row(ptr, len(boxes_M4))]
+            sizes_M2 = image_sizes_I2[layout.group]
             nodes = nodes + self.boxes(box_geometry(boxes_M4, sizes_M2))
         return nodes
 
@@ -89,9 +90,9 @@ class WordEncoder(nn.Module):
             settings.word_width, width, batch_first=True, bidirectional=settings.bidirectional
         )
 
-    def forward(self, words_M: Tensor, ptr: Tensor) -> Tensor:
-        """`[M]` word numbers and `[N+1]` offsets of the captions to `[M, d]`."""
-        states = run_gru(self.gru, self.dropout(self.embedding(words_M)), ptr)
+    def forward(self, words_M: Tensor, layout: Layout) -> Tensor:
+        """`[M]` word numbers and the captions' layout to `[M, d]`."""
+        states = run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
         return states.unflatten(-1, (self.directions, -1)).mean(-2)
 
 
@@ -157,11 +158,11 @@ class GraphEncoder(nn.Module):
         )
         self.order = ContextualOrder(width) if settings.contextual_order else None
 
-    def forward(self, nodes_Md: Tensor, edges: Edges | None, ptr: Tensor) -> Tensor:
-        """`[M, d]` nodes, their edges (None only where there are no layers) and `[N+1]` offsets."""
+    def forward(self, nodes_Md: Tensor, edges: Edges | None, layout: Layout) -> Tensor:
+        """`[M, d]` nodes, their edges (None only where there are no layers) and layout."""
         for layer in self.layers:
             nodes_Md = layer(nodes_Md, edges)
-        return nodes_Md if self.order is None else self.order(nodes_Md, ptr)
+        return nodes_Md if self.order is None else self.order(nodes_Md, layout)
 
 
 class GraphLayer(nn.Module):
@@ -210,31 +211,11 @@ class ContextualOrder(nn.Module):
         self.gru = nn.GRU(width, width, batch_first=True)
         self.gate = nn.Linear(2 * width, width)
 
-    def forward(self, nodes_Md: Tensor, ptr: Tensor) -> Tensor:
+    def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
         """`[M, d]` to `[M, d]`."""
-        states_Md = run_gru(self.gru, nodes_Md, ptr)
+        states_Md = run_gru(self.gru, nodes_Md, layout)
         gate_Md = self.gate(torch.cat([nodes_Md, states_Md], dim=-1)).sigmoid()
         return gate_Md * states_Md + (1 - gate_Md) * nodes_Md
-
-
-def run_gru(gru: nn.GRU, rows_MD: Tensor, ptr: Tensor) -> Tensor:
-    """Run a `batch_first` GRU over each group of rows; groups of no rows are passed over.
-
-    Returns:
-        `[M, directions * d]`, a state a row.
-    """
-    if not len(rows_MD):
-        return rows_MD.new_zeros((0, gru.hidden_size * (2 if gru.bidirectional else 1)))
-    padded_NLD, is_row_NL = pad(rows_MD, ptr)
-    counts = lengths(ptr).clamp_min(1).cpu()
-    packed = nn.utils.rnn.pack_padded_sequence(
-        padded_NLD, counts, batch_first=True, enforce_sorted=False
-    )
-    states, _ = gru(packed)
-    states_NLd, _ = nn.utils.rnn.pad_packed_sequence(
-        states, batch_first=True, total_length=padded_NLD.shape[1]
-    )
-    return states_NLd[is_row_NL]
 
 
 def unit(rows: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class Encoded:
     Attributes:
         embeddings: `[N, d]` float32, unit length.
         nodes: `[M, d]` unit length.
-        ptr: `[N+1]` offsets of the nodes.
+        ptr: `[N+1]` offsets of the nodes, on the host.
     """
 
     embeddings: Tensor
@@ -42,8 +42,8 @@ class Similarity(nn.Module):
         if settings.nodes == "none":
             return self._embedding_scores(images, captions)
         node_scores_IC = pair_scores(
-            images.nodes,
-            captions.nodes,
+            _autocast(images.nodes),
+            _autocast(captions.nodes),
             images.ptr,
             captions.ptr,
             direction=settings.nodes,
@@ -61,3 +61,11 @@ class Similarity(nn.Module):
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
             return images.embeddings @ captions.embeddings.T
+
+
+def _autocast(nodes: Tensor) -> Tensor:
+    """Nodes in the type of autocast where it is on, to which the operator is blind."""
+    device = nodes.device.type
+    return (
+        nodes.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else nodes
+    )

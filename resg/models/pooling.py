@@ -8,24 +8,24 @@ import math
 import torch
 from torch import Tensor, nn
 
-from resg.graphs.ragged import pad
+from resg.graphs.ragged import Layout
+from resg.models.recurrent import run_gru
 
 
 class MeanPooling(nn.Module):
     """Mean of a graph's nodes."""
 
-    def forward(self, nodes_Md: Tensor, ptr: Tensor) -> Tensor:
-        """`[M, d]` nodes and `[N+1]` offsets to `[N, d]`; a graph without nodes gives 0."""
-        padded_NLd, is_node_NL = pad(nodes_Md, ptr)
-        return padded_NLd.sum(1) / is_node_NL.sum(1, keepdim=True).clamp_min(1)
+    def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
+        """`[M, d]` nodes and their layout to `[N, d]`; a graph without nodes gives 0."""
+        return layout.pad(nodes_Md).sum(1) / layout.counts[:, None].clamp_min(1)
 
 
 class LastPooling(nn.Module):
     """The last node of a graph: the final state of a recurrent encoder."""
 
-    def forward(self, nodes_Md: Tensor, ptr: Tensor) -> Tensor:
-        """`[M, d]` nodes and `[N+1]` offsets to `[N, d]`; every graph has a node."""
-        return nodes_Md[ptr[1:] - 1]
+    def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
+        """`[M, d]` nodes and their layout to `[N, d]`; every graph has a node."""
+        return nodes_Md.index_select(0, layout.ptr[1:] - 1)
 
 
 class GeneralisedPooling(nn.Module):
@@ -47,33 +47,24 @@ class GeneralisedPooling(nn.Module):
         self.positions = nn.GRU(code_width, code_width, batch_first=True, bidirectional=True)
         self.weight = nn.Linear(code_width, 1, bias=False)
 
-    def forward(self, nodes_Md: Tensor, ptr: Tensor) -> Tensor:
-        """`[M, d]` nodes and `[N+1]` offsets to `[N, d]`; a graph without nodes gives 0."""
-        padded_NLd, is_node_NL = pad(nodes_Md, ptr, value=-math.inf)
-        sorted_NLd = padded_NLd.sort(dim=1, descending=True).values
-        sorted_NLd = sorted_NLd.masked_fill(~is_node_NL[:, :, None], 0)
-        weights_NL = self.position_weights(is_node_NL.sum(1), padded_NLd.shape[1])
+    def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
+        """`[M, d]` nodes and their layout to `[N, d]`; a graph without nodes gives 0."""
+        sorted_NLd = layout.pad(nodes_Md, value=-math.inf).sort(dim=1, descending=True).values
+        sorted_NLd = sorted_NLd.masked_fill(~layout.is_row[:, :, None], 0)
+        weights_NL = self.position_weights(layout)
         return torch.einsum("nl,nld->nd", weights_NL.to(sorted_NLd.dtype), sorted_NLd)
 
-    def position_weights(self, lengths_N: Tensor, max_length: int) -> Tensor:
+    def position_weights(self, layout: Layout) -> Tensor:
         """`[N, L]` weights of the sorted positions; beyond a graph's length they are 0."""
-        lengths_U, row_of_graph_N = lengths_N.unique(return_inverse=True)
-        device = lengths_N.device
-        codes_ULc = self._codes(max_length, device).expand(len(lengths_U), -1, -1)
-        is_position_UL = torch.arange(max_length, device=device) < lengths_U[:, None]
-        # the backward direction must start at a graph's own end: a packed sequence does that
-        packed = nn.utils.rnn.pack_padded_sequence(
-            codes_ULc, lengths_U.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = self.positions(packed)
-        states_ULc, _ = nn.utils.rnn.pad_packed_sequence(
-            states, batch_first=True, total_length=max_length
-        )
-        both_ULc = states_ULc.unflatten(-1, (2, self.code_width)).mean(-2)
-        logits_UL = self.weight(both_ULc)[:, :, 0].float() / self.temperature
-        logits_UL = logits_UL.masked_fill(~is_position_UL, -1e4)  # finite: an empty graph has none
-        weights_UL = logits_UL.softmax(-1) * is_position_UL
-        return weights_UL[row_of_graph_N]
+        distinct = layout.distinct
+        assert distinct is not None, "a batch's layout has the layout of its lengths"
+        codes_Lc = self._codes(distinct.longest, layout.ptr.device)
+        # the backward direction starts at each length's own end
+        states = run_gru(self.positions, codes_Lc[distinct.within], distinct)
+        both = states.unflatten(-1, (2, self.code_width)).mean(-2)
+        logits_UL = distinct.pad(self.weight(both)[:, 0].float() / self.temperature, value=-1e4)
+        weights_UL = logits_UL.softmax(-1) * distinct.is_row  # an empty graph has no weight
+        return weights_UL.index_select(0, layout.distinct_group)
 
     def _codes(self, length: int, device: torch.device) -> Tensor:
         """`[L, c]` sinusoidal codes (Vaswani et al. 2017, section 3.5)."""

@@ -3,12 +3,14 @@
 I images, C captions, M nodes, d width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from resg.config import ModelSettings
 from resg.data import CaptionBatch, ImageBatch
 from resg.errors import ResgError
-from resg.graphs.visual import GEOMETRY_WIDTH, num_visual_edge_types, visual_edges
+from resg.graphs.ragged import Layout
+from resg.graphs.visual import GEOMETRY_WIDTH, Edges, num_visual_edge_types, visual_edges
 from resg.models.encoders import (
     GraphEncoder,
     RegionEncoder,
@@ -67,28 +69,33 @@ class Matcher(nn.Module):
                 f"expected region features {self.feature_width} wide, as in training, got {width}. "
                 "Use shards of the same detector."
             )
-        nodes = self.regions(images.features, images.boxes, images.sizes, images.ptr)
-        edges = None
-        if self.settings.graph.layers:
-            edges = visual_edges(
+        nodes = self.regions(images.features, images.boxes, images.sizes, images.layout)
+        edges = images.edges
+        if edges is None and self.settings.graph.layers:
+            edges = self.visual_edges(images)
+        nodes = self.visual_graph(nodes, edges, images.layout)
+        return _encoded(self.image_pooling(nodes, images.layout), nodes, images.layout)
+
+    def visual_edges(self, images: ImageBatch) -> Edges:
+        """The edges of a batch of images; to know how many there are, the host waits for them."""
+        with torch.autocast(images.features.device.type, enabled=False):  # the same ones always
+            return visual_edges(
                 images.features,
                 images.boxes,
                 images.sizes,
-                images.ptr,
+                images.layout,
                 self.settings.visual_graph,
                 images.relations,
             )
-        nodes = self.visual_graph(nodes, edges, images.ptr)
-        return Encoded(unit(self.image_pooling(nodes, images.ptr)), unit(nodes), images.ptr)
 
     def encode_captions(self, captions: CaptionBatch) -> Encoded:
         """Word nodes and caption embeddings."""
         if captions.pieces is None:
-            nodes = self.words(captions.words, captions.ptr)
+            nodes = self.words(captions.words, captions.layout)
         else:
             nodes = self.words(captions.pieces, captions.word_of_piece, len(captions.words))
-        nodes = self.textual_graph(nodes, captions.edges, captions.ptr)
-        return Encoded(unit(self.caption_pooling(nodes, captions.ptr)), unit(nodes), captions.ptr)
+        nodes = self.textual_graph(nodes, captions.edges, captions.layout)
+        return _encoded(self.caption_pooling(nodes, captions.layout), nodes, captions.layout)
 
     def forward(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
         """Both sides of a batch of pairs."""
@@ -97,6 +104,10 @@ class Matcher(nn.Module):
     def score(self, images: Encoded, captions: Encoded) -> Tensor:
         """`[I, C]` float32 scores of all images with all captions."""
         return self.similarity(images, captions)
+
+
+def _encoded(embeddings: Tensor, nodes: Tensor, layout: Layout) -> Encoded:
+    return Encoded(unit(embeddings), unit(nodes), torch.from_numpy(layout.host_ptr))
 
 
 def rows_of(encoded: Encoded, start: int, end: int) -> Encoded:

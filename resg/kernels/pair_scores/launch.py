@@ -20,6 +20,7 @@ from resg.kernels.pair_scores.packing import ImageBlock, Runs, image_block, imag
 from resg.kernels.pair_scores.reference import NORM_FLOOR
 from resg.kernels.pair_scores.score_kernel import score_kernel
 from resg.kernels.pair_scores.settings import PairSettings
+from resg.placement import sent
 
 LOG2_E = math.log2(math.e)
 LEAST_NORM = 1e-30
@@ -253,7 +254,7 @@ class PairLaunch:
     def _factors(self) -> Tensor:
         """Temperatures times log2(e), and the floor of norms, for logits of the scaled nodes."""
         scale = self.region_scale * self.word_scale
-        temperatures = torch.tensor(self.settings.temperatures, device=self.device) * LOG2_E
+        temperatures = sent(torch.tensor(self.settings.temperatures), self.device) * LOG2_E
         if self.settings.normalise == "plain":
             temperatures = temperatures / scale
         return torch.cat((temperatures, (NORM_FLOOR * scale).view(1)))
@@ -263,12 +264,12 @@ class PairLaunch:
         nodes = self._laid_out(
             self.words, self.word_scale, runs.source, runs.destination, len(runs) * runs.width
         )
-        slot = runs.slot.to(self.device)
+        slot = sent(runs.slot, self.device)
         by_run = nodes.view(len(runs), runs.width, nodes.shape[1])
         gram = torch.bmm(by_run, by_run.transpose(1, 2))
         gram *= slot[:, :, None] == slot[:, None, :]
         return Captions(
-            runs, nodes, _inverse_length(nodes), gram, slot, runs.caption.to(self.device)
+            runs, nodes, _inverse_length(nodes), gram, slot, sent(runs.caption, self.device)
         )
 
     def _pack_images(self, owners: Tensor) -> Images:
@@ -286,8 +287,8 @@ class PairLaunch:
             nodes,
             _inverse_length(nodes),
             torch.bmm(by_image, by_image.transpose(1, 2)),
-            block.counts.to(self.device, torch.int32),
-            block.images.to(self.device, torch.int32),
+            sent(block.counts.int(), self.device),
+            sent(block.images.int(), self.device),
         )
 
     def _laid_out(
@@ -297,8 +298,8 @@ class PairLaunch:
         if len(source) == rows > 0 and _ascends(source):
             return (nodes[int(source[0]) : int(source[0]) + rows] * scale).to(self.precision.nodes)
         laid_out = torch.zeros(rows, nodes.shape[1], dtype=self.precision.nodes, device=self.device)
-        chosen = nodes if len(source) == len(nodes) else nodes[source.to(self.device)]
-        laid_out[destination.to(self.device)] = (chosen * scale).to(self.precision.nodes)
+        chosen = nodes if len(source) == len(nodes) else nodes[sent(source, self.device)]
+        laid_out[sent(destination, self.device)] = (chosen * scale).to(self.precision.nodes)
         return laid_out
 
     def image_blocks(self, bytes_per_element: int) -> Iterator[Images]:

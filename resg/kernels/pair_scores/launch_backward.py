@@ -9,6 +9,7 @@ from torch import Tensor
 from resg.kernels.pair_scores.composed import add_composed_gradients
 from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
 from resg.kernels.pair_scores.launch import LEAST_NORM, LOG2_E, SINGLE, Images, PairLaunch
+from resg.placement import sent
 
 GRADIENT_BITS = (
     8  # the largest gradient of a score becomes about 2 to this; logits' are far smaller
@@ -33,11 +34,14 @@ class PairGradient(PairLaunch):
             if not self.run_block("gradients", images, work):
                 continue
             block = images.block
-            source, destination = block.source.to(self.device), block.destination.to(self.device)
+            source, destination = (
+                sent(block.source, self.device),
+                sent(block.destination, self.device),
+            )
             grad_regions[source] = grad_images[destination] * (self.region_scale / grad_scale)
         grad_words = torch.zeros(self.words.shape, dtype=torch.float32, device=self.device)
         runs = self.captions.runs
-        source, destination = runs.source.to(self.device), runs.destination.to(self.device)
+        source, destination = sent(runs.source, self.device), sent(runs.destination, self.device)
         grad_words[source] = grad_packed[destination] * (self.word_scale / grad_scale)
         for image_owners, caption_owners in self.left_out():
             add_composed_gradients(

@@ -2,16 +2,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resg.graphs.ragged import gather_groups, group_of_row, lengths, offsets, pad
+from resg.graphs.ragged import Layout, gather_groups, group_of_row, lengths, offsets
 
 COUNTS = st.lists(st.integers(0, 5), min_size=1, max_size=8)
 
 
 @given(COUNTS)
 def test_padding_and_its_mask_give_the_rows_back(counts):
-    ptr = offsets(torch.tensor(counts))
+    layout = Layout.of(offsets(torch.tensor(counts)))
     rows = torch.arange(1, sum(counts) + 1, dtype=torch.float32)[:, None].repeat(1, 3)
-    padded, is_row = pad(rows, ptr, value=-7)
+    padded, is_row = layout.pad(rows, value=-7), layout.is_row
     assert padded.shape == (len(counts), max(counts), 3)
     assert torch.equal(padded[is_row], rows)
     assert (padded[~is_row] == -7).all()
@@ -29,3 +29,25 @@ def test_gathered_groups_are_the_chosen_groups_in_order(counts, data):
     assert lengths(new_ptr).tolist() == [len(g) for g in groups]
     owner = group_of_row(new_ptr, len(index))
     assert owner.tolist() == [i for i, g in enumerate(groups) for _ in g]
+
+
+@given(COUNTS)
+def test_rows_by_step_are_those_of_a_packed_sequence(counts):
+    layout = Layout.of(offsets(torch.tensor(counts)))
+    rows = torch.arange(sum(counts))
+    groups = [group for group in rows.split(counts) if len(group)]
+    if not groups:
+        assert layout.longest == layout.num_rows == 0
+        return
+    packed = torch.nn.utils.rnn.pack_sequence(groups, enforce_sorted=False)
+    assert layout.step_sizes.tolist() == packed.batch_sizes.tolist()
+    assert rows[layout.by_step].tolist() == packed.data.tolist()
+    assert layout.by_step[layout.step_place].tolist() == rows.tolist()
+
+
+@given(COUNTS)
+def test_a_layout_knows_its_distinct_lengths(counts):
+    layout = Layout.of(offsets(torch.tensor(counts)))
+    assert layout.distinct.counts.tolist() == sorted(set(counts))
+    assert layout.distinct.counts[layout.distinct_group].tolist() == counts
+    assert layout.within.tolist() == [place for count in counts for place in range(count)]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resg.config import VisualGraphSettings
+from resg.graphs.ragged import Layout
 from resg.graphs.visual import (
     COVER,
     FIRST_DIRECTION,
@@ -21,6 +22,7 @@ from resg.graphs.visual import (
 )
 
 SIZE = torch.tensor([[100, 100]])
+LAYOUT = Layout.of(torch.tensor([0, 2, 5]))
 
 
 def classes_of(target, source, size=SIZE):
@@ -105,7 +107,7 @@ def scene():
         ]
     ).float()
     features = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    return features, boxes, torch.tensor([[100, 100], [100, 100]]), torch.tensor([0, 2, 5])
+    return features, boxes, torch.tensor([[100, 100], [100, 100]]), LAYOUT
 
 
 def edge_list(edges):
@@ -160,7 +162,7 @@ def test_predicates_join_both_ways_with_a_type_each():
 
 
 def test_without_boxes_there_are_neighbours_only():
-    features, _, _, ptr = scene()
-    edges = visual_edges(features, None, None, ptr, VisualGraphSettings())
+    features, *_ = scene()
+    edges = visual_edges(features, None, None, LAYOUT, VisualGraphSettings())
     assert (types_between(edges) == NEIGHBOUR).all()
     assert edges.geometry is None
