@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def in_batches(detector, pictures, batch):
 def as_detectron2_has_it(weights, device):
     """The detector without what makes it fast on a GPU: blocks in parts, channels first."""
     detector = open_detector(f"vg-attributes:{weights}", regions="36")
-    network = detector.network
+    network: Any = detector.network
     network.heads.to(device)
     network.device = torch.device(device)
     return detector
@@ -168,8 +169,8 @@ def profile(stage, items):
         wall = time.perf_counter() - start
     spans = sorted(
         (event.time_range.start, event.time_range.end)
-        for event in seen.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        for event in seen.events() or ()
+        if event.device_type.name == "CUDA"
     )
     busy, until = 0.0, 0.0
     for first, last in spans:

@@ -76,7 +76,7 @@ class RegionHeads(nn.Module):
 
         fuse_blocks(self.model)
         self.layout = torch.channels_last
-        self.to(memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def forward(self, image_3HW: Tensor) -> Outputs:
@@ -199,7 +199,9 @@ class Detectron2Network:
             if not is_cuda:
                 return _Running(columns, counts)
             columns = [column.to("cpu", non_blocking=True) for column in columns]
-            return _Running(columns, counts, torch.cuda.current_stream().record_event())
+            done = torch.cuda.Event()
+            done.record()
+            return _Running(columns, counts, done)
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2N
         SettingsError: the zoo has no such model.
         DataError: its weights cannot be fetched.
     """
-    model_zoo = importlib.import_module("detectron2.model_zoo")
+    model_zoo = _model_zoo()
     from detectron2.utils.file_io import PathManager
 
     name = name.removesuffix(".yaml") + ".yaml"
@@ -291,6 +293,20 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2N
             "Fetch them by other means and name them: detectron2:CONFIG.yaml,WEIGHTS"
         ) from error
     return open_detectron2(config, weights, device=device, threads=threads)
+
+
+def _model_zoo() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pkg_resources, which it imports, calls itself deprecated
+        try:
+            return importlib.import_module("detectron2.model_zoo")
+        except ModuleNotFoundError as error:
+            if error.name != "pkg_resources":
+                raise
+            raise SettingsError(
+                "detectron2's model zoo needs pkg_resources, which newer versions of setuptools "
+                "lack: pip install 'setuptools<81'"
+            ) from error
 
 
 def open_detectron2(

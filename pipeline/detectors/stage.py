@@ -74,7 +74,11 @@ class RegionStage:
             device=settings.get("device", "cpu"),
             half=settings.get("half", False),
         )
-        return cls(detector, opened.info, opened.fingerprint, **settings)
+        stage = cls(detector, opened.info, opened.fingerprint, **settings)
+        if stage.device == "cpu":  # on a GPU it would take memory from the workers' processes
+            with _opening:
+                _opened[stage._key(threads=1)] = opened
+        return stage
 
     @property
     def kind(self) -> Kind:
@@ -160,7 +164,7 @@ class RegionStage:
 
     def _open(self, threads: int) -> RegionDetector:
         """The detector of this process; tasks on threads share it."""
-        key = (self.detector, self.regions, self.device, self.half, threads, str(self.weights))
+        key = self._key(threads)
         with _opening:
             if key not in _opened:
                 _opened[key] = open_detector(
@@ -171,6 +175,9 @@ class RegionStage:
                     half=self.half,
                 )
             return _opened[key]
+
+    def _key(self, threads: int) -> tuple[Any, ...]:
+        return (self.detector, self.regions, self.device, self.half, threads, str(self.weights))
 
 
 def _start(detector: RegionDetector, loaded: Sequence[PreparedPicture | Failure]) -> _Started:

@@ -60,6 +60,17 @@ def test_neighbours_in_a_batch_do_not_show(kind):
         assert np.abs(regions.boxes - alone.boxes).max() < 1e-2
 
 
+@pytest.mark.parametrize("kind", ["c4", "fpn"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
+def test_odd_sizes_give_regions_inside_the_picture(kind, size):
+    detector = RegionDetector(network(slim(kind)), Selection(4, 12), {})
+    (found,) = detector.detect([np.full((*size, 3), 90, np.uint8)])
+    assert 1 <= len(found.boxes) <= 12
+    assert np.isfinite(found.features).all()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
+
+
 def test_the_feature_is_what_the_box_predictor_sees():
     ours = network(slim("fpn"))
     seen = []
