@@ -27,13 +27,15 @@ def main():
     parser = argparse.ArgumentParser(description="Parity of the backends")
     parser.add_argument("--photos", default="photos_fullres")
     parser.add_argument("--regions", default="36")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--skip", type=int, default=0, help="photographs to leave out first")
+    parser.add_argument("--limit", type=int, help="photographs to take")
     parser.add_argument("--onnx", type=Path, help="keep the exported file here")
     settings = parser.parse_args()
     warnings.simplefilter("ignore")
     folder = SHARED / "models" / "realphoto_frcnn"
     spec = DetectorSpec.parse(f"detectron2:{folder / 'config.yaml'},{folder / 'model.pth'}")
-    paths = sorted((SHARED / "data" / settings.photos / "images").iterdir())[: settings.limit]
+    paths = sorted((SHARED / "data" / settings.photos / "images").iterdir())[settings.skip :]
+    paths = paths[: settings.limit]
     with tempfile.TemporaryDirectory() as temporary:
         exported = settings.onnx or Path(temporary) / "detector.onnx"
         ours = spec.open()

@@ -7,7 +7,7 @@ by size, selection, and boxes in pixels of the original picture.
 P proposals, C classes, A attributes, R regions kept, D feature width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -81,14 +81,6 @@ class DetectorInfo(BaseModel):
         return np.array([k for k, group in enumerate(self.attribute_groups) if group == largest])
 
 
-class Rows(Protocol):
-    """An array, perhaps on a GPU, of which only some rows are wanted."""
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Any:
-        """Those rows as a numpy array."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """What a network says of one picture, before anything is selected.
@@ -102,8 +94,8 @@ class Candidates:
 
     boxes: Floats
     class_scores: Floats
-    features: Rows
-    attribute_scores: Rows | None = None
+    features: Floats
+    attribute_scores: Floats | None = None
 
 
 class RegionNetwork(Protocol):
@@ -114,11 +106,14 @@ class RegionNetwork(Protocol):
         """What it was made for."""
         ...
 
-    def candidates(self, pictures_BHW3: Floats) -> list[Candidates]:
-        """The proposals of pictures of one size.
+    def start(self, pictures_B3HW: Floats) -> Callable[[], list[Candidates]]:
+        """Give pictures of one size to the network; a GPU works on while others are prepared.
 
         Args:
-            pictures_BHW3: float32, 0 to 255, resized, channels as `info.channels` says.
+            pictures_B3HW: float32, 0 to 255, resized, channels as `info.channels` says.
+
+        Returns:
+            What waits for their proposals.
         """
         ...
 
@@ -166,6 +161,19 @@ class DetectedRegions:
 
 
 @dataclass(frozen=True, eq=False)
+class PreparedPicture:
+    """A picture as a network wants it.
+
+    Attributes:
+        planes: `[3, height, width]` float32, resized, channels in the network's order.
+        image_size: height and width of the original picture.
+    """
+
+    planes: Floats
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
 class RegionDetector:
     """Pictures in, regions out.
 
@@ -187,30 +195,44 @@ class RegionDetector:
     def detect(self, pictures: Sequence[Picture]) -> list[DetectedRegions]:
         """The regions of some pictures.
 
-        Pictures that have one size after resizing go through the network together, others apart:
-        padding would leak into the features.
-
         Args:
             pictures: each `[height, width, 3]` RGB.
         """
-        prepared = [self._prepare(picture) for picture in pictures]
+        return self.start([self.prepare(picture) for picture in pictures])()
+
+    def prepare(self, picture: Picture) -> PreparedPicture:
+        """A picture as the network wants it."""
+        planes = resize(picture, self.info.resize, self.info.channels)
+        return PreparedPicture(planes, (picture.shape[0], picture.shape[1]))
+
+    def start(self, pictures: Sequence[PreparedPicture]) -> Callable[[], list[DetectedRegions]]:
+        """Give pictures to the network; what comes back waits for it and selects.
+
+        Pictures that have one size after resizing go through the network together, others apart:
+        padding would leak into the features.
+        """
         groups: dict[tuple[int, ...], list[int]] = {}
-        for place, resized in enumerate(prepared):
-            groups.setdefault(resized.shape, []).append(place)
-        found: list[DetectedRegions | None] = [None] * len(pictures)
-        for places in groups.values():
-            batch = np.stack([prepared[place] for place in places])
-            for place, candidates in zip(places, self.network.candidates(batch), strict=True):
-                found[place] = self._select(candidates, pictures[place], prepared[place])
-        return [regions for regions in found if regions is not None]
+        for place, picture in enumerate(pictures):
+            groups.setdefault(picture.planes.shape, []).append(place)
+        started = [
+            (places, self.network.start(np.stack([pictures[place].planes for place in places])))
+            for places in groups.values()
+        ]
 
-    def _prepare(self, picture: Picture) -> Floats:
-        resized = resize(picture, self.info.resize)
-        return resized if self.info.channels == "RGB" else resized[:, :, ::-1]
+        def finish() -> list[DetectedRegions]:
+            found = {
+                place: self._select(candidates, pictures[place])
+                for places, candidates_of in started
+                for place, candidates in zip(places, candidates_of(), strict=True)
+            }
+            return [found[place] for place in range(len(pictures))]
 
-    def _select(self, candidates: Candidates, picture: Picture, resized: Floats) -> DetectedRegions:
-        height, width = picture.shape[:2]
-        scale = np.array([width / resized.shape[1], height / resized.shape[0]] * 2, np.float32)
+        return finish
+
+    def _select(self, candidates: Candidates, picture: PreparedPicture) -> DetectedRegions:
+        height, width = picture.image_size
+        rows, columns = picture.planes.shape[1:]
+        scale = np.array([width / columns, height / rows] * 2, np.float32)
         kept = select_regions(candidates.boxes, candidates.class_scores, self.selection)
         scores = candidates.class_scores[kept.rows]
         labels = scores.argmax(1)
@@ -218,11 +240,11 @@ class RegionDetector:
         edge = np.array([width, height] * 2, np.float32)
         told = candidates.attribute_scores
         return DetectedRegions(
-            features=candidates.features[kept.rows],
+            features=candidates.features[kept.rows].astype(np.float32),
             boxes=np.clip(boxes, 0, edge),
             image_size=(height, width),
             labels=labels,
             scores=np.take_along_axis(scores, labels[:, None], 1)[:, 0],
-            attribute_scores=None if told is None else told[kept.rows],
+            attribute_scores=None if told is None else told[kept.rows].astype(np.float32),
             num_filled=kept.num_filled,
         )

@@ -6,6 +6,8 @@ The feature of a region is what the box predictor sees. Needs detectron2.
 import importlib
 import logging
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ class RegionHeads(nn.Module):
         SettingsError: a model of another kind.
     """
 
+    layout = torch.contiguous_format
+    """How pooled maps lie in memory; see `arrange_for_gpu`."""
+
     def __init__(self, model: nn.Module, boxes: str) -> None:
         super().__init__()
         from detectron2.modeling import GeneralizedRCNN
@@ -62,15 +67,26 @@ class RegionHeads(nn.Module):
         self.is_refined = boxes == "refined"
         self.attributes: Any = getattr(heads, "attributes", None)
 
+    def arrange_for_gpu(self) -> None:
+        """Fuse what cuDNN can fuse, and lay maps out as tensor cores want them.
+
+        Else cuDNN turns every map to channels last and back.
+        """
+        from pipeline.detectors.fusing import fuse_blocks
+
+        fuse_blocks(self.model)
+        self.layout = torch.channels_last
+        self.model.to(memory_format=torch.channels_last)
+
     @torch.no_grad()
     def forward(self, image_3HW: Tensor) -> Outputs:
         """What an exported file computes: boxes, class scores, features, attributes of one."""
-        return self.of_batch([image_3HW])[0]
+        return self.of_batch(image_3HW[None])[0]
 
-    def of_batch(self, images: list[Tensor]) -> list[Outputs]:
-        """The same for pictures of one size, each `[3, height, width]`."""
+    def of_batch(self, images_B3HW: Tensor) -> tuple[Outputs, list[int]]:
+        """The same for pictures of one size, one after the other, and how many rows each has."""
         model, heads = self.model, self.model.roi_heads
-        batch = model.preprocess_image([{"image": image} for image in images])
+        batch = model.preprocess_image([{"image": image} for image in images_B3HW])
         maps = model.backbone(batch.tensor)
         proposals, _ = model.proposal_generator(batch, maps, None)
         features_ND = self._features(maps, [p.proposal_boxes for p in proposals])
@@ -88,16 +104,13 @@ class RegionHeads(nn.Module):
             # the class that attributes are given may be the background, as in Caffe
             told = self.attributes(features_ND, logits.argmax(1))
             columns.append(self.attributes.probabilities(told))
-        if len(images) == 1:
-            return [tuple(columns)]
-        counts = [len(p) for p in proposals]
-        return list(zip(*(column.split(counts) for column in columns), strict=True))
+        return tuple(columns), [len(p) for p in proposals]
 
     def _features(self, maps: dict[str, Tensor], boxes: list[Any]) -> Tensor:
         heads = self.model.roi_heads
         if self.is_c4:
-            chosen = [maps[name] for name in heads.in_features]
-            return heads._shared_roi_transform(chosen, boxes).mean(dim=[2, 3])
+            pooled = heads.pooler([maps[name] for name in heads.in_features], boxes)
+            return heads.res5(pooled.contiguous(memory_format=self.layout)).mean(dim=[2, 3])
         pooled = heads.box_pooler([maps[name] for name in heads.box_in_features], boxes)
         return heads.box_head(pooled).flatten(1)
 
@@ -118,18 +131,6 @@ def _scalar(value: Any, like: Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
-class GpuRows:
-    """Rows of a tensor that are fetched when they are asked for."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-        """Those rows as float32."""
-        chosen = torch.as_tensor(rows, device=self.values.device)
-        return self.values.index_select(0, chosen).float().cpu().numpy()
-
-
 class Detectron2Network:
     """A detectron2 model, opened.
 
@@ -148,37 +149,75 @@ class Detectron2Network:
         self.device = torch.device(device)
         self.threads = threads
         self.heads = RegionHeads(model, info.boxes).to(self.device).eval()
+        if self.device.type == "cuda":
+            self.heads.arrange_for_gpu()
+        self.most_pictures: int | None = None
+        """Largest batch, once the GPU's memory turned out too small for a larger one."""
 
-    def candidates(self, pictures_BHW3: NDArray[np.floating[Any]]) -> list[Candidates]:
+    def start(self, pictures_B3HW: NDArray[np.floating[Any]]) -> Callable[[], list[Candidates]]:
         """See `RegionNetwork`; where the GPU's memory is too small, in halves."""
-        images = torch.as_tensor(np.ascontiguousarray(pictures_BHW3.transpose(0, 3, 1, 2)))
+        images = torch.from_numpy(pictures_B3HW)
         if self.device.type == "cpu" and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
+        started: list[_Running] = []
+        done = 0
+        while done < len(images):
+            part = images[done : done + (self.most_pictures or len(images))]
+            running = self._try(part)
+            if running is None:
+                self.most_pictures = len(part) // 2
+                logger.warning(
+                    "the GPU's memory is too small for %d pictures at once; going on with %d",
+                    len(part),
+                    self.most_pictures,
+                )
+                torch.cuda.empty_cache()
+                continue
+            started.append(running)
+            done += len(part)
+        return lambda: [candidates for running in started for candidates in running.wait()]
+
+    def _try(self, images_B3HW: Tensor) -> "_Running | None":
+        """Start the network; None where the memory is too small for so many pictures."""
         try:
-            half = torch.autocast(self.device.type, torch.float16, enabled=self.is_half)
-            with torch.inference_mode(), half, warnings.catch_warnings():
-                # of torch.meshgrid, which detectron2 calls without an argument that is to come
-                warnings.filterwarnings("ignore", message="torch.meshgrid")
-                found = self.heads.of_batch(list(images.to(self.device)))
+            return self._run(images_B3HW)
         except torch.OutOfMemoryError:
-            if len(images) == 1:
+            if len(images_B3HW) == 1:
                 raise
-            half = len(images) // 2
-            logger.warning(
-                "the GPU's memory is too small for %d pictures at once; going on with %d",
-                len(images),
-                half,
-            )
-            torch.cuda.empty_cache()
-            return self.candidates(pictures_BHW3[:half]) + self.candidates(pictures_BHW3[half:])
-        return [_as_candidates(outputs) for outputs in found]
+            return None
+
+    def _run(self, images_B3HW: Tensor) -> "_Running":
+        is_cuda = self.device.type == "cuda"
+        if is_cuda:  # from pinned memory, as else the copy would wait for the batch before
+            images_B3HW = images_B3HW.pin_memory().to(self.device, non_blocking=True)
+        precision = torch.autocast(self.device.type, torch.float16, enabled=self.is_half)
+        with torch.inference_mode(), precision, warnings.catch_warnings():
+            # of torch.meshgrid, which detectron2 calls without an argument that is to come
+            warnings.filterwarnings("ignore", message="torch.meshgrid")
+            (boxes, scores, *rows), counts = self.heads.of_batch(images_B3HW)
+            columns = [boxes.float(), scores.float(), *rows]
+            if not is_cuda:
+                return _Running(columns, counts)
+            columns = [column.to("cpu", non_blocking=True) for column in columns]
+            done = torch.cuda.Event()
+            done.record()
+            return _Running(columns, counts, done)
 
 
-def _as_candidates(outputs: Outputs) -> Candidates:
-    boxes, scores, *rows = outputs
-    return Candidates(
-        boxes.float().cpu().numpy(), scores.float().cpu().numpy(), *(GpuRows(row) for row in rows)
-    )
+@dataclass(frozen=True)
+class _Running:
+    """A batch that a GPU may still work on; its columns are on their way to the CPU."""
+
+    columns: list[Tensor]
+    counts: list[int]
+    done: torch.cuda.Event | None = None
+
+    def wait(self) -> list[Candidates]:
+        if self.done is not None:
+            self.done.synchronize()
+        starts = np.cumsum(self.counts)[:-1]
+        split = [np.split(column.numpy(), starts) for column in self.columns]
+        return [Candidates(*rows) for rows in zip(*split, strict=True)]
 
 
 def config_info(config: Any, feature_width: int) -> DetectorInfo:
@@ -234,7 +273,7 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2N
         SettingsError: the zoo has no such model.
         DataError: its weights cannot be fetched.
     """
-    model_zoo = importlib.import_module("detectron2.model_zoo")
+    model_zoo = _model_zoo()
     from detectron2.utils.file_io import PathManager
 
     name = name.removesuffix(".yaml") + ".yaml"
@@ -254,6 +293,20 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2N
             "Fetch them by other means and name them: detectron2:CONFIG.yaml,WEIGHTS"
         ) from error
     return open_detectron2(config, weights, device=device, threads=threads)
+
+
+def _model_zoo() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pkg_resources, which it imports, calls itself deprecated
+        try:
+            return importlib.import_module("detectron2.model_zoo")
+        except ModuleNotFoundError as error:
+            if error.name != "pkg_resources":
+                raise
+            raise SettingsError(
+                "detectron2's model zoo needs pkg_resources, which newer versions of setuptools "
+                "lack: pip install 'setuptools<81'"
+            ) from error
 
 
 def open_detectron2(

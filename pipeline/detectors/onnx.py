@@ -6,6 +6,7 @@ attributes, `attribute_scores`.
 """
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ class OnnxNetwork:
         self.outputs = list(expected)
         _check_widths(self.session, self.info, path)
 
-    def candidates(self, pictures_BHW3: NDArray[np.floating[Any]]) -> list[Candidates]:
-        """See `RegionNetwork`; one picture at a time, as the graph holds one."""
-        return [self._candidates(picture) for picture in pictures_BHW3]
-
-    def _candidates(self, picture_HW3: NDArray[np.floating[Any]]) -> Candidates:
-        image = np.ascontiguousarray(picture_HW3.transpose(2, 0, 1), np.float32)
-        return Candidates(*self.session.run(self.outputs, {INPUT: image}))
+    def start(self, pictures_B3HW: NDArray[np.floating[Any]]) -> Callable[[], list[Candidates]]:
+        """See `RegionNetwork`; one picture at a time, as the graph holds one, and at once."""
+        found = [
+            Candidates(*self.session.run(self.outputs, {INPUT: picture}))
+            for picture in pictures_B3HW
+        ]
+        return lambda: found
 
 
 def detector_info(session: Any, path: Path) -> DetectorInfo:

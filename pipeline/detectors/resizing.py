@@ -24,25 +24,33 @@ class ResizePolicy(BaseModel):
     filter: Literal["pillow", "opencv"] = Field("pillow", description="Whose bilinear filter.")
 
 
-def resize(picture: NDArray[np.uint8], policy: ResizePolicy) -> Floats:
-    """The picture in the size that the policy asks for.
+def resize(
+    picture: NDArray[np.uint8], policy: ResizePolicy, channels: Literal["RGB", "BGR"] = "RGB"
+) -> Floats:
+    """The planes of the picture in the size that the policy asks for.
 
     Args:
-        picture: `[height, width, 3]`.
+        picture: `[height, width, 3]` RGB.
         policy: sizes and filter.
+        channels: order of the planes.
 
     Returns:
-        `[height, width, 3]` float32, 0 to 255, at least one pixel high and wide.
+        `[3, height, width]` float32, 0 to 255, at least one pixel high and wide.
     """
     height, width = resized_shape(picture.shape[0], picture.shape[1], policy)
     if (height, width) == picture.shape[:2]:
-        return picture.astype(np.float32)
+        return _planes(picture, channels)
     if policy.filter == "pillow":
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(shrunk, np.float32)
+        return _planes(np.asarray(shrunk), channels)
     scale = _opencv_scale(picture.shape[0], picture.shape[1], policy)
-    rows = _interpolate(picture.astype(np.float32), height, scale)
-    return np.ascontiguousarray(_interpolate(rows.swapaxes(0, 1), width, scale).swapaxes(0, 1))
+    rows = _interpolate(_planes(picture, channels), 1, height, scale)
+    return _interpolate(rows, 2, width, scale)
+
+
+def _planes(pixels_HW3: NDArray[np.uint8], channels: Literal["RGB", "BGR"]) -> Floats:
+    ordered = pixels_HW3 if channels == "RGB" else pixels_HW3[:, :, ::-1]
+    return np.ascontiguousarray(ordered.transpose(2, 0, 1), np.float32)
 
 
 def resized_shape(height: int, width: int, policy: ResizePolicy) -> tuple[int, int]:
@@ -62,11 +70,17 @@ def _opencv_scale(height: int, width: int, policy: ResizePolicy) -> float:
     return scale
 
 
-def _interpolate(values: Floats, size: int, scale: float) -> Floats:
-    """The first axis sampled at pixel centres, borders repeated: cv2.INTER_LINEAR by a factor."""
+def _interpolate(planes: Floats, axis: int, size: int, scale: float) -> Floats:
+    """An axis sampled at pixel centres, borders repeated: cv2.INTER_LINEAR by a factor."""
     place = (np.arange(size) + 0.5) / scale - 0.5
     low = np.floor(place).astype(np.int64)
-    share = (place - low).astype(np.float32)[:, None, None]
-    last = len(values) - 1
-    first, second = values[np.clip(low, 0, last)], values[np.clip(low + 1, 0, last)]
-    return first * (1 - share) + second * share
+    share = (place - low).astype(np.float32)
+    if axis == 1:
+        share = share[:, None]
+    last = planes.shape[axis] - 1
+    first = planes.take(np.clip(low, 0, last), axis)
+    second = planes.take(np.clip(low + 1, 0, last), axis)
+    first *= 1 - share
+    second *= share
+    first += second
+    return first

@@ -3,6 +3,7 @@
 P proposals, C classes (no background among them), R regions kept.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -84,41 +85,60 @@ def select_regions(boxes_P4: Floats, class_scores_PC: Floats, selection: Selecti
         The kept rows; all P where there are fewer than the minimum.
     """
     is_overlap_PP = pairwise_iou(boxes_P4, selection.counts_pixels) > selection.nms_threshold
-    floor = selection.score_threshold
-    best_P = surviving_scores(is_overlap_PP, class_scores_PC, floor)
+    best_P = surviving_scores(is_overlap_PP, class_scores_PC, selection)
     passed = int(np.count_nonzero(best_P >= selection.score_threshold))
-    while np.count_nonzero(best_P) < selection.min_regions and floor:
-        # scores above a floor are exact, as only higher scores suppress: lower it as far as needed
-        floor = floor / 4 if floor > 1e-6 else 0.0
-        best_P = surviving_scores(is_overlap_PP, class_scores_PC, floor)
     count = min(max(passed, selection.min_regions), selection.max_regions, len(best_P))
     rows = np.argsort(-best_P, kind="stable")[:count]
     return Kept(rows, max(0, count - passed))
 
 
 def surviving_scores(
-    is_overlap_PP: NDArray[np.bool_], class_scores_PC: Floats, floor: float
+    is_overlap_PP: NDArray[np.bool_], class_scores_PC: Floats, selection: Selection
 ) -> Floats:
     """`[P]` the largest score of each box among the classes in which it survives suppression.
 
     Within a class boxes are visited from the highest score; a box that overlaps one that was kept
-    is suppressed. Scores below `floor` are not looked at: a box with no other gets 0.
+    is suppressed. All classes are visited together from the highest score, and only as far as the
+    selection needs: a box that cannot be among its regions gets 0.
     """
-    box_N, class_N = np.nonzero(class_scores_PC >= floor)
-    score_N = class_scores_PC[box_N, class_N]
-    order = np.lexsort((box_N, -score_N, class_N))
+    # A row as one integer whose bit k is set where box k overlaps: to suppress is one `or`.
+    packed_PB = np.packbits(is_overlap_PP, axis=1, bitorder="little")
+    overlaps_P = [int.from_bytes(row.tobytes(), "little") for row in packed_PB]
+    suppressed_C = [0] * class_scores_PC.shape[1]
     best_P = np.zeros(len(class_scores_PC), class_scores_PC.dtype)
-    current, is_suppressed_P = -1, np.zeros(len(class_scores_PC), bool)
-    for box, label, score in zip(
-        box_N[order].tolist(), class_N[order].tolist(), score_N[order].tolist(), strict=True
-    ):
-        if label != current:
-            current = label
-            is_suppressed_P[:] = False
-        if not is_suppressed_P[box]:
-            is_suppressed_P |= is_overlap_PP[box]
-            best_P[box] = max(best_P[box], score)
+    threshold, found = float(best_P.dtype.type(selection.score_threshold)), 0
+    for score, box, label in _from_the_highest(class_scores_PC, threshold):
+        # of equal scores those of the first boxes come first, and those win
+        if found >= (selection.max_regions if score >= threshold else selection.min_regions):
+            break
+        if suppressed_C[label] >> box & 1:
+            continue
+        suppressed_C[label] |= overlaps_P[box]
+        if not best_P[box]:
+            best_P[box] = score
+            found += 1
     return best_P
+
+
+def _from_the_highest(
+    class_scores_PC: Floats, threshold: float
+) -> Iterator[tuple[float, int, int]]:
+    """Score, box and class of each score above 0, the highest first, equal ones by box.
+
+    Sorted in bands, as few are looked at below the threshold.
+    """
+    ceiling, floor = np.inf, threshold
+    while True:
+        is_in_band_PC = (class_scores_PC >= floor) & (class_scores_PC < ceiling)
+        box_N, class_N = np.nonzero(is_in_band_PC & (class_scores_PC > 0))
+        score_N = class_scores_PC[box_N, class_N]
+        order = np.argsort(-score_N, kind="stable")
+        yield from zip(
+            score_N[order].tolist(), box_N[order].tolist(), class_N[order].tolist(), strict=True
+        )
+        if floor == 0:
+            return
+        ceiling, floor = floor, (floor / 4 if floor > 1e-6 else 0.0)
 
 
 def pairwise_iou(boxes_P4: Floats, counts_pixels: bool = False) -> Floats:
@@ -128,11 +148,11 @@ def pairwise_iou(boxes_P4: Floats, counts_pixels: bool = False) -> Floats:
         boxes_P4: corners.
         counts_pixels: add 1 to widths and heights, as Caffe's code does.
     """
-    boxes = boxes_P4.astype(np.float64)
+    x0, y0, x1, y1 = boxes_P4.astype(np.float64).T
     extra = 1.0 if counts_pixels else 0.0
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low + extra, 0, None).prod(-1)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2] + extra, 0, None).prod(-1)
-    union = area[:, None] + area[None, :] - shared
+    width = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0) + extra
+    height = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0) + extra
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    area = np.maximum(x1 - x0 + extra, 0) * np.maximum(y1 - y0 + extra, 0)
+    union = area[:, None] + area - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -2,13 +2,18 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.detectors.base import DetectorInfo, Picture, RegionDetector
+from pipeline.detectors.base import (
+    DetectedRegions,
+    DetectorInfo,
+    PreparedPicture,
+    RegionDetector,
+)
 from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
@@ -19,6 +24,12 @@ from pipeline.shards.schema import Kind
 
 DECODERS = 8
 """Threads that decode pictures while a GPU works."""
+
+BATCHES_AHEAD = 3
+"""Batches that are decoded, or given to a GPU, before the one whose regions are selected."""
+
+Finish = Callable[[], list[DetectedRegions]]
+_Started = tuple[Sequence[PreparedPicture | Failure], Finish]
 
 _opened: dict[tuple[Any, ...], RegionDetector] = {}
 _opening = threading.Lock()
@@ -63,7 +74,11 @@ class RegionStage:
             device=settings.get("device", "cpu"),
             half=settings.get("half", False),
         )
-        return cls(detector, opened.info, opened.fingerprint, **settings)
+        stage = cls(detector, opened.info, opened.fingerprint, **settings)
+        if stage.device == "cpu":  # on a GPU it would take memory from the workers' processes
+            with _opening:
+                _opened[stage._key(threads=1)] = opened
+        return stage
 
     @property
     def kind(self) -> Kind:
@@ -104,38 +119,36 @@ class RegionStage:
         detector = self._open(threads)
         if self.device == "cpu":  # one picture at a time keeps the caches warm
             for item in items:
-                yield from self._outcomes(detector, [item], [self._load(item)])
+                loaded = [self._load(detector, item)]
+                yield from self._outcomes(detector, [item], *_start(detector, loaded))
             return
-        with ThreadPoolExecutor(DECODERS) as pool:
-            yield from self._ahead(detector, items, pool)
+        with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as feeder:
+            started: deque[tuple[Sequence[ImageItem], Future[_Started]]] = deque()
+            for start in range(0, len(items), self.batch):
+                batch = items[start : start + self.batch]
+                loading = [decoders.submit(self._load, detector, item) for item in batch]
+                started.append((batch, feeder.submit(_start_decoded, detector, loading)))
+                if len(started) > BATCHES_AHEAD:
+                    batch, running = started.popleft()
+                    yield from self._outcomes(detector, batch, *running.result())
+            for batch, running in started:
+                yield from self._outcomes(detector, batch, *running.result())
 
-    def _ahead(
-        self, detector: RegionDetector, items: Sequence[ImageItem], pool: ThreadPoolExecutor
-    ) -> Iterator[ImageRegions | Failure]:
-        """Batches whose pictures are decoded two batches ahead."""
-        waiting: deque[Future[Picture | Failure]] = deque()
-        asked = 0
-        for start in range(0, len(items), self.batch):
-            for item in items[asked : start + 3 * self.batch]:
-                waiting.append(pool.submit(self._load, item))
-            asked = min(len(items), start + 3 * self.batch)
-            batch = items[start : start + self.batch]
-            yield from self._outcomes(detector, batch, [waiting.popleft().result() for _ in batch])
-
-    def _load(self, item: ImageItem) -> Picture | Failure:
+    def _load(self, detector: RegionDetector, item: ImageItem) -> PreparedPicture | Failure:
         try:
-            return load_image(Path(item.path), max_megapixels=self.max_megapixels)
+            picture = load_image(Path(item.path), max_megapixels=self.max_megapixels)
         except DataError as error:
             return Failure(item.id, str(error))
+        return detector.prepare(picture)
 
     def _outcomes(
         self,
         detector: RegionDetector,
         items: Sequence[ImageItem],
-        loaded: Sequence[Picture | Failure],
+        loaded: Sequence[PreparedPicture | Failure],
+        finish: Finish,
     ) -> Iterator[ImageRegions | Failure]:
-        pictures = [picture for picture in loaded if not isinstance(picture, Failure)]
-        found = iter(detector.detect(pictures))
+        found = iter(finish())
         for item, picture in zip(items, loaded, strict=True):
             if isinstance(picture, Failure):
                 yield picture
@@ -151,7 +164,7 @@ class RegionStage:
 
     def _open(self, threads: int) -> RegionDetector:
         """The detector of this process; tasks on threads share it."""
-        key = (self.detector, self.regions, self.device, self.half, threads, str(self.weights))
+        key = self._key(threads)
         with _opening:
             if key not in _opened:
                 _opened[key] = open_detector(
@@ -162,6 +175,19 @@ class RegionStage:
                     half=self.half,
                 )
             return _opened[key]
+
+    def _key(self, threads: int) -> tuple[Any, ...]:
+        return (self.detector, self.regions, self.device, self.half, threads, str(self.weights))
+
+
+def _start(detector: RegionDetector, loaded: Sequence[PreparedPicture | Failure]) -> _Started:
+    return loaded, detector.start([one for one in loaded if isinstance(one, PreparedPicture)])
+
+
+def _start_decoded(
+    detector: RegionDetector, loading: Sequence[Future[PreparedPicture | Failure]]
+) -> _Started:
+    return _start(detector, [one.result() for one in loading])
 
 
 def count_filled(shards: Path, score_threshold: float) -> int:

@@ -26,9 +26,10 @@ class PaintedNetwork:
     info: DetectorInfo = INFO
     shapes: list = field(default_factory=list)
 
-    def candidates(self, pictures_BHW3):
-        self.shapes.append(pictures_BHW3.shape)
-        return [self._of(picture) for picture in pictures_BHW3]
+    def start(self, pictures_B3HW):
+        self.shapes.append(pictures_B3HW.shape)
+        found = [self._of(picture.transpose(1, 2, 0)) for picture in pictures_B3HW]
+        return lambda: found
 
     def _of(self, picture):
         height, width = picture.shape[:2]
@@ -58,7 +59,7 @@ def test_pictures_of_one_size_go_together_and_keep_their_places():
     network = PaintedNetwork()
     pictures = [picture(10, 20, 1), picture(10, 30, 2), picture(10, 20, 3)]
     found = detector(network).detect(pictures)
-    assert sorted(network.shapes) == [(1, 10, 30, 3), (2, 10, 20, 3)]
+    assert sorted(network.shapes) == [(1, 3, 10, 30), (2, 3, 10, 20)]
     for regions, original in zip(found, pictures, strict=True):
         half = original[:, : original.shape[1] // 2, ::-1]
         assert np.allclose(regions.features[0], half.reshape(-1, 3).mean(0))

@@ -7,11 +7,12 @@ import pytest
 import torch
 from blocks import pictures
 from dialects import ATTRIBUTES, CLASSES, caffe_dialect, detectron2_dialect
+from networks import batch_of, network, slim, spread
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed")
 
 from pipeline.detectors.base import RegionDetector
-from pipeline.detectors.configuration import new_config, require_detectron2
+from pipeline.detectors.configuration import require_detectron2
 from pipeline.detectors.onnx import OnnxNetwork
 from pipeline.detectors.selection import Selection
 from pipeline.errors import DataError, SettingsError
@@ -24,59 +25,6 @@ pytestmark = [pytest.mark.detectron2, pytest.mark.filterwarnings("ignore")]
 def quiet_and_single():
     require_detectron2()
     torch.set_num_threads(1)
-
-
-def slim(kind):
-    config = new_config()
-    config.MODEL.DEVICE = "cpu"
-    config.MODEL.WEIGHTS = ""
-    config.INPUT.MIN_SIZE_TEST, config.INPUT.MAX_SIZE_TEST = 96, 160
-    resnets, heads = config.MODEL.RESNETS, config.MODEL.ROI_HEADS
-    resnets.STEM_OUT_CHANNELS, resnets.WIDTH_PER_GROUP, resnets.RES2_OUT_CHANNELS = 16, 8, 16
-    heads.NUM_CLASSES = 5
-    config.MODEL.ANCHOR_GENERATOR.SIZES = [[16, 32, 64]]
-    config.MODEL.RPN.POST_NMS_TOPK_TEST = 40
-    if kind == "fpn":
-        config.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
-        resnets.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-        config.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
-        config.MODEL.FPN.OUT_CHANNELS = 32
-        config.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
-        config.MODEL.ANCHOR_GENERATOR.SIZES = [[8], [16], [32], [64], [128]]
-        heads.NAME = "StandardROIHeads"
-        heads.IN_FEATURES = ["p2", "p3", "p4", "p5"]
-        box_head = config.MODEL.ROI_BOX_HEAD
-        box_head.NAME, box_head.NUM_FC, box_head.FC_DIM = "FastRCNNConvFCHead", 2, 48
-        box_head.POOLER_RESOLUTION = 7
-    else:
-        heads.NAME = "AttributeRes5ROIHeads"
-        config.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION = 6
-        config.MODEL.ATTRIBUTES.NAMES = ["red", "green", "large"]
-        config.MODEL.ATTRIBUTES.GROUPS = ["colour", "colour", ""]
-    return config
-
-
-def spread(model, seed=3):
-    """Weights that tell proposals apart; fresh ones give equal scores."""
-    made = torch.Generator().manual_seed(seed)
-    for name, value in model.state_dict().items():
-        if name.endswith("running_var"):
-            value.fill_(1.0)
-        elif value.ndim > 1:
-            # residuals add up, and boxes should stay near their anchors
-            gain = 0.02 if "deltas" in name or "bbox_pred" in name else 0.7
-            deviation = gain * (2 / value[0].numel()) ** 0.5
-            value.copy_(torch.randn(value.shape, generator=made) * deviation)
-    return model
-
-
-def network(config):
-    from pipeline.detectors import detectron2
-
-    torch.manual_seed(0)
-    model = spread(detectron2.build_model(config))
-    info = detectron2.config_info(config, detectron2.feature_width(model))
-    return detectron2.Detectron2Network(model, info, "cpu", 1)
 
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
@@ -112,15 +60,25 @@ def test_neighbours_in_a_batch_do_not_show(kind):
         assert np.abs(regions.boxes - alone.boxes).max() < 1e-2
 
 
+@pytest.mark.parametrize("kind", ["c4", "fpn"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1)])
+def test_odd_sizes_give_regions_inside_the_picture(kind, size):
+    detector = RegionDetector(network(slim(kind)), Selection(4, 12), {})
+    (found,) = detector.detect([np.full((*size, 3), 90, np.uint8)])
+    assert 1 <= len(found.boxes) <= 12
+    assert np.isfinite(found.features).all()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
+
+
 def test_the_feature_is_what_the_box_predictor_sees():
     ours = network(slim("fpn"))
     seen = []
     ours.heads.model.roi_heads.box_predictor.register_forward_pre_hook(
         lambda _, given: seen.append(given[0])
     )
-    (found,) = ours.candidates(pictures()[0][None].astype(np.float32))
-    rows = np.arange(5)
-    assert np.array_equal(found.features[rows], seen[0].flatten(1)[:5].numpy())
+    (found,) = ours.start(batch_of(pictures()[:1]))()
+    assert np.array_equal(found.features, seen[0].flatten(1).numpy())
 
 
 def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
@@ -133,10 +91,16 @@ def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
         return whole(images)
 
     monkeypatch.setattr(ours.heads, "of_batch", of_at_most_one)
-    batch = np.stack(pictures()[:2] * 2).astype(np.float32)
-    assert len(ours.candidates(batch)) == 4
+    batch = batch_of(pictures()[:2] * 2)
+    halved = ours.start(batch)()
     assert "going on with 2" in caplog.text
     assert "going on with 1" in caplog.text
+    for one, picture in zip(halved, batch, strict=True):
+        (alone,) = ours.start(picture[None])()
+        assert np.array_equal(one.features, alone.features)
+    caplog.clear()
+    ours.start(batch)()
+    assert not caplog.text  # it does not run out of memory again
 
 
 def test_a_model_that_is_no_faster_rcnn_is_told():
@@ -254,10 +218,10 @@ def test_the_canonical_file_opens_alone_and_says_the_same(published):
     again = open_visual_genome(published / "bua-caffe.pth")  # from the canonical file beside it
     assert again.info.dialect == first.info.dialect == "caffe"
     alone = open_visual_genome(published / "bua-caffe.safetensors")
-    batch = small_photo()[None].astype(np.float32)
-    expected = first.candidates(batch)[0].class_scores
+    batch = batch_of([small_photo()])
+    expected = first.start(batch)()[0].class_scores
     for other in (again, alone):
-        assert np.array_equal(other.candidates(batch)[0].class_scores, expected)
+        assert np.array_equal(other.start(batch)()[0].class_scores, expected)
 
 
 def test_a_key_too_few_is_told(published, tmp_path):

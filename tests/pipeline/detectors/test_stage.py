@@ -1,10 +1,17 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.cli import main
+from pipeline.detectors import stage
+from pipeline.detectors.specification import open_detector
+from pipeline.detectors.stage import RegionStage
+from pipeline.manifest import folder_images
 from pipeline.shards.reader import ShardReader
+from pipeline.shards.records import Failure
 
 
 def run(*arguments):
@@ -111,6 +118,24 @@ def test_a_damaged_picture_is_left_out_and_listed(odd_pictures, tmp_path):
     assert skipped.exit_code == 0, skipped.output
     assert "1 images failed" in skipped.output
     assert len(ShardReader(tmp_path / "out", "regions")) == 3
+
+
+def test_decoding_and_selecting_beside_a_gpu_change_nothing(odd_pictures, scenes, monkeypatch):
+    (odd_pictures / "torn.png").write_bytes((odd_pictures / "blank.png").read_bytes()[:60])
+    items = folder_images(odd_pictures) + folder_images(scenes / "images")
+    on_cpu = RegionStage.create("scenes")
+    # the detector stays on the CPU, while the stage feeds it as it feeds a GPU
+    monkeypatch.setattr(
+        stage, "open_detector", lambda spec, device, **more: open_detector(spec, **more)
+    )
+    as_gpu = dataclasses.replace(on_cpu, device="cuda", batch=3)
+    for one, two in zip(on_cpu.process(items, 1), as_gpu.process(items, 1), strict=True):
+        if isinstance(one, Failure):
+            assert one == two
+        else:
+            assert one.image_id == two.image_id
+            assert np.array_equal(one.boxes, two.boxes)
+            assert np.array_equal(one.features, two.features)
 
 
 def test_show_regions_writes_a_picture(scenes, tmp_path):

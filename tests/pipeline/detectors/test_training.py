@@ -1,6 +1,10 @@
 """Training on detectron2, a few steps of it."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +12,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.detectors.instances import read_instances
+from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError
 from pipeline.manifest import load_manifest
 
@@ -82,3 +87,24 @@ def test_a_run_is_trained_resumed_and_exported(scenes, tmp_path):
     )
     assert exported.exit_code == 0, exported.output
     assert "14 classes, 15 attributes, features of width 256" in exported.output
+
+
+@pytest.mark.slow
+@pytest.mark.detectron2
+def test_two_processes_train_one_detector(scenes, tmp_path):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed")
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
+        "--no-python", sys.executable, "-c", "from pipeline.cli import main; main()",
+        "train-detector", "--manifest", scenes / "scenes.yaml", "--root", scenes, "--out", run,
+        "--batch", 4, "--iterations", 3, "--loader-workers", 0,
+    ]  # fmt: skip
+    here = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(part) for part in command], env=os.environ | here, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("bbox on val: AP") == 1  # one of them speaks
+    assert torch.load(run / "model_final.pth", weights_only=True)["iteration"] == 2
+    open_detector(f"detectron2:{run / 'config.yaml'},{run / 'model_final.pth'}")
