@@ -79,9 +79,7 @@ class SceneGraphModel:
             captions_A, nodes.rank[joined.attributes_A2].tolist(), strict=True
         ):
             attributes[caption].append((subject, attribute))
-        return list(
-            map(Graph, nodes.of_captions(), map(tuple, relations), map(tuple, attributes))
-        )
+        return list(map(Graph, nodes.of_captions(), map(tuple, relations), map(tuple, attributes)))
 
     def _predicates(
         self, captions: Captions, tokens_Td: Floats, joined: "_Joined"
