@@ -38,7 +38,8 @@ $(STAMPS)/scatter: $(STAMPS)/demo
 		$(PIP) install --constraint constraints.txt --no-build-isolation torch-scatter
 	touch $@
 
-# What the demo trains: small enough for two cores, the same settings for both presets.
+# What the demo trains: small enough for two cores, a process each, and the same settings for both
+# presets.
 DEMO_SETTINGS := --set model.width=256 --set train.batch_size=64 --set train.epochs=7 \
 	--set train.learning_rate=0.001
 
@@ -51,8 +52,8 @@ demo: $(STAMPS)/demo
 	$(BIN)/pipeline verify $(DEMO)/shards --full
 	rm -rf $(DEMO)/runs
 	for preset in vse++ resg-gru; do \
-		$(BIN)/resg train --shards $(DEMO)/shards --out $(DEMO)/runs/$$preset --preset $$preset \
-			$(DEMO_SETTINGS) || exit 1; \
+		$(BIN)/torchrun --nproc-per-node 2 -m resg train --shards $(DEMO)/shards \
+			--out $(DEMO)/runs/$$preset --preset $$preset $(DEMO_SETTINGS) || exit 1; \
 	done
 	$(BIN)/resg evaluate --each --run $(DEMO)/runs/vse++ --run $(DEMO)/runs/resg-gru \
 		--pairs $(DEMO)/scenes/hard_pairs.json
