@@ -96,6 +96,8 @@ class SceneGraphModel:
         heads = self._heads([captions.words[c] for c in captions_R], closed, copied)
         rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
         scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
+        for row, (head, _) in enumerate(heads):
+            scores[row, self._tails_from.get(head, ())] = -np.inf  # not `in` and `in front of`
         tails = [self.tails[row] for row in scores.argmax(1).tolist()]
         return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
@@ -166,6 +168,10 @@ class SceneGraphModel:
         """Index the closed sets."""
         self._phrases = Phrases(self.tails)
         self._head_rows = {head: row for row, head in enumerate(self.heads)}
+        self._tails_from: dict[str, list[int]] = {}
+        for row, tail in enumerate(self.tails):
+            if tail:
+                self._tails_from.setdefault(tail.split()[0], []).append(row)
 
     def files(self) -> dict[str, bytes]:
         """The model as files; weights in half precision."""
