@@ -3,8 +3,9 @@ r"""How fast do captions become shards, beside the bare model?
     OMP_NUM_THREADS=1 python benchmarks/parsing_speed.py \
         ../shared/data/captions/flickr30k_train.tsv.gz
 
-One thread a process is what the workers of `parse-captions` have. First, in one process:
-`nlp.pipe` alone, then the stage with its shard written, on the same captions. Then all of it as
+One thread a process is what the workers of `parse-captions` have; they also keep freed memory, by
+the variables of `pipeline.execution.cluster.WORKER_ENVIRONMENT`. First, in one process: `nlp.pipe`
+alone, then the stage with its shard written, on the same captions. Then all of it as
 `parse-captions` does, from the file to shards, with workers that load the model themselves. Peak
 memory is that of the largest process.
 """

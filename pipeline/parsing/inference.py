@@ -4,7 +4,7 @@ Captions are a stream of short texts of few words. Half of spaCy's time on them 
 into work that a word needs only once. Loading, saving, training and scoring are spaCy's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,17 +88,18 @@ class WordLemmatizer(EditTreeLemmatizer):
         super().__init__(*args, **options)
         self._kept: dict[tuple[int, int], int] = {}
 
-    def predict(self, docs: Sequence[Doc]) -> list[Any]:
+    def predict(self, docs: Iterable[Doc]) -> list[Any]:
         """Each token's edit, by its row among the labels."""
+        docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [np.empty(0, np.int64) for _ in docs]
         return [scores.argmax(axis=1) for scores in self.model.predict(docs)]
 
-    def set_annotations(self, docs: Sequence[Doc], rows: Sequence[Any]) -> None:
-        """Set the lemmas of all tokens, or of those that have none."""
+    def set_annotations(self, docs: Iterable[Doc], batch_tree_ids: Sequence[Any]) -> None:
+        """Set the lemmas of all tokens, or of those that have none, by the rows of their edits."""
         if len(self._kept) > MAX_KEPT:
             self._kept.clear()
-        for doc, its_rows in zip(docs, rows, strict=True):
+        for doc, its_rows in zip(docs, batch_tree_ids, strict=True):
             for token, row in zip(doc, its_rows.tolist(), strict=True):
                 if self.overwrite or not token.lemma:
                     key = token.orth, row
@@ -147,7 +148,7 @@ def keep_word_vectors(model: Model) -> None:
     embed = model.maybe_get_ref("embed")
     if embed is None or len(embed.layers) < 2 or not isinstance(embed.ops, NumpyOps):
         return
-    columns = embed.layers[0].attrs.get("columns")
+    columns = embed.layers[0].attrs.get("columns") or ()
     if embed.layers[0].name == "extract_features" and len(columns) <= len(_MIXERS):
         kept = _KeptVectors(embed)
         model.replace_node(

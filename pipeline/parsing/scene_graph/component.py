@@ -1,7 +1,7 @@
 """`scene_graph`: the spaCy component that has learned to turn captions into relation triples.
 
-It needs nothing of the pipeline but its tokens, and says what `relation_triples` says:
-`doc._.objects`, `doc._.triples`, with `scene_graph` as the rule of each triple.
+It reads tokens, parts of speech and arcs, and says what `relation_triples` says: `doc._.objects`,
+`doc._.triples` with `scene_graph` as the rule of each triple, and `doc._.negated`.
 
 Example:
     >>> from pipeline.parsing.parser import load_parser
@@ -28,6 +28,7 @@ from pipeline.parsing.scene_graph.decode import Graph, Relation
 from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
 from pipeline.parsing.scene_graph.model import SceneGraphModel
+from pipeline.parsing.scene_graph.negation import without_denied
 from pipeline.parsing.scene_graph.network import Captions
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
@@ -36,7 +37,7 @@ _MAX_SKIPPED = 1  # a word between the words of a predicate, as `the` in `on the
 
 
 class SceneGraph:
-    """Sets `doc._.objects` and `doc._.triples` by a trained network.
+    """Sets `doc._.objects`, `doc._.triples` and `doc._.negated` by a trained network.
 
     Args:
         name: of the component in its pipeline.
@@ -74,7 +75,8 @@ class SceneGraph:
             if not len(doc):
                 set_triples(doc, [], [])
         for doc, words, graph in zip(spoken, captions.words, graphs, strict=True):
-            set_triples(doc, *records(doc, words, graph, self.model.lexicon))
+            said, is_denying = without_denied(words, graph)
+            set_triples(doc, *records(doc, words, said, self.model.lexicon), negated=is_denying)
         return docs
 
     def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
@@ -119,7 +121,7 @@ class SceneGraph:
         return self
 
 
-@Language.factory(RULE, assigns=["doc._.objects", "doc._.triples"])
+@Language.factory(RULE, assigns=["doc._.objects", "doc._.triples", "doc._.negated"])
 def make_scene_graph(nlp: Language, name: str) -> SceneGraph:
     """The component, for `nlp.add_pipe("scene_graph")`."""
     return SceneGraph(name)

@@ -70,10 +70,10 @@ class SceneGraphModel:
         relations: list[list[Relation]] = [[] for _ in captions.words]
         attributes: list[list[tuple[int, int]]] = [[] for _ in captions.words]
         ends_R2 = nodes.rank[joined.relations_R2].tolist()
-        for caption, ends, predicate in zip(
+        for caption, (subject, object_), predicate in zip(
             joined.captions_R.tolist(), ends_R2, predicates, strict=True
         ):
-            relations[caption].append(Relation(*ends, *predicate))
+            relations[caption].append(Relation(subject, object_, *predicate))
         captions_A = nodes.captions[joined.attributes_A2[:, 0]].tolist()
         for caption, (subject, attribute) in zip(
             captions_A, nodes.rank[joined.attributes_A2].tolist(), strict=True
@@ -88,7 +88,7 @@ class SceneGraphModel:
         if not len(joined.captions_R):
             return []
         offsets, vectors = captions.offsets.tolist(), joined.relation_vectors
-        captions_R = joined.captions_R.tolist()
+        captions_R: list[int] = joined.captions_R.tolist()
         closed = self.network.head_scores(vectors)
         copied = self.network.copy_scores(
             vectors, tokens_Td, [(offsets[c], offsets[c + 1]) for c in captions_R]
@@ -96,7 +96,10 @@ class SceneGraphModel:
         heads = self._heads([captions.words[c] for c in captions_R], closed, copied)
         rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
         scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
-        tails = [self.tails[row] for row in scores.argmax(1).tolist()]
+        for row, (head, _) in enumerate(heads):
+            scores[row, self._tails_from.get(head, ())] = -np.inf  # not `in` and `in front of`
+        best: list[int] = scores.argmax(1).tolist()
+        tails = [self.tails[row] for row in best]
         return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
     def _said(self, captions: Captions, joined: "_Joined") -> Floats:
@@ -104,9 +107,8 @@ class SceneGraphModel:
         said = np.zeros((len(joined.captions_R), 2, len(self.tails)), np.float32)
         last, places = -1, []
         anywhere, between = [], []
-        for row, (caption, left, right) in enumerate(
-            zip(joined.captions_R.tolist(), *joined.between_R2.T.tolist(), strict=True)
-        ):
+        where: list[list[int]] = np.column_stack([joined.captions_R, joined.between_R2]).tolist()
+        for row, (caption, left, right) in enumerate(where):
             if caption != last:
                 last, places = caption, self._phrases.places(captions.words[caption])
             anywhere += [(row, tail) for _, tail in places]
@@ -127,15 +129,13 @@ class SceneGraphModel:
             copied: `[R, L]` scores of the caption's tokens, minus infinity behind its end.
         """
         second, top = np.partition(copied, -2, axis=1)[:, -2:].T
-        is_sure = top > np.maximum(closed.max(1), second) + SURE
-        tokens = copied.argmax(1)
+        is_sure: list[bool] = (top > np.maximum(closed.max(1), second) + SURE).tolist()
+        tokens: list[int] = copied.argmax(1).tolist()
         return [
             (self.lexicon.lemma(its_words[token]), token)
             if sure
             else self._head(its_words, closed[row], copied[row, : len(its_words)])
-            for row, (its_words, token, sure) in enumerate(
-                zip(words, tokens.tolist(), is_sure.tolist(), strict=True)
-            )
+            for row, (its_words, token, sure) in enumerate(zip(words, tokens, is_sure, strict=True))
         ]
 
     def _head(self, words: Sequence[str], closed: Floats, copied: Floats) -> tuple[str, int]:
@@ -166,6 +166,10 @@ class SceneGraphModel:
         """Index the closed sets."""
         self._phrases = Phrases(self.tails)
         self._head_rows = {head: row for row, head in enumerate(self.heads)}
+        self._tails_from: dict[str, list[int]] = {}
+        for row, tail in enumerate(self.tails):
+            if tail:
+                self._tails_from.setdefault(tail.split()[0], []).append(row)
 
     def files(self) -> dict[str, bytes]:
         """The model as files; weights in half precision."""

@@ -86,6 +86,8 @@ def treebank_verbs(treebank: Path) -> list[tuple[str, str]]:
 
 def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, int]:
     """Parse and align both parts of FACTUAL; returns the number of captions in each."""
+    import pipeline.parsing.inference  # noqa: F401  registers the parser
+
     nlp = spacy.load(model, exclude=["scene_graph", "trainable_lemmatizer"])
     out.mkdir(parents=True, exist_ok=True)
     lexicon, counts = None, {}

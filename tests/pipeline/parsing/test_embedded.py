@@ -50,6 +50,85 @@ def test_captions(nlp, caption, expected):
     assert triples(nlp, caption) == expected
 
 
+REAL = {
+    "preposition": ("A dog under a sheet.", {("dog", "under", "sheet")}),
+    "multi-word preposition": (
+        "Dog on a rock next to water.",
+        {("dog", "on", "rock"), ("dog", "next to", "water")},
+    ),
+    "multi-word preposition on top of": (
+        "A bee on top of a flower",
+        {("bee", "on top of", "flower")},
+    ),
+    "phrasal verb": ("A man climbing up a rope.", {("man", "climb up", "rope")}),
+    "passive with agent": ("A man is being pulled by a donkey.", {("donkey", "pull", "man")}),
+    "passive without agent": (
+        "Two cars are parked outside.",
+        {("cars", "is", "2"), ("cars", "is", "parked"), ("cars", "is", "outside")},
+    ),
+    "progressive clause": ("There is a man playing golf.", {("man", "play", "golf")}),
+    "participial clause": ("A man holding a fish.", {("man", "hold", "fish")}),
+    "relative clause with who": ("A man who is cutting hair.", {("man", "cut", "hair")}),
+    "relative clause with that": ("A boy that is chasing a bird.", {("boy", "chase", "bird")}),
+    "coordinated subjects": (
+        "A girl and a boy laughing",
+        {("girl", "is", "laughing"), ("boy", "is", "laughing")},
+    ),
+    "coordinated verbs": (
+        "A baby smiling and playing.",
+        {("baby", "is", "smiling"), ("baby", "is", "playing")},
+    ),
+    "coordinated objects": (
+        "A woman holding a ball and a dog",
+        {("woman", "hold", "ball"), ("woman", "hold", "dog")},
+    ),
+    "coordinated attributes": (
+        "A small black and white dog.",
+        {("dog", "is", "small"), ("dog", "is", "black"), ("dog", "is", "white")},
+    ),
+    "copula": ("A dog is in the water.", {("dog", "in", "water")}),
+    "existential": ("There is a truck on fire.", {("truck", "on", "fire")}),
+    "possessive": (
+        "A dog biting a man's rear",
+        {("dog", "bite", "man"), ("dog", "bite", "rear"), ("man", "have", "rear")},
+    ),
+    "numeral": ("Two dogs running.", {("dogs", "is", "2"), ("dogs", "is", "running")}),
+    "quantity noun": (
+        "A group of dogs playing",
+        {("dogs", "is", "group of"), ("dogs", "is", "playing")},
+    ),
+    "compound": ("A soccer net at sunset.", {("soccer net", "at", "sunset")}),
+    "comparative": (
+        "A dog chases a smaller dog.",
+        {("dog", "chase", "dog"), ("dog", "is", "smaller")},
+    ),
+    "negation": ("A man with no hair is singing.", {("man", "is", "singing")}),
+    "noun phrase": ("A black dog.", {("dog", "is", "black")}),
+    "upper case": ("A BLACK DOG.", {("dog", "is", "black")}),
+    "no final stop": ("A car is in the water", {("car", "in", "water")}),
+    "misspelt": (
+        "Two people are siting on a black bench.",
+        {("people", "sit on", "bench"), ("people", "is", "2"), ("bench", "is", "black")},
+    ),
+}
+"""Captions of Flickr8K and Flickr30K, one of them in capitals here."""
+
+
+@pytest.mark.parametrize("topic", REAL)
+def test_real_captions(nlp, topic):
+    caption, expected = REAL[topic]
+    (doc,) = parse_texts(nlp, [caption])
+    assert set(string_tuples(doc)) == expected
+    assert doc._.negated == (topic == "negation")
+
+
+def test_predicate_does_not_begin_twice(nlp):
+    caption = "a young man in a red hat riding a horse in front of two trees"
+    predicates = {strings[1] for strings in triples(nlp, caption) if len(strings) == 3}
+    assert "in front of" in predicates
+    assert not any(words[:1] == words[1:2] for words in map(str.split, predicates))
+
+
 def test_triples_name_their_component_and_point_at_words(nlp):
     doc = nlp("leg of the man sitting on a bench")
     assert {triple.rule for triple in doc._.triples} == {"scene_graph"}
