@@ -53,7 +53,13 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
                 yield _checked(client, execution)
         else:
             with (
-                config.set({"distributed.scheduler.allowed-failures": execution.retries}),
+                config.set(
+                    {
+                        "distributed.scheduler.allowed-failures": execution.retries,
+                        # a hundred looks a second at what each thread does, for a page not served
+                        "distributed.worker.profile.enabled": False,
+                    }
+                ),
                 _local_cluster(execution, num_tasks) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
