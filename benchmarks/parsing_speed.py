@@ -79,7 +79,7 @@ def main(captions: Path, model: str, workers: int, limit: int, rounds: int) -> N
                 flush=True,
             )
         execution = ExecutionSettings(
-            workers=workers, processes=True, shard_size=10_000, on_error="skip", progress=False
+            workers=workers, processes=True, shard_size=5_000, on_error="skip", progress=False
         )
         start = time.perf_counter()
         run_stage(stage, tsv_captions(captions), Path(folder) / "shards", execution)

@@ -73,7 +73,7 @@ class Profile:
         for name in names:
             times = f"{forward[name] / STEPS / 1e3:9.2f}{backward[name] / STEPS / 1e3:9.2f}"
             print(f"{name:28}{times}{launches[name] / STEPS:9.0f}")
-        kernels = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+        kernels = [e for e in events if e.device_type.name == "CUDA"]
         kernels = [e for e in kernels if not e.name.startswith((PREFIX, "Optimizer"))]
         if kernels:
             span, busy = _busy([(e.time_range.start, e.time_range.end) for e in kernels])
@@ -135,7 +135,7 @@ def _time_by_part(events: list[Any]) -> tuple[Counter[str], Counter[str], Counte
     has_kernels = any(event.kernels for event in events)
     forward, backward, launches = Counter(), Counter(), Counter()
     for event in events:
-        if event.device_type != torch.autograd.DeviceType.CPU:
+        if event.device_type.name != "CPU":
             continue
         time = sum(k.duration for k in event.kernels) if has_kernels else event.self_cpu_time_total
         node = _above(event, BACKWARD)

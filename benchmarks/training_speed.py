@@ -161,7 +161,7 @@ def measure(
 
 def main() -> None:
     """Measure each batch size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--images", type=int, default=8192)
     parser.add_argument("--width", type=int, default=1024)

@@ -1,10 +1,13 @@
 """A run folder: settings, vocabulary, what it was trained on, weights and the state to go on from.
 
-Weights and optimiser are safetensors, all else is JSON: nothing is pickled.
+Weights and optimiser are safetensors, all else is JSON: nothing is pickled. What to go on from lies
+in a folder `last-STEP` of its own, which counts once its `state.json`, written last, is there.
 """
 
 import json
+import os
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,9 +23,11 @@ from pipeline.fingerprint import differences
 from resg.config import RunSettings
 from resg.errors import ResgError
 from resg.models.resg import Matcher
+from resg.pieces import keep_encoder
 from resg.vocabulary import Vocabulary
 
 PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "triton")
+ENCODER = "encoder"
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,25 @@ class Run:
         settings: all settings.
         vocabulary: words and edge types.
         data: where the shards lie, their fingerprints and hashes, the feature width.
+        is_begun: whether its weights are to come from the folder.
     """
 
     folder: Path
     settings: RunSettings
     vocabulary: Vocabulary
     data: Mapping[str, Any]
+    is_begun: bool = False
 
     @property
     def feature_width(self) -> int:
         """D of the region features it was trained on."""
         return int(self.data["feature_width"])
+
+    def make_matcher(self) -> Matcher:
+        """Its model, with the weights that training starts from."""
+        return Matcher(
+            self.settings.model, self.vocabulary, self.feature_width, pretrained=not self.is_begun
+        )
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Refuse shards that other detectors or parsers made.
@@ -63,6 +76,24 @@ class Run:
             raise ResgError(
                 f"the shards are not those that {self.folder} was trained on: {told[0]}.\n"
                 "Use shards made with the same detector and parser (--shards), or train a new run."
+            )
+
+    def check_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Refuse training shards that are not, byte for byte, those of the run.
+
+        Args:
+            hashes: SHA-256 of each shard of the training split by file name.
+
+        Raises:
+            ResgError: it names some that differ.
+        """
+        known = self.data["hashes"]
+        changed = {name for name in {*known, *hashes} if hashes.get(name) != known.get(name)}
+        if changed:
+            raise ResgError(
+                f"{len(changed)} shards are not those that {self.folder} was trained on: "
+                f"{', '.join(sorted(changed)[:3])}. Train a new run, or use the old shards "
+                "(--shards)."
             )
 
 
@@ -86,6 +117,8 @@ def create_run(
         "data": data,
         "versions": package_versions(),
     }
+    if settings.model.text.encoder != "gru":
+        keep_encoder(settings.model.text.encoder.removeprefix("bert:"), folder / ENCODER)
     write_json(folder / "run.json", content)
     return Run(folder, settings, vocabulary, data)
 
@@ -99,20 +132,23 @@ def open_run(folder: Path) -> Run:
     content = read_json(folder / "run.json")
     vocabulary = Vocabulary.read(folder / "vocabulary.json")
     try:
-        settings = RunSettings.model_validate(content["settings"])
-        return Run(folder, settings, vocabulary, content["data"])
+        stored = content["settings"]
+        if (folder / ENCODER).is_dir():  # the run's own copy, wherever the encoder came from
+            stored["model"]["text"]["encoder"] = f"bert:{folder / ENCODER}"
+        settings = RunSettings.model_validate(stored)
+        return Run(folder, settings, vocabulary, content["data"], is_begun=True)
     except (KeyError, ValueError) as error:
         raise ResgError(f"{folder / 'run.json'} does not fit this version: {error}.") from error
 
 
-def load_matcher(run: Run, device: torch.device, which: str = "best") -> Matcher:
-    """The model of a run with its best (or last) weights, in evaluation mode.
+def load_matcher(run: Run, device: torch.device) -> Matcher:
+    """The model of a run with its best weights, in evaluation mode.
 
     Raises:
         ResgError: there are none yet, or they are another model's.
     """
-    matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width)
-    load_weights(matcher, run.folder / f"{which}.safetensors")
+    matcher = run.make_matcher()
+    load_weights(matcher, run.folder / "best.safetensors")
     return matcher.to(device).eval()
 
 
@@ -139,46 +175,88 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors whole or not at all."""
     draft = path.with_suffix(".tmp")
     save_file({name: t.detach().contiguous().cpu() for name, t in tensors.items()}, draft)
-    draft.replace(path)
+    _commit(draft, path)
 
 
-def save_state(folder: Path, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Write all that is needed to go on: optimiser, random states, then the JSON beside them.
+def save_checkpoint(
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    optimiser: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+) -> None:
+    """Write all that is needed to go on, and only then remove the checkpoint before it.
 
     Args:
         folder: of the run.
-        optimiser: AdamW, say; its tensors go to safetensors.
-        state: JSON: step, epoch, best figures, ...; written last, so that it never runs ahead.
+        tensors: file name without ending to tensors: the model's weights, say.
+        optimiser: AdamW, say.
+        state: JSON: step, epoch, best figures, ...
     """
-    tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    own = folder / f"last-{state['step']:08d}"
+    shutil.rmtree(own, ignore_errors=True)  # of a run that was stopped while it wrote
+    own.mkdir()
+    for name, content in tensors.items():
+        save_tensors(own / f"{name}.safetensors", content)
     packed = optimiser.state_dict()
-    for number, values in packed["state"].items():
-        for name, value in values.items():
-            tensors[f"optimiser.{number}.{name}"] = torch.as_tensor(value)
-    save_tensors(folder / "state.safetensors", tensors)
-    write_json(folder / "state.json", {**state, "groups": packed["param_groups"]})
+    moments = {
+        f"{number}.{name}": torch.as_tensor(value)
+        for number, values in packed["state"].items()
+        for name, value in values.items()
+    }
+    save_tensors(own / "optimiser.safetensors", moments)
+    save_tensors(own / "random.safetensors", _random_states())
+    write_json(own / "state.json", {**state, "groups": packed["param_groups"]})
+    for other in folder.glob("last-*"):
+        if other != own:
+            shutil.rmtree(other)
 
 
-def load_state(folder: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def last_checkpoint(folder: Path) -> Path:
+    """The folder of a run's newest whole checkpoint.
+
+    Raises:
+        ResgError: there is none.
+    """
+    whole = sorted(path.parent for path in folder.glob("last-*/state.json"))
+    if not whole:
+        raise ResgError(
+            f"expected a checkpoint last-STEP in {folder}, there is none yet: the run has not "
+            "finished an epoch. Train it anew into another folder."
+        )
+    return whole[-1]
+
+
+def load_state(checkpoint: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Restore optimiser and random states; return the JSON state.
 
     Raises:
-        ResgError: there is no whole checkpoint.
+        ResgError: a file is missing or damaged.
     """
-    state = read_json(folder / "state.json")
-    tensors = load_tensors(folder / "state.safetensors")
-    torch.set_rng_state(tensors.pop("random.cpu"))
-    cuda = tensors.pop("random.cuda", None)
-    if cuda is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda)
+    state = read_json(checkpoint / "state.json")
+    random = load_tensors(checkpoint / "random.safetensors")
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
     packed: dict[str, Any] = {"param_groups": state.pop("groups"), "state": {}}
-    for name, value in tensors.items():
-        _, number, field = name.split(".", 2)
+    for name, value in load_tensors(checkpoint / "optimiser.safetensors").items():
+        number, field = name.split(".")
         packed["state"].setdefault(int(number), {})[field] = value
     optimiser.load_state_dict(packed)
     return state
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _commit(draft: Path, path: Path) -> None:
+    """Give a written draft its name, once the disk has it."""
+    with draft.open("rb") as stream:
+        os.fsync(stream.fileno())
+    draft.replace(path)
 
 
 def package_versions() -> dict[str, str]:
@@ -196,7 +274,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all."""
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    draft.replace(path)
+    _commit(draft, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -294,6 +294,19 @@ def setting_paths(model: type[BaseModel] = RunSettings, prefix: str = "") -> Ite
             yield f"{prefix}{name}"
 
 
+def settings_table(model: type[BaseModel] = RunSettings, prefix: str = "") -> list[str]:
+    """Rows of a Markdown table of all settings: name, default, what it is."""
+    rows = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += settings_table(field.annotation, f"{prefix}{name}.")
+        else:
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            shown = yaml.safe_dump(default, default_flow_style=True).removesuffix("...\n").strip()
+            rows.append(f"| `{prefix}{name}` | `{shown}` | {field.description} |")
+    return rows
+
+
 def _read_preset(preset: str) -> Mapping[str, Any]:
     if preset in preset_names():
         text = (resources.files("resg.models") / "presets" / f"{preset}.yaml").read_text("utf-8")

@@ -65,10 +65,5 @@ def _check_run(folder: Path, shards: Path | None) -> str:
     run = open_run(folder)
     readers = SplitReaders.open(shards or Path(run.data["shards"]), "train")
     run.check_data({"fingerprints": readers.fingerprints()})
-    changed = {n for n, h in readers.hashes().items() if run.data["hashes"].get(n) != h}
-    if changed:
-        raise ResgError(
-            f"{len(changed)} shards are not those that {folder} was trained on: "
-            f"{', '.join(sorted(changed)[:3])}. Train a new run, or use the old shards (--shards)."
-        )
+    run.check_hashes(readers.hashes())
     return f"{folder}: whole, its {len(readers.hashes())} training shards are as they were"

@@ -104,11 +104,14 @@ def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64
         scores_IC = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ResgError(f"expected a numpy matrix in {path}, got: {error}.") from error
-    num_images = scores_IC.shape[0]
-    if scores_IC.ndim != 2 or scores_IC.shape[1] != CAPTIONS_PER_IMAGE * num_images:
+    num_images = len(scores_IC) if scores_IC.ndim else 0
+    if scores_IC.dtype.kind not in "iuf" or scores_IC.shape != (
+        num_images,
+        CAPTIONS_PER_IMAGE * num_images,
+    ):
         raise ResgError(
             f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, "
-            f"got shape {scores_IC.shape}. Is it transposed?"
+            f"got shape {scores_IC.shape} of {scores_IC.dtype}. Is it transposed?"
         )
     return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE)
 

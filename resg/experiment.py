@@ -91,8 +91,10 @@ def resume_run(
     """
     processes = join_processes(device)
     run = open_run(folder)
-    training = open_tables(run, "train", device, shards)
-    validation = open_tables(run, "val", device, shards)
+    where = shards or Path(run.data["shards"])
+    run.check_hashes(SplitReaders.open(where, "train").hashes())
+    training = open_tables(run, "train", device, where)
+    validation = open_tables(run, "val", device, where)
     trainer = Trainer(run, training, validation, device, processes, on_event)
     trainer.resume()
     return _finish(trainer, processes)
@@ -175,6 +177,8 @@ def open_tables(
 def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU (torchrun's own one) where there is one.
 
+    A GPU becomes the current one of this process: kernels and streams without a device are its.
+
     Raises:
         SettingsError: CUDA was asked for and is not there.
     """
@@ -184,9 +188,13 @@ def choose_device(name: str) -> torch.device:
             "expected an NVIDIA GPU for --device cuda, PyTorch sees none. Use --device cpu, or "
             "install a CUDA build of PyTorch."
         )
-    if name != "auto":
-        return torch.device(name)
-    return torch.device(f"cuda:{local_rank()}" if has_gpu else "cpu")
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if has_gpu else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
+    return device
 
 
 def local_rank() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +59,18 @@ class PieceTokeniser:
         counts = [len(ids) for ids in encoded["input_ids"]]
         numbers = [number for ids in encoded["input_ids"] for number in ids]
         return Pieces(torch.tensor(numbers), torch.tensor(word), offsets(torch.tensor(counts)))
+
+
+def keep_encoder(name: str, folder: Path) -> None:
+    """Store what a Hugging Face encoder is made of, its weights apart, and its tokeniser.
+
+    Args:
+        name: name or folder of the model.
+        folder: is made; afterwards it serves as a name.
+    """
+    transformers = import_transformers()
+    transformers.AutoConfig.from_pretrained(name).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
 
 
 def import_transformers() -> Any:

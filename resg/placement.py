@@ -35,19 +35,23 @@ def load_ahead(
         yield from map(load, items)
         return
     stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))  # what batches are made of is there
 
     def load_on_stream(item: Item) -> tuple[Batch, torch.cuda.Event]:
+        made = torch.cuda.Event()
         with torch.cuda.device(device), torch.cuda.stream(stream):
-            return load(item), stream.record_event()
+            batch = load(item)
+            made.record(stream)
+        return batch, made
 
     with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
         under_way: Future[tuple[Batch, torch.cuda.Event]] | None = None
         for item in items:
             done, under_way = under_way, pool.submit(load_on_stream, item)
             if done is not None:
-                yield _taken_over(*done.result())
+                yield _taken_over(*done.result(), device)
         if under_way is not None:
-            yield _taken_over(*under_way.result())
+            yield _taken_over(*under_way.result(), device)
 
 
 class HostCopy:
@@ -55,7 +59,9 @@ class HostCopy:
 
     def __init__(self, figures: Tensor) -> None:
         self.copy = figures.detach().to("cpu", non_blocking=True)
-        self.event = torch.cuda.current_stream().record_event() if figures.is_cuda else None
+        self.event = None
+        if figures.is_cuda:
+            self.event = torch.cuda.current_stream(figures.device).record_event()
 
     def values(self) -> list[float]:
         """The figures."""
@@ -64,9 +70,13 @@ class HostCopy:
         return self.copy.tolist()
 
 
-def _taken_over(batch: Batch, event: torch.cuda.Event) -> Batch:
-    """Use a batch on the current stream: after it is made, and its memory is free after that."""
-    stream = torch.cuda.current_stream()
+def _taken_over(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
+    """Use a batch on the device's current stream, which waits until it is made.
+
+    Its memory came from the loading stream, which would else take it back for another batch as soon
+    as Python lets go of this one, while the training step still reads it.
+    """
+    stream = torch.cuda.current_stream(device)
     stream.wait_event(event)
 
     def recorded(tensor: Tensor) -> Tensor:
@@ -78,7 +88,10 @@ def _taken_over(batch: Batch, event: torch.cuda.Event) -> Batch:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; the host does not wait until it is there."""
+    """The tensor on a device; the host does not wait until it is there.
+
+    The pinned copy may go at once: PyTorch gives its memory to nobody before the transfer is done.
+    """
     if device.type == "cuda" and not tensor.is_cuda:
         tensor = tensor.pin_memory()  # a copy from other memory makes the host wait
     return tensor.to(device, non_blocking=True)

@@ -18,6 +18,9 @@ from resg.models.resg import Matcher
 from resg.ranking import score_matrix_metrics
 from resg.splits import SplitReaders, SplitTables
 
+JOINING = ("ADP", "CCONJ", "SCONJ", "PUNCT")
+"""Parts of speech that stand between the things of a relation, whatever they depend on."""
+
 Parse = Callable[[Sequence[str]], list[ParsedCaption]]
 
 
@@ -72,10 +75,20 @@ def hard_pair_accuracy(
         scores_IC: `[I, C]` scores of the split.
         tables: of the same split.
         pairs: which captions to compare.
+
+    Raises:
+        ResgError: a pair is not of this data.
     """
     column = {caption_id: c for c, caption_id in enumerate(tables.caption_ids)}
     won: dict[str, list[bool]] = {"all": []}
     for pair in pairs:
+        if pair.image_id not in tables.images.row or not (
+            {pair.caption_id, pair.wrong_caption_id} <= column.keys()
+        ):
+            raise ResgError(
+                f"expected hard pairs of the images and captions of this split, got {pair}. "
+                "Give the hard_pairs.json of the data that the shards were made of."
+            )
         scores_C = scores_IC[tables.images.row[pair.image_id]]
         is_won = bool(scores_C[column[pair.caption_id]] > scores_C[column[pair.wrong_caption_id]])
         won["all"].append(is_won)
@@ -160,14 +173,15 @@ def probe_run(
 def swapped_text(caption: ParsedCaption) -> str | None:
     """The caption with subject and object of its first relation exchanged; None without a relation.
 
-    Each is taken with what stands before its head and depends on it: `a red dog chases the man`
-    becomes `the man chases a red dog`.
+    Each is taken with what stands before its head and depends on it, but for what belongs to the
+    relation: `a red dog sits under the table` becomes `the table sits under a red dog`.
     """
     for triple in caption.triples:
         if triple.attribute is not None:
             continue
         first, second = sorted(
-            _phrase(caption, caption.objects[number]) for number in (triple.subject, triple.object)
+            _phrase(caption, caption.objects[number], triple.predicate)
+            for number in (triple.subject, triple.object)
         )
         if first[1] <= second[0]:
             words = caption.forms
@@ -184,11 +198,19 @@ def swapped_text(caption: ParsedCaption) -> str | None:
     return None
 
 
-def _phrase(caption: ParsedCaption, span: CaptionSpan) -> tuple[int, int]:
-    """Start and end of a span with the dependents before it, as long as they are contiguous."""
+def _phrase(caption: ParsedCaption, span: CaptionSpan, predicate: CaptionSpan) -> tuple[int, int]:
+    """Start and end of a span with the dependents before it, as long as they are contiguous.
+
+    In Universal Dependencies a preposition depends on the noun after it; it is no part of it here.
+    """
     head = span_head(span, caption.heads)
     start = span.start
-    while start > 0 and _depends(start - 1, head, caption.heads):
+    while (
+        start > 0
+        and _depends(start - 1, head, caption.heads)
+        and caption.pos[start - 1] not in JOINING
+        and not predicate.start <= start - 1 < predicate.end
+    ):
         start -= 1
     return start, span.end
 
@@ -219,6 +241,6 @@ def _without_edges(run: Run, matcher: Matcher) -> Matcher:
     """The same weights, with no visual edges built; its captions come without edges too."""
     visual = run.settings.model.visual_graph.model_copy(update={"edges": ()})
     settings = run.settings.model.model_copy(update={"visual_graph": visual})
-    bare = Matcher(settings, run.vocabulary, run.feature_width)
+    bare = Matcher(settings, run.vocabulary, run.feature_width, pretrained=False)
     bare.load_state_dict(matcher.state_dict())
     return bare.to(next(matcher.parameters()).device).eval()

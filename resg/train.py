@@ -19,10 +19,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from resg.alarms import CollapseAlarm, check_chance, check_finite, spread
 from resg.checkpoint import (
     Run,
+    last_checkpoint,
     load_state,
     load_tensors,
     load_weights,
-    save_state,
+    save_checkpoint,
     save_tensors,
 )
 from resg.config import RunSettings, TrainSettings
@@ -67,7 +68,7 @@ class Trainer:
         self.device = device
         self.processes = processes or Processes()
         torch.manual_seed(self.settings.train.seed)
-        self.matcher = Matcher(run.settings.model, run.vocabulary, run.feature_width).to(device)
+        self.matcher = run.make_matcher().to(device)
         self.model: nn.Module = self.matcher
         if self.processes.count > 1:
             self.model = DistributedDataParallel(self.matcher)
@@ -107,15 +108,15 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the last checkpoint as if training had never stopped."""
-        folder = self.run.folder
-        load_weights(self.matcher, folder / "last.safetensors")
+        checkpoint = last_checkpoint(self.run.folder)
+        load_weights(self.matcher, checkpoint / "model.safetensors")
         if self.average is not None:
-            load_weights(self.average, folder / "average.safetensors")
-        state = load_state(folder, self.optimiser)
+            load_weights(self.average, checkpoint / "average.safetensors")
+        state = load_state(checkpoint, self.optimiser)
         for name in ("step", "epoch", "best", "stale"):
             setattr(self, name, state[name])
         self.collapse.shares.extend(state["collapse"])
-        self.recent_Id.copy_(load_tensors(folder / "recent.safetensors")["embeddings"])
+        self.recent_Id.copy_(load_tensors(checkpoint / "recent.safetensors")["embeddings"])
         self.scaler.load_state_dict(state["scaler"])
         if self.log is not None:
             self.log.cut(self.step)
@@ -231,10 +232,12 @@ class Trainer:
         folder = self.run.folder
         if is_best:
             save_tensors(folder / "best.safetensors", self._evaluated().state_dict())
-        save_tensors(folder / "last.safetensors", self.matcher.state_dict())
+        tensors = {
+            "model": self.matcher.state_dict(),
+            "recent": {"embeddings": self.recent_Id},
+        }
         if self.average is not None:
-            save_tensors(folder / "average.safetensors", self.average.state_dict())
-        save_tensors(folder / "recent.safetensors", {"embeddings": self.recent_Id})
+            tensors["average"] = self.average.state_dict()
         state = {
             "step": self.step,
             "epoch": self.epoch,
@@ -243,7 +246,7 @@ class Trainer:
             "collapse": list(self.collapse.shares),
             "scaler": self.scaler.state_dict(),
         }
-        save_state(folder, self.optimiser, state)
+        save_checkpoint(folder, tensors, self.optimiser, state)
 
     def _batches(self, epoch: int) -> list[Tensor]:
         settings = self.settings.train

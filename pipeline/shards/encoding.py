@@ -3,7 +3,7 @@
 R regions, D feature width, P relations of an image; W tokens of a caption.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -219,13 +219,15 @@ class CaptionsEncoder:
             "text": _utf8(record.text, f"{where}: text"),
         }
         _check_caption(record, where)
+        self._learn(record, where)
         for name, encoded in texts.items():
             self._texts[name].append(encoded)
         self.ids.add(record.caption_id)
+        codes = self._codes
         for name, field in self._FIELDS:
-            self._tokens[name] += [self._code(value) for value in getattr(record, field)]
+            self._tokens[name] += [codes[value] for value in getattr(record, field)]
         self._tokens["head"] += record.heads
-        self._objects += [(o.start, o.end, self._code(o.string)) for o in record.objects]
+        self._objects += [(o.start, o.end, codes[o.string]) for o in record.objects]
         self._triples += [self._triple(triple) for triple in record.triples]
         lengths = (len(self._tokens["head"]), len(self._objects), len(self._triples))
         for offsets, length in zip(self._offsets.values(), lengths, strict=True):
@@ -253,25 +255,26 @@ class CaptionsEncoder:
             "triples": len(self._triples),
         }
 
-    def _code(self, string: str) -> int:
-        code = self._codes.get(string)
-        if code is None:
-            code = self._codes[string] = len(self._codes)
-            self._table.append(string.encode())
-        return code
+    def _learn(self, record: ParsedCaption, where: str) -> None:
+        """Give each string that is new a code; none, where one of them is not Unicode."""
+        new = [string for string in _strings_of(record) if string not in self._codes]
+        encoded = {string: _utf8(string, f"{where}: words and triples") for string in new}
+        for string, data in encoded.items():
+            self._codes[string] = len(self._codes)
+            self._table.append(data)
 
     def _triple(self, triple: CaptionTriple) -> tuple[int, ...]:
         predicate, attribute = triple.predicate, triple.attribute
         return (
             triple.subject,
-            *(predicate.start, predicate.end, self._code(predicate.string)),
+            *(predicate.start, predicate.end, self._codes[predicate.string]),
             triple.object,
             *(
-                (attribute.start, attribute.end, self._code(attribute.string))
+                (attribute.start, attribute.end, self._codes[attribute.string])
                 if attribute
                 else (-1, -1, -1)
             ),
-            self._code(triple.rule),
+            self._codes[triple.rule],
         )
 
 
@@ -284,20 +287,17 @@ def _check_caption(record: ParsedCaption, where: str) -> None:
         if not 0 <= head < W:
             raise DataError(f"{where}: the head of token {token} is {head}, expected 0 to {W - 1}.")
     for span in record.objects:
-        _check_span(span, W, f"{where}: object {span.string!r}")
+        _check_span(span, W, where, "object")
     for triple in record.triples:
-        about = f"{where}: triple of rule {triple.rule!r}"
-        _check_triple(triple, W, len(record.objects), about)
-    for field in ("forms", "lemmas", "pos", "deprels"):
-        _check_texts(getattr(record, field), f"{where}: {field}")
-    _check_texts(_strings_of(record), f"{where}: objects and triples")
+        _check_triple(triple, W, len(record.objects), where)
 
 
-def _check_triple(triple: CaptionTriple, W: int, num_objects: int, where: str) -> None:
+def _check_triple(triple: CaptionTriple, W: int, num_objects: int, caption: str) -> None:
+    where = f"{caption}: triple of rule {triple.rule!r}"
     if triple.predicate.start != -1 or triple.predicate.end != -1:
-        _check_span(triple.predicate, W, f"{where}: predicate {triple.predicate.string!r}")
+        _check_span(triple.predicate, W, where, "predicate")
     if triple.attribute is not None:
-        _check_span(triple.attribute, W, f"{where}: attribute {triple.attribute.string!r}")
+        _check_span(triple.attribute, W, where, "attribute")
     if not 0 <= triple.subject < num_objects:
         raise DataError(f"{where}: subject {triple.subject} is none of {num_objects} objects.")
     if triple.attribute is None and not 0 <= triple.object < num_objects:
@@ -306,24 +306,24 @@ def _check_triple(triple: CaptionTriple, W: int, num_objects: int, where: str) -
         raise DataError(f"{where}: has an attribute and object {triple.object}, expected -1.")
 
 
-def _check_span(span: CaptionSpan, W: int, where: str) -> None:
+def _check_span(span: CaptionSpan, W: int, where: str, what: str) -> None:
     if not 0 <= span.start < span.end <= W:
-        raise DataError(f"{where} spans {span.start} to {span.end} of {W} tokens.")
+        raise DataError(
+            f"{where}: {what} {span.string!r} spans {span.start} to {span.end} of {W} tokens."
+        )
 
 
-def _strings_of(record: ParsedCaption) -> Iterable[str]:
+def _strings_of(record: ParsedCaption) -> Iterator[str]:
+    """All strings of a caption that have a code, in the order of the columns."""
+    for strings in (record.forms, record.lemmas, record.pos, record.deprels):
+        yield from strings
     for span in record.objects:
         yield span.string
     for triple in record.triples:
         yield triple.predicate.string
-        yield triple.rule
         if triple.attribute is not None:
             yield triple.attribute.string
-
-
-def _check_texts(texts: Iterable[str], where: str) -> None:
-    for text in texts:
-        _utf8(text, where)
+        yield triple.rule
 
 
 def _utf8(text: str, where: str) -> bytes:

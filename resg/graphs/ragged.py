@@ -64,11 +64,14 @@ class Layout:
         step_place = np.empty_like(by_step)
         step_place[by_step] = np.arange(by_step.size)
         return cls(
-            host_ptr,
-            longest,
-            is_row_LN.sum(1),
-            ptr,
-            *map(torch.from_numpy, (group, group * longest + within, by_step, step_place)),
+            host_ptr=host_ptr,
+            longest=longest,
+            step_sizes=is_row_LN.sum(1),
+            ptr=ptr,
+            group=torch.from_numpy(group),
+            place=torch.from_numpy(group * longest + within),
+            by_step=torch.from_numpy(by_step),
+            step_place=torch.from_numpy(step_place),
         )
 
     @property

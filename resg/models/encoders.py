@@ -102,16 +102,23 @@ class TransformerWordEncoder(nn.Module):
     Args:
         name: name or folder of the model, for `transformers`.
         width: d.
+        pretrained: load the model's weights; else it has the same parts with random ones.
 
     Raises:
         ResgError: transformers is not installed, or the model cannot be loaded.
     """
 
-    def __init__(self, name: str, width: int) -> None:
+    def __init__(self, name: str, width: int, *, pretrained: bool = True) -> None:
         super().__init__()
         transformers = import_transformers()
         try:
-            self.encoder: Any = transformers.AutoModel.from_pretrained(name)
+            self.encoder: Any = (
+                transformers.AutoModel.from_pretrained(name)
+                if pretrained
+                else transformers.AutoModel.from_config(
+                    transformers.AutoConfig.from_pretrained(name)
+                )
+            )
         except OSError as error:
             raise ResgError(
                 f"expected a Hugging Face encoder under {name!r}, got: {error}. "

@@ -56,15 +56,16 @@ class GeneralisedPooling(nn.Module):
 
     def position_weights(self, layout: Layout) -> Tensor:
         """`[N, L]` weights of the sorted positions; beyond a graph's length they are 0."""
-        distinct = layout.distinct
+        distinct, group_N = layout.distinct, layout.distinct_group
         assert distinct is not None, "a batch's layout has the layout of its lengths"
+        assert group_N is not None, "and knows which of them is whose"
         codes_Lc = self._codes(distinct.longest, layout.ptr.device)
         # the backward direction starts at each length's own end
         states = run_gru(self.positions, codes_Lc[distinct.within], distinct)
         both = states.unflatten(-1, (2, self.code_width)).mean(-2)
         logits_UL = distinct.pad(self.weight(both)[:, 0].float() / self.temperature, value=-1e4)
         weights_UL = logits_UL.softmax(-1) * distinct.is_row  # an empty graph has no weight
-        return weights_UL.index_select(0, layout.distinct_group)
+        return weights_UL.index_select(0, group_N)
 
     def _codes(self, length: int, device: torch.device) -> Tensor:
         """`[L, c]` sinusoidal codes (Vaswani et al. 2017, section 3.5)."""

@@ -32,9 +32,17 @@ class Matcher(nn.Module):
         settings: which parts there are and how wide.
         vocabulary: words and edge types of the run.
         feature_width: D of the region features.
+        pretrained: a Hugging Face encoder comes with its weights; without, a run's are to follow.
     """
 
-    def __init__(self, settings: ModelSettings, vocabulary: Vocabulary, feature_width: int) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        vocabulary: Vocabulary,
+        feature_width: int,
+        *,
+        pretrained: bool = True,
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.feature_width = feature_width
@@ -51,7 +59,7 @@ class Matcher(nn.Module):
         self.words: nn.Module = (
             WordEncoder(len(vocabulary.words), width, settings.text)
             if encoder == "gru"
-            else TransformerWordEncoder(encoder.removeprefix("bert:"), width)
+            else TransformerWordEncoder(encoder.removeprefix("bert:"), width, pretrained=pretrained)
         )
         self.textual_graph = GraphEncoder(width, len(vocabulary.edge_types), 0, settings.graph)
         self.caption_pooling = POOLINGS[settings.text.pooling]()

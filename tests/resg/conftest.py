@@ -1,5 +1,7 @@
 """A tiny world whose captions can be matched: colour regions in a row, captions that read them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,18 @@ def write_split(folder, number, split, images, captions, **changes):
     ):
         settings = {"settings": {}, "fingerprint": fingerprint, "split": split, **changes}
         write_shard(folder / f"{kind}-{number:05d}.h5", kind, records, **settings)
+
+
+@pytest.fixture(scope="session")
+def world():
+    """What makes images, captions, splits and shards of the tiny world."""
+    return SimpleNamespace(
+        make_image=make_image,
+        make_caption=make_caption,
+        make_split=make_split,
+        write_split=write_split,
+        feature_width=FEATURE_WIDTH,
+    )
 
 
 @pytest.fixture(scope="session")

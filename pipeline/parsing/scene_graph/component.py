@@ -68,12 +68,13 @@ class SceneGraph:
                 "load_parser('embedded'), or train one as pipeline/parsing/model/README.md says."
             )
         spoken = [doc for doc in docs if len(doc)]
-        graphs = self.model.graphs(self._captions(self.model, spoken))
+        captions = self._captions(self.model, spoken)
+        graphs = self.model.graphs(captions)
         for doc in docs:
             if not len(doc):
                 set_triples(doc, [], [])
-        for doc, graph in zip(spoken, graphs, strict=True):
-            set_triples(doc, *records(doc, graph, self.model.lexicon))
+        for doc, words, graph in zip(spoken, captions.words, graphs, strict=True):
+            set_triples(doc, *records(doc, words, graph, self.model.lexicon))
         return docs
 
     def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
@@ -125,13 +126,22 @@ def make_scene_graph(nlp: Language, name: str) -> SceneGraph:
 
 
 def records(
-    doc: Doc, graph: Graph, lexicon: Lexicon
+    doc: Doc, words: Sequence[str], graph: Graph, lexicon: Lexicon
 ) -> tuple[list[CaptionSpan], list[CaptionTriple]]:
     """A graph as the records of a shard: objects that something joins, relations, attributes.
 
     An object that nothing joins is left out, unless the caption has nothing else.
+
+    Args:
+        doc: the caption.
+        words: its tokens in lower case.
+        graph: what it says.
+        lexicon: names objects and attributes.
     """
-    texts = [_text(doc, node.start, node.end) for node in graph.nodes]
+    texts = [
+        words[node.start] if node.end == node.start + 1 else doc[node.start : node.end].text
+        for node in graph.nodes
+    ]
     joined = {i for r in graph.relations if r.subject != r.object for i in (r.subject, r.object)}
     joined |= {subject for subject, _ in graph.attributes}
     is_empty = not (graph.relations or graph.attributes)
@@ -150,7 +160,7 @@ def records(
             objects += [CaptionSpan(node.start, node.end, name)] * 2
         else:
             ends = place[relation.subject], place[relation.object]
-        predicate = _predicate_span(doc, relation)
+        predicate = _predicate_span(words, relation)
         triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
     for subject, attribute in graph.attributes:
         node = graph.nodes[attribute]
@@ -166,17 +176,13 @@ def _rows(codes: Ints, labels: Sequence[str], strings: StringStore) -> Ints:
     return np.array([place.get(strings[value], 0) for value in values.tolist()])[inverse]
 
 
-def _text(doc: Doc, start: int, end: int) -> str:
-    return doc[start].text if end == start + 1 else doc[start:end].text
-
-
-def _predicate_span(doc: Doc, relation: Relation) -> CaptionSpan:
+def _predicate_span(words: Sequence[str], relation: Relation) -> CaptionSpan:
     """The head's token and those after it that say the tail."""
     string = f"{relation.head} {relation.tail}".rstrip()
     if relation.token < 0:
         return CaptionSpan(*NO_WORD, string)
     end = relation.token + 1
     for word in relation.tail.split():
-        near = range(end, min(len(doc), end + _MAX_SKIPPED + 1))
-        end = next((i + 1 for i in near if doc[i].lower_ == word), end)
+        near = range(end, min(len(words), end + _MAX_SKIPPED + 1))
+        end = next((i + 1 for i in near if words[i] == word), end)
     return CaptionSpan(relation.token, end, string)

@@ -8,20 +8,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from pipeline.errors import DataError
 from pipeline.parsing.scene_graph.decode import (
+    JOINED,
     Floats,
     Graph,
+    Ints,
     Node,
     Relation,
     candidate_pairs,
     chosen_pairs,
     nodes_of_tags,
 )
-from pipeline.parsing.scene_graph.features import Ints, Phrases, Vocabulary
+from pipeline.parsing.scene_graph.features import Phrases, Vocabulary
 from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
 
@@ -60,67 +63,89 @@ class SceneGraphModel:
         if not captions.words:
             return []
         tokens_Td = self.network.encode(captions)
-        tags = self.network.tag_scores(tokens_Td).argmax(1).tolist()
-        offsets = captions.offsets.tolist()
-        nodes = [nodes_of_tags(tags[start:end]) for start, end in pairwise(offsets)]
+        tags_T = self.network.tag_scores(tokens_Td).argmax(1)
+        nodes = _Nodes(captions, *nodes_of_tags(tags_T, captions.offsets[:-1]))
         joined = _Joined(self.network, captions, tokens_Td, nodes)
-        predicates = iter(self._predicates(captions, tokens_Td, joined))
-        graphs = []
-        for caption, its_nodes in enumerate(nodes):
-            relations, attributes = [], []
-            for subject, object_ in joined.pairs[caption]:
-                if its_nodes[object_].is_attribute:
-                    attributes.append((subject, object_))
-                else:
-                    relations.append(Relation(subject, object_, *next(predicates)))
-            graphs.append(Graph(tuple(its_nodes), tuple(relations), tuple(attributes)))
-        return graphs
+        predicates = self._predicates(captions, tokens_Td, joined)
+        relations: list[list[Relation]] = [[] for _ in captions.words]
+        attributes: list[list[tuple[int, int]]] = [[] for _ in captions.words]
+        ends_R2 = nodes.rank[joined.relations_R2].tolist()
+        for caption, ends, predicate in zip(
+            joined.captions_R.tolist(), ends_R2, predicates, strict=True
+        ):
+            relations[caption].append(Relation(*ends, *predicate))
+        captions_A = nodes.captions[joined.attributes_A2[:, 0]].tolist()
+        for caption, (subject, attribute) in zip(
+            captions_A, nodes.rank[joined.attributes_A2].tolist(), strict=True
+        ):
+            attributes[caption].append((subject, attribute))
+        return list(map(Graph, nodes.of_captions(), map(tuple, relations), map(tuple, attributes)))
 
     def _predicates(
         self, captions: Captions, tokens_Td: Floats, joined: "_Joined"
     ) -> list[tuple[str, str, int]]:
         """Head, tail and the head's token of each relation, caption after caption."""
-        if not joined.relations:
+        if not len(joined.captions_R):
             return []
         offsets, vectors = captions.offsets.tolist(), joined.relation_vectors
-        spans = [(offsets[r.caption], offsets[r.caption + 1]) for r in joined.relations]
+        captions_R = joined.captions_R.tolist()
         closed = self.network.head_scores(vectors)
-        copies = self.network.copy_scores(vectors, tokens_Td, spans)
-        heads = [
-            self._head(captions.words[relation.caption], *scores)
-            for relation, *scores in zip(joined.relations, closed, copies, strict=True)
-        ]
+        copied = self.network.copy_scores(
+            vectors, tokens_Td, [(offsets[c], offsets[c + 1]) for c in captions_R]
+        )
+        heads = self._heads([captions.words[c] for c in captions_R], closed, copied)
         rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
         scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
-        tails = [self.tails[int(row)] for row in scores.argmax(1)]
+        tails = [self.tails[row] for row in scores.argmax(1).tolist()]
         return [(head, tail, token) for (head, token), tail in zip(heads, tails, strict=True)]
 
     def _said(self, captions: Captions, joined: "_Joined") -> Floats:
         """Which ends of predicates the captions hold, `[R, 2, Z]`: anywhere, between the nodes."""
-        said = np.zeros((len(joined.relations), 2, len(self.tails)), np.float32)
+        said = np.zeros((len(joined.captions_R), 2, len(self.tails)), np.float32)
         last, places = -1, []
-        for row, relation in enumerate(joined.relations):
-            if relation.caption != last:
-                last, places = (
-                    relation.caption,
-                    self._phrases.places(captions.words[relation.caption]),
-                )
-            for token, tail in places:
-                said[row, 0, tail] = 1.0
-                if relation.left < token < relation.right:
-                    said[row, 1, tail] = 1.0
+        anywhere, between = [], []
+        for row, (caption, left, right) in enumerate(
+            zip(joined.captions_R.tolist(), *joined.between_R2.T.tolist(), strict=True)
+        ):
+            if caption != last:
+                last, places = caption, self._phrases.places(captions.words[caption])
+            anywhere += [(row, tail) for _, tail in places]
+            between += [(row, tail) for token, tail in places if left < token < right]
+        for place, found in enumerate((anywhere, between)):
+            rows, tails = np.array(found, np.int64).reshape(-1, 2).T
+            said[rows, place, tails] = 1.0
         return said
+
+    def _heads(
+        self, words: Sequence[Sequence[str]], closed: Floats, copied: Floats
+    ) -> list[tuple[str, int]]:
+        """The likeliest first word of each predicate, and the token that says it.
+
+        Args:
+            words: of each relation's caption.
+            closed: `[R, A]` scores of the closed set.
+            copied: `[R, L]` scores of the caption's tokens, minus infinity behind its end.
+        """
+        second, top = np.partition(copied, -2, axis=1)[:, -2:].T
+        is_sure = top > np.maximum(closed.max(1), second) + SURE
+        tokens = copied.argmax(1)
+        return [
+            (self.lexicon.lemma(its_words[token]), token)
+            if sure
+            else self._head(its_words, closed[row], copied[row, : len(its_words)])
+            for row, (its_words, token, sure) in enumerate(
+                zip(words, tokens.tolist(), is_sure.tolist(), strict=True)
+            )
+        ]
 
     def _head(self, words: Sequence[str], closed: Floats, copied: Floats) -> tuple[str, int]:
         """The likeliest first word of a predicate, and the token that says it.
 
         A word is as likely as its row in the closed set and all tokens that it is the lemma of.
         """
-        best, token = int(closed.argmax()), int(copied.argmax())
-        top, other = float(copied[token]), float(closed[best])
-        if top > other + SURE and (len(copied) == 1 or top > np.partition(copied, -2)[-2] + SURE):
-            return self.lexicon.lemma(words[token]), token
-        top = max(top, other)
+        best = int(closed.argmax())
+        other = float(closed[best])
+        top = max(float(copied.max()), other)
         by_token = np.exp(copied - top).tolist()
         weights = {self.heads[best]: math.exp(other - top)}
         says: dict[str, int] = {}
@@ -195,65 +220,75 @@ class SceneGraphModel:
         return cls.from_files({name: (folder / name).read_bytes() for name in (_WEIGHTS, _WORDS)})
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a relation is: its caption and, within it, the tokens that its predicate is between."""
+class _Nodes:
+    """The nodes of a batch of captions.
 
-    caption: int
-    left: int
-    right: int
+    Attributes:
+        start, end: `[M]` first token and the one behind the last, counted over all captions.
+        is_attribute: `[M]` whether it is an attribute.
+        captions: `[M]` its caption.
+        firsts: `[B + 1]` where each caption's nodes begin.
+        rank: `[M]` its place among its caption's nodes.
+    """
+
+    def __init__(
+        self, captions: Captions, start: Ints, end: Ints, is_attribute: NDArray[np.bool_]
+    ) -> None:
+        self.start, self.end, self.is_attribute = start, end, is_attribute
+        self.firsts = np.searchsorted(start, captions.offsets)
+        self.captions = np.repeat(np.arange(len(captions.words)), np.diff(self.firsts))
+        self.rank = np.arange(len(start)) - self.firsts[self.captions]
+        self._offsets = captions.offsets[self.captions]
+
+    def of_captions(self) -> list[tuple[Node, ...]]:
+        """Each caption's nodes, with tokens counted in the caption."""
+        start, end = (self.start - self._offsets).tolist(), (self.end - self._offsets).tolist()
+        nodes = list(map(Node, start, end, self.is_attribute.tolist()))
+        return [tuple(nodes[first:last]) for first, last in pairwise(self.firsts.tolist())]
 
 
 class _Joined:
     """Pairs of nodes that the network joins.
 
     Attributes:
-        pairs: of each caption, indices in its nodes.
-        relations: where each pair of objects is, in the same order.
+        attributes_A2: object and attribute.
+        relations_R2: subject and object.
         relation_vectors: `[R, pair width]`.
+        captions_R: caption of each relation.
+        between_R2: the tokens of the caption that the relation's nodes stand on either side of.
     """
 
     def __init__(
-        self,
-        network: SceneGraphNetwork,
-        captions: Captions,
-        tokens_Td: Floats,
-        nodes: Sequence[Sequence[Node]],
+        self, network: SceneGraphNetwork, captions: Captions, tokens_Td: Floats, nodes: _Nodes
     ) -> None:
-        candidates = [candidate_pairs(its_nodes) for its_nodes in nodes]
-        ends, pairs, kinds = _flat(captions, nodes, candidates)
-        self.pairs: list[list[tuple[int, int]]] = [[] for _ in nodes]
-        self.relations: list[_Place] = []
-        self.relation_vectors = np.empty((0, 0), np.float32)
-        if not len(pairs):
-            return
-        vectors = network.pair_vectors(tokens_Td, captions, ends, pairs)
-        probabilities = network.joined(vectors)[np.arange(len(kinds)), kinds].tolist()
-        rows, start = [], 0
-        for caption, its_pairs in enumerate(candidates):
-            stop = start + len(its_pairs)
-            for k in chosen_pairs(nodes[caption], its_pairs, probabilities[start:stop]):
-                self.pairs[caption].append(its_pairs[k])
-                subject, object_ = (nodes[caption][i] for i in its_pairs[k])
-                if not object_.is_attribute:
-                    rows.append(start + k)
-                    left, right = sorted((subject, object_), key=lambda node: node.start)
-                    self.relations.append(_Place(caption, left.end - 1, right.start))
-            start = stop
+        pairs_P2 = candidate_pairs(nodes.captions, nodes.is_attribute)
+        ends_M2 = np.stack([nodes.start, nodes.end - 1], 1)
+        vectors = network.pair_vectors(tokens_Td, captions, ends_M2, pairs_P2)
+        is_attribute = nodes.is_attribute[pairs_P2[:, 1]]
+        probabilities = np.where(is_attribute, *network.joined(vectors).T[::-1])
+        is_joined = _joined(nodes, pairs_P2, probabilities)
+        self.attributes_A2 = pairs_P2[is_joined & is_attribute]
+        rows = np.flatnonzero(is_joined & ~is_attribute)
         self.relation_vectors = vectors[rows]
+        self.relations_R2 = pairs_P2[rows]
+        self.captions_R = nodes.captions[self.relations_R2[:, 0]]
+        left, right = self.relations_R2.min(1), self.relations_R2.max(1)
+        sides = np.stack([nodes.end[left] - 1, nodes.start[right]], 1)
+        self.between_R2 = sides - captions.offsets[self.captions_R, None]
 
 
-def _flat(
-    captions: Captions,
-    nodes: Sequence[Sequence[Node]],
-    candidates: Sequence[Sequence[tuple[int, int]]],
-) -> tuple[Ints, Ints, Ints]:
-    """Ends of all nodes, all pairs, and whether a pair's second node is an attribute."""
-    ends, pairs, kinds = [], [], []
-    starts = captions.offsets[:-1].tolist()
-    for start, its_nodes, its_pairs in zip(starts, nodes, candidates, strict=True):
-        first = len(ends)
-        ends += [(start + node.start, start + node.end - 1) for node in its_nodes]
-        pairs += [(first + i, first + j) for i, j in its_pairs]
-        kinds += [int(its_nodes[j].is_attribute) for _, j in its_pairs]
-    return np.array(ends).reshape(-1, 2), np.array(pairs).reshape(-1, 2), np.array(kinds)
+def _joined(nodes: _Nodes, pairs_P2: Ints, probabilities: Floats) -> NDArray[np.bool_]:
+    """Whether each pair is joined; captions with a node alone are looked at one by one."""
+    is_joined = probabilities > JOINED
+    is_reached = np.zeros(len(nodes.start), bool)
+    is_reached[pairs_P2[is_joined]] = True
+    firsts = np.searchsorted(nodes.captions[pairs_P2[:, 0]], np.arange(len(nodes.firsts))).tolist()
+    for caption in np.unique(nodes.captions[~is_reached]).tolist():
+        mine, first = slice(firsts[caption], firsts[caption + 1]), nodes.firsts[caption]
+        chosen = chosen_pairs(
+            (pairs_P2[mine] - first).tolist(),
+            probabilities[mine].tolist(),
+            nodes.is_attribute[first : nodes.firsts[caption + 1]].tolist(),
+        )
+        is_joined[mine][chosen] = True
+    return is_joined

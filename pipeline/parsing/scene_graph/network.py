@@ -8,7 +8,7 @@ and kept, as are those of the labels; a caption costs its recurrence and its pai
 LSTM is one `tanh` over all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, the half is in the weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,8 +17,13 @@ import numpy as np
 from pipeline.parsing.scene_graph.decode import Floats
 from pipeline.parsing.scene_graph.features import Ints, Vocabulary, arc_codes, letter_rows
 
+AddInputs = Callable[[int, slice, Floats], None]
+"""Adds to the gates of a direction what the tokens of a step put in."""
+
 MAX_APART = 8
 MAX_KEPT_WORDS = 20_000
+BLOCK = 512
+"""Tokens, or pairs, that are worked on at a time outside the recurrence."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class SceneGraphNetwork:
         from_pos = self.weights["pos_table.weight"] @ from_pos
         from_deprels = self.weights["deprel_table.weight"] @ from_deprels
         both = from_pos[:, None] + from_deprels  # one table, so that one pass adds both
-        self._label_gates = both.reshape(-1, both.shape[-1])
+        self._label_gates = _by_direction(both.reshape(-1, both.shape[-1]))
         self._word_rows: dict[str, int] = {}
-        self._word_gates = np.empty((0, len(self.recurrences[0].bias)), np.float32)
+        self._word_gates = _by_direction(np.empty((0, len(self.recurrences[0].bias)), np.float32))
 
     @property
     def num_deprels(self) -> int:
@@ -80,18 +85,26 @@ class SceneGraphNetwork:
         rows = np.array(self._rows_of([word for words in captions.words for word in words]))
         labels = captions.pos * self.num_deprels + captions.deprels
         steps = _Steps(captions.offsets)
-        gates = self._word_gates[rows[steps.tokens]]  # [T, 2 * 4h], step after step
-        gates += self._label_gates[labels[steps.tokens]]
-        out = self.recurrences[0].run(gates, steps)
+        rows, labels = rows[steps.tokens], labels[steps.tokens]
+
+        def add_inputs(direction: int, step: slice, gates: Floats) -> None:
+            gates += self._word_gates[direction].take(rows[step], 0)
+            gates += self._label_gates[direction].take(labels[step], 0)
+
+        out = self.recurrences[0].run(add_inputs, steps)
         for recurrence in self.recurrences[1:]:
-            out = recurrence.run(recurrence.input_gates(out), steps)
+            out = recurrence.run(recurrence.inputs_of(out), steps)
         tokens_Td = np.empty_like(out)
         tokens_Td[steps.tokens] = out
         return tokens_Td
 
     def tag_scores(self, tokens_Td: Floats) -> Floats:
         """Scores of each token's tag, `[T, 5]`."""
-        return self._linear("tag", _gelu(self._linear("tag_hidden", tokens_Td)))
+        scores = [
+            self._linear("tag", _gelu(self._linear("tag_hidden", tokens_Td[block])))
+            for block in _blocks(len(tokens_Td))
+        ]
+        return np.concatenate(scores)
 
     def pair_vectors(
         self, tokens_Td: Floats, captions: Captions, ends_M2: Ints, pairs_P2: Ints
@@ -106,19 +119,25 @@ class SceneGraphNetwork:
         """
         first, last = ends_M2[:, 0], ends_M2[:, 1]
         ends = np.concatenate([tokens_Td[first], tokens_Td[last]], 1)
-        s, o = pairs_P2[:, 0], pairs_P2[:, 1]
-        left, right = np.minimum(last[s], last[o]), np.maximum(first[s], first[o])
-        gap = np.maximum(right - left - 1, 0)
+        subjects, objects = self._linear("subject", ends), ends @ self.weights["object.weight"].T
         sums = np.zeros((len(tokens_Td) + 1, len(self.weights["between.weight"])), np.float32)
         np.cumsum(tokens_Td @ self.weights["between.weight"].T, axis=0, out=sums[1:])
-        inside = (sums[left + 1 + gap] - sums[left + 1]) / np.maximum(gap, 1)[:, None]
-        apart = np.clip(first[o] - first[s], -MAX_APART, MAX_APART) + MAX_APART
-        z = self._linear("subject", ends)[s] + (ends @ self.weights["object.weight"].T)[o]
-        z += inside
-        z += self.weights["apart.weight"][apart]
         arcs = arc_codes(first, last, pairs_P2, captions.heads, captions.deprels, self.num_deprels)
-        z += self.weights["arc.weight"][arcs]
-        return _gelu(self._linear("pair_hidden", _gelu(z)))
+        vectors = np.empty((len(pairs_P2), len(self.weights["pair_hidden.bias"])), np.float32)
+        for block in _blocks(len(pairs_P2)):
+            s, o = pairs_P2[block, 0], pairs_P2[block, 1]
+            left, right = np.minimum(last[s], last[o]), np.maximum(first[s], first[o])
+            gap = np.maximum(right - left - 1, 0)
+            z = sums.take(left + 1 + gap, 0)
+            z -= sums.take(left + 1, 0)
+            z /= np.maximum(gap, 1).astype(np.float32)[:, None]
+            z += subjects.take(s, 0)
+            z += objects.take(o, 0)
+            apart = np.clip(first[o] - first[s], -MAX_APART, MAX_APART) + MAX_APART
+            z += self.weights["apart.weight"].take(apart, 0)
+            z += self.weights["arc.weight"].take(arcs[block], 0)
+            vectors[block] = _gelu(self._linear("pair_hidden", _gelu(z)))
+        return vectors
 
     def joined(self, pairs_Pd: Floats) -> Floats:
         """Probability that a pair is a relation, and an attribute with its object, `[P, 2]`."""
@@ -130,8 +149,10 @@ class SceneGraphNetwork:
 
     def copy_scores(
         self, relations_Rd: Floats, tokens_Td: Floats, spans: Sequence[tuple[int, int]]
-    ) -> list[Floats]:
-        """Scores of beginning the predicate with each token of the relation's caption.
+    ) -> Floats:
+        """Scores of beginning the predicate with each token of the relation's caption, `[R, L]`.
+
+        L is the length of the longest caption, at least 2; minus infinity behind a caption's end.
 
         Args:
             relations_Rd: vectors of the pairs.
@@ -140,7 +161,11 @@ class SceneGraphNetwork:
         """
         queries = self._linear("query", relations_Rd)
         keys = self._linear("key", tokens_Td)
-        return [keys[start:end] @ query for (start, end), query in zip(spans, queries, strict=True)]
+        longest = max([2, *(end - start for start, end in spans)])
+        scores = np.full((len(spans), longest), -np.inf, np.float32)
+        for row, (start, end) in enumerate(spans):
+            np.dot(keys[start:end], queries[row], out=scores[row, : end - start])
+        return scores
 
     def tail_scores(self, relations_Rd: Floats, heads_R: Sequence[int], said_R2Z: Floats) -> Floats:
         """Scores of the closed set of ends of a predicate, `[R, Z]`.
@@ -169,7 +194,8 @@ class SceneGraphNetwork:
                 known.clear()
                 unknown = sorted(set(words))
             gates = self._word_vectors(unknown) @ self._from_words + self.recurrences[0].bias
-            self._word_gates = np.concatenate([self._word_gates[: len(known)], gates])
+            kept = self._word_gates[:, : len(known)]
+            self._word_gates = np.concatenate([kept, _by_direction(gates)], 1)
             known.update(zip(unknown, range(len(known), len(known) + len(unknown)), strict=True))
         return [known[word] for word in words]
 
@@ -220,25 +246,27 @@ class _Recurrence:
         self.weight = np.ascontiguousarray(np.concatenate(self.inputs).T)
         self.bias = np.concatenate(self.biases)
 
-    def input_gates(self, x: Floats) -> Floats:
-        """What the inputs add to the gates of both directions, `[T, 2 * 4h]`."""
-        gates = x @ self.weight
-        gates += self.bias
-        return gates
+    def inputs_of(self, x: Floats) -> AddInputs:
+        """What the tokens `[T, 2h]` of the layer below, in the order of steps, add to the gates."""
+        inputs = _by_direction(x @ self.weight + self.bias)
 
-    def run(self, gates: Floats, steps: _Steps) -> Floats:
-        """The layer's output, `[T, 2h]`; as `gates`, in the order of `steps.tokens`."""
+        def add_inputs(direction: int, step: slice, gates: Floats) -> None:
+            gates += inputs[direction, step]
+
+        return add_inputs
+
+    def run(self, add_inputs: AddInputs, steps: _Steps) -> Floats:
+        """The layer's output, `[T, 2h]`, in the order of `steps.tokens`."""
         h = self.width
-        out = np.empty((len(gates), 2 * h), np.float32)
+        out = np.empty((len(steps.tokens), 2 * h), np.float32)
         spans = list(zip([0, *steps.ends], steps.ends, strict=False))
         for direction, order in enumerate((spans, spans[::-1])):
-            mine = gates[:, direction * 4 * h : (direction + 1) * 4 * h]
             hidden = np.zeros((steps.num_captions, h), np.float32)
             cell = np.zeros((steps.num_captions, h), np.float32)
             for start, end in order:
                 n = end - start
                 a = hidden[:n] @ self.hidden[direction]
-                a += mine[start:end]
+                add_inputs(direction, slice(start, end), a)
                 np.tanh(a, out=a)
                 a[:, : 2 * h] += 1.0  # twice the sigmoid
                 c = cell[:n]
@@ -251,6 +279,17 @@ class _Recurrence:
                 np.multiply(a[:, 3 * h :], np.tanh(c), out=hidden[:n])
                 out[start:end, direction * h : (direction + 1) * h] = hidden[:n]
         return out
+
+
+def _by_direction(gates: Floats) -> Floats:
+    """Gates `[n, 2 * 4h]` as `[2, n, 4h]`."""
+    return np.ascontiguousarray(np.stack(np.split(gates, 2, 1)))
+
+
+def _blocks(length: int) -> Iterator[slice]:
+    """Slices of so many rows that what is computed of them stays in the processor's cache."""
+    for start in range(0, length, BLOCK):
+        yield slice(start, start + BLOCK)
 
 
 def _gelu(x: Floats) -> Floats:

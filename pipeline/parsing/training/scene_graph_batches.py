@@ -219,7 +219,8 @@ def _pairs(
         predicates.setdefault((subject, object_), predicate)
     attributes = {(subject, attribute) for subject, attribute in example.attributes}
     rows = []
-    for i, j in candidate_pairs(nodes):
+    is_attribute = np.array([node.is_attribute for node in nodes], bool)
+    for i, j in candidate_pairs(np.zeros(len(nodes), int), is_attribute).tolist():
         head = tail = -1
         if (i, j) in predicates:
             first, _, rest = predicates[i, j].partition(" ")

@@ -1,9 +1,11 @@
-from hypothesis import given
+import numpy as np
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.parsing.scene_graph.decode import (
     ATTRIBUTE,
     IN_OBJECT,
+    MAX_ATTRIBUTE_REACH,
     MAX_REACH,
     OBJECT,
     OUTSIDE,
@@ -25,45 +27,75 @@ def node_lists(draw):
     return nodes, place + draw(st.integers(0, 2))
 
 
+def nodes_of(*captions):
+    """The nodes of captions' tags; tokens are counted over all captions."""
+    firsts = np.cumsum([0, *[len(tags) for tags in captions[:-1]]])
+    spans = nodes_of_tags(np.concatenate(captions), firsts)
+    return [Node(*node) for node in zip(*(column.tolist() for column in spans), strict=True)]
+
+
 @given(node_lists())
 def test_tags_give_nodes_back(nodes_and_length):
     nodes, length = nodes_and_length
-    assert nodes_of_tags(tags_of_nodes(nodes, length)) == nodes
+    assume(length)
+    assert nodes_of(tags_of_nodes(nodes, length)) == nodes
 
 
-@given(st.lists(st.integers(0, 4), max_size=12))
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12))
 def test_any_tags_give_nodes_that_do_not_overlap(tags):
-    nodes = nodes_of_tags(tags)
-    covered = [i for node in nodes for i in range(node.start, node.end)]
+    covered = [i for node in nodes_of(tags) for i in range(node.start, node.end)]
     assert covered == [i for i, tag in enumerate(tags) if tag != OUTSIDE]
 
 
 def test_tag_that_continues_nothing_begins_a_node():
-    assert nodes_of_tags([IN_OBJECT, OUTSIDE, ATTRIBUTE, IN_OBJECT]) == [
+    assert nodes_of([IN_OBJECT, OUTSIDE, ATTRIBUTE, IN_OBJECT]) == [
         Node(0, 1, False),
         Node(2, 3, True),
         Node(3, 4, False),
     ]
 
 
+def test_no_node_goes_on_in_the_next_caption():
+    assert nodes_of([OBJECT, IN_OBJECT], [IN_OBJECT, OBJECT]) == [
+        Node(0, 2, False),
+        Node(2, 3, False),
+        Node(3, 4, False),
+    ]
+
+
+def pairs_of(captions, is_attribute):
+    pairs = candidate_pairs(np.array(captions), np.array(is_attribute, bool))
+    return [tuple(pair) for pair in pairs.tolist()]
+
+
 def test_only_objects_are_subjects():
-    nodes = nodes_of_tags([ATTRIBUTE, OBJECT, OBJECT])
-    assert candidate_pairs(nodes) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    pairs = [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    assert pairs_of([0, 0, 0], [True, False, False]) == pairs
 
 
-def test_number_of_pairs_grows_with_length_only():
-    nodes = [Node(i, i + 1, False) for i in range(400)]
-    assert len(candidate_pairs(nodes)) <= 400 * (2 * MAX_REACH + 1)
+def test_nodes_of_two_captions_are_no_pair():
+    assert pairs_of([0, 2, 2], [False, False, True]) == [(0, 0), (1, 1), (1, 2)]
+
+
+def test_captions_without_nodes_have_no_pairs():
+    assert pairs_of([], []) == []
+
+
+def test_far_nodes_are_no_pair_and_attributes_sooner():
+    far, further = MAX_ATTRIBUTE_REACH + 1, MAX_REACH + 1
+    is_attribute = [False] + [True] * further
+    reached = {j for i, j in pairs_of([0] * (further + 1), is_attribute) if i == 0}
+    assert reached == set(range(far))
+    reached = {j for i, j in pairs_of([0] * (further + 1), [False] * (further + 1)) if i == 0}
+    assert reached == set(range(further))
 
 
 def test_attribute_alone_gets_its_likeliest_object():
-    nodes = nodes_of_tags([ATTRIBUTE, OBJECT, OBJECT])
     pairs = [(1, 0), (1, 2), (2, 0)]
-    assert chosen_pairs(nodes, pairs, [0.02, 0.9, 0.01]) == [0, 1]
+    assert chosen_pairs(pairs, [0.02, 0.9, 0.01], [True, False, False]) == [0, 1]
 
 
 def test_object_alone_is_rescued_only_by_a_likely_pair():
-    nodes = nodes_of_tags([OBJECT, OBJECT, OBJECT])
     pairs = [(0, 1), (0, 2), (2, 1)]
-    assert chosen_pairs(nodes, pairs, [0.9, 0.3, 0.2]) == [0, 1]
-    assert chosen_pairs(nodes, pairs, [0.9, 0.03, 0.02]) == [0]
+    assert chosen_pairs(pairs, [0.9, 0.3, 0.2], [False] * 3) == [0, 1]
+    assert chosen_pairs(pairs, [0.9, 0.03, 0.02], [False] * 3) == [0]

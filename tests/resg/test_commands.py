@@ -1,0 +1,174 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from resg.checkpoint import last_checkpoint, open_run
+from resg.cli import main
+from resg.config import preset_names
+from resg.run_log import read_metrics
+
+SMALL = {
+    "model.width": 16,
+    "model.graph.heads": 4,
+    "model.text.word_width": 8,
+    "train.batch_size": 16,
+    "train.epochs": 2,
+}
+
+
+def resg(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def train(shards, out, *arguments):
+    changes = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
+    command = ("train", "--shards", shards, "--out", out, "--device", "cpu", *changes)
+    return resg(*command, *arguments)
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands") / "run"
+    done = train(shards, folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "probe", "doctor"])
+def test_help_of_a_command_has_an_example(command):
+    done = resg(command, "--help")
+    assert done.exit_code == 0
+    assert "Example" in done.output
+    assert f"resg {command}" in done.output
+
+
+def test_train_writes_a_run_and_tells_of_its_validation(shards, tmp_path):
+    done = train(shards, tmp_path / "run", "--preset", "vse++")
+    assert done.exit_code == 0
+    assert "epoch 2: rSum" in done.stderr
+    run = open_run(tmp_path / "run")
+    assert run.settings.preset == "vse++"
+    assert run.settings.train.epochs == 2
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    kinds = [event["kind"] for event in read_metrics(run.folder)]
+    assert kinds.count("validation") == 2
+    assert kinds.count("step") == 12
+
+
+def test_train_goes_on_with_a_run_whose_shards_moved(shards, run, tmp_path):
+    own = shutil.copytree(run, tmp_path / "run")
+    content = json.loads((own / "run.json").read_text())
+    content["settings"]["train"]["epochs"] = 3
+    content["data"]["shards"] = str(tmp_path / "gone")
+    (own / "run.json").write_text(json.dumps(content))
+    lost = resg("train", "--resume", own, "--device", "cpu")
+    assert lost.exit_code != 0
+    assert str(tmp_path / "gone") in lost.stderr
+    done = resg("train", "--resume", own, "--shards", shards, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert last_checkpoint(own).name == "last-00000018"
+
+
+def test_train_with_seeds_makes_a_run_for_each(shards, tmp_path):
+    done = train(shards, tmp_path / "s", "--preset", "vse++", "--seeds", 2)
+    assert done.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["seed-0", "seed-1"]
+    table = resg("evaluate", "--run", tmp_path / "s", "--device", "cpu")
+    assert " ± " in table.output
+    figures = json.loads(resg("evaluate", "--run", tmp_path / "s", "--json").output)
+    assert figures["runs"] == 2
+    assert set(figures["deviation"]) >= {"i2t", "t2i", "rsum"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--preset", "resg-gpt"), f"expected a preset ({preset_names()[0]}"),
+        (("--set", "train.epoch=1"), "Did you mean train.epochs?"),
+        (("--set", "model.width=102"), "heads to divide width"),
+        (("--seeds", "0"), "0 is not in the range"),
+        (("--device", "cuda"), "Use --device cpu"),
+    ],
+)
+def test_train_says_what_is_wrong_and_makes_no_run(arguments, message, shards, tmp_path):
+    done = train(shards, tmp_path / "run", *arguments)
+    assert done.exit_code != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_needs_shards_and_a_folder_or_a_run(shards):
+    assert "expected --shards and --out, or --resume" in resg("train").stderr
+    assert "expected --shards and --out" in resg("train", "--shards", shards).stderr
+
+
+def test_evaluate_prints_a_table_or_one_object(run):
+    table = resg("evaluate", "--run", run, "--device", "cpu")
+    assert table.exit_code == 0
+    for column in ("i2t R@1", "t2i R@10", "rSum", "run"):
+        assert column in table.output
+    figures = json.loads(resg("evaluate", "--run", run, "--device", "cpu", "--json").output)
+    recalls = [figures[way][k] for way in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
+    assert figures["rsum"] == pytest.approx(sum(recalls))
+    assert figures["i2t"]["queries"] == 12
+    assert f"{figures['rsum']:.1f}" in table.output
+
+
+def test_evaluate_of_two_runs_is_an_ensemble_or_two_rows(run, shards, tmp_path):
+    train(shards, tmp_path / "other", "--preset", "vse++")
+    both = ("evaluate", "--run", run, "--run", tmp_path / "other", "--device", "cpu")
+    assert "run + other" in resg(*both).output
+    rows = json.loads(resg(*both, "--each", "--json").output)
+    assert list(rows) == ["run", "other"]
+    single = json.loads(resg("evaluate", "--run", run, "--device", "cpu", "--json").output)
+    assert rows["run"] == single
+
+
+def test_evaluate_scores_anybodys_matrix(tmp_path):
+    scores = np.repeat(np.eye(1000, dtype=np.float32), 5, axis=1)
+    np.save(tmp_path / "scores.npy", scores)
+    command = ("evaluate", "--matrix", tmp_path / "scores.npy", "--protocol", "1k", "--json")
+    assert json.loads(resg(*command).output)["rsum"] == 600
+    scores[3, 4] = np.nan
+    np.save(tmp_path / "scores.npy", scores)
+    done = resg("evaluate", "--matrix", tmp_path / "scores.npy")
+    assert done.exit_code == 1
+    assert "image 3 and caption 4" in done.stderr
+
+
+def test_evaluate_takes_runs_or_a_matrix_and_enough_images(run, tmp_path):
+    assert "expected either --run RUN" in resg("evaluate").stderr
+    few = resg("evaluate", "--run", run, "--device", "cpu", "--protocol", "1k")
+    assert few.exit_code != 0
+    assert "protocol 1k needs 1000 images, there are 12" in few.stderr
+    missing = resg("evaluate", "--run", run, "--device", "cpu", "--split", "holdout")
+    assert "no regions of split 'holdout'" in missing.stderr
+
+
+def test_probe_refuses_captions_of_another_parser(run):
+    done = resg("probe", "--run", run, "--device", "cpu")
+    assert done.exit_code == 1
+    assert "--model NAME_OR_PATH" in done.stderr
+
+
+def test_doctor_says_what_is_here_and_that_a_run_is_whole(run, shards):
+    done = resg("doctor", "--run", run)
+    assert done.exit_code == 0
+    for name in ("python", "torch", "devices", "kernels: torch", "cpu ("):
+        assert name in done.output
+    assert "its 2 training shards are as they were" in done.output
+
+
+def test_doctor_finds_changed_shards_and_damaged_runs(run, shards, world, tmp_path):
+    other = shutil.copytree(shards, tmp_path / "other")
+    world.write_split(other, 0, "train", *world.make_split("train", 48, 9))
+    done = resg("doctor", "--run", run, "--shards", other)
+    assert done.exit_code == 1
+    assert "2 shards are not those" in done.stderr
+    torn = shutil.copytree(run, tmp_path / "torn")
+    (torn / "run.json").write_text('{"settings"')
+    assert "run.json is damaged" in resg("doctor", "--run", torn).stderr

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from resg.config import (
+    RunSettings,
+    load_settings,
+    preset_names,
+    setting_paths,
+    settings_table,
+)
+from resg.errors import SettingsError
+
+
+def test_presets_are_those_of_the_documentation():
+    assert preset_names() == [
+        "resg-bert",
+        "resg-gru",
+        "resg-no-edges",
+        "scan-i2t",
+        "scan-t2i",
+        "vse++",
+        "vse-inf",
+    ]
+    for name in preset_names():
+        assert load_settings(name).preset == name
+
+
+def test_the_preset_without_edges_differs_from_the_whole_one_in_edges_alone():
+    whole, bare = (load_settings(name).model_dump() for name in ("resg-gru", "resg-no-edges"))
+    for graph in ("visual_graph", "textual_graph"):
+        assert whole["model"][graph].pop("edges")
+        assert bare["model"][graph].pop("edges") == ()
+    assert whole.pop("preset") != bare.pop("preset")
+    assert whole == bare
+
+
+def test_changes_are_read_as_yaml_and_the_last_one_counts():
+    changes = (
+        "train.epochs=3",
+        "model.visual_graph.edges=[spatial]",
+        "train.hard_batches=false",
+        "train.epochs=4",
+    )
+    settings = load_settings("resg-gru", changes)
+    assert settings.train.epochs == 4
+    assert settings.model.visual_graph.edges == ("spatial",)
+    assert settings.train.hard_batches is False
+    assert settings.model.visual_graph.neighbours == 8  # its neighbours in the file stay
+
+
+def test_a_preset_of_ones_own_is_a_yaml_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {width: 64}\n")
+    settings = load_settings(str(path))
+    assert (settings.preset, settings.model.width) == ("mine", 64)
+    path.write_text("model: {widht: 64}\n")
+    with pytest.raises(SettingsError, match=r"'model\.widht'\. Did you mean model\.width\?"):
+        load_settings(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.epoch=3", r"no setting 'train\.epoch'\. Did you mean train\.epochs\?"),
+        ("epochs=3", r"no setting 'epochs'\. Did you mean train\.epochs\?"),
+        ("loss.tripplet_margin=1", r"Did you mean loss\.triplet_margin\?"),
+        ("train.epochs", "expected --set path=value"),
+        ("train.epochs=many", r"train\.epochs: .*got 'many'"),
+        ("train.epochs=0", r"train\.epochs: .*greater than or equal to 1"),
+        ("model.width=100", "expected graph.heads to divide width, got 8 and 100"),
+        ("model.text.encoder=lstm", "expected 'gru' or 'bert:NAME_OR_PATH', got 'lstm'"),
+        ("model.visual_graph.edges=[left]", "'spatial', 'neighbours' or 'predicates'"),
+        ("loss.positive_margin=0.3", "expected positive_margin above negative_margin"),
+    ],
+)
+def test_a_change_that_cannot_be_made_says_why(change, message):
+    with pytest.raises(SettingsError, match=message):
+        load_settings("resg-gru", [change])
+
+
+def test_a_matcher_that_compares_nothing_is_refused():
+    with pytest.raises(SettingsError, match="expected embeddings or nodes"):
+        load_settings("vse++", ["model.similarity.embeddings=false"])
+
+
+def test_an_unknown_preset_is_answered_with_all_names():
+    with pytest.raises(SettingsError, match=r"expected a preset \(resg-bert, .*got 'resg-gpt'"):
+        load_settings("resg-gpt")
+
+
+def test_settings_survive_the_run_folder():
+    for name in preset_names():
+        settings = load_settings(name, ["train.seed=7"])
+        assert RunSettings.model_validate(settings.model_dump(mode="json")) == settings
+    assert "model.similarity.node_pooling" in set(setting_paths())
+
+
+def test_the_reference_page_lists_every_setting_as_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = page.partition("## All settings")[2].partition("|---|---|---|\n")[2].splitlines()
+    # print("\n".join(settings_table())) from resg.config gives the new rows
+    assert listed == settings_table()
+    names = [row.split("`")[1] for row in listed]
+    assert names == list(setting_paths())
+    assert all(row.count("|") == 4 and "None" not in row for row in listed)
