@@ -77,6 +77,8 @@ def train_detector(
         train_split=train_split,
         eval_split=eval_split,
     )
+    if not training.is_main():
+        return
     if as_json:
         click.echo(json.dumps(metrics))
         return

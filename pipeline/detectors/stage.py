@@ -164,6 +164,8 @@ class RegionStage:
 
     def _open(self, threads: int) -> RegionDetector:
         """The detector of this process; tasks on threads share it."""
+        if self.device != "cpu":
+            threads = 1  # which a GPU has no use for
         key = self._key(threads)
         with _opening:
             if key not in _opened:

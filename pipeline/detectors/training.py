@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def train_detector(
     if not by_split[eval_split].records:
         return {}
     metrics = _plain(DetectorTrainer.test(config, trainer.model))
-    if _is_main():
+    if is_main():
         (out / "evaluation.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
 
@@ -155,7 +156,7 @@ def _prepare_folder(config: Any, out: Path, resume: bool) -> None:
         raise SettingsError(
             f"{out} holds a run already; add --resume to go on with it, or name another --out."
         )
-    if _is_main():
+    if is_main():
         out.mkdir(parents=True, exist_ok=True)
         saved = config.clone()
         saved.MODEL.DEVICE = "cpu"  # where it is used later is said there
@@ -170,15 +171,19 @@ def _start_process_group(device: str) -> None:
     """Join the processes that torchrun started, where it did."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
         return
+    from detectron2.engine import defaults
     from detectron2.utils import comm
 
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    else:  # detectron2 names a GPU to DistributedDataParallel even where the model is on none
+        defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
 
 
-def _is_main() -> bool:
+def is_main() -> bool:
+    """Whether this is the one process, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 

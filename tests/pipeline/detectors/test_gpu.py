@@ -74,7 +74,7 @@ def test_a_picture_without_proposals_goes_through_fused_blocks(exact):
     heads = network(slim("c4"), "cuda").heads
     blocks = heads.model.roi_heads.res5
     assert {type(block).__name__ for block in blocks} == {"FusedBlock"}
-    assert blocks(torch.zeros(0, 64, 6, 6, device="cuda")).shape == (0, 128, 6, 6)
+    assert blocks(torch.zeros(0, 64, 6, 6, device="cuda")).shape == (0, 128, 3, 3)
 
 
 def test_half_precision_stays_near(exact):
