@@ -69,8 +69,8 @@ def pair_scores(
     elif tile_bytes < 1:
         raise ValueError(f"tile_bytes is a number of bytes above 0, not {tile_bytes!r}")
     if backend == "reference":
-        check_pointer("region_ptr", region_ptr, regions)
-        check_pointer("word_ptr", word_ptr, words)
+        check_pointer("region_ptr", region_ptr.cpu(), regions)
+        check_pointer("word_ptr", word_ptr.cpu(), words)
         return reference_pair_scores(regions, words, region_ptr, word_ptr, settings)
     return pair_scores_operator(
         regions, words, region_ptr, word_ptr, *settings.to_list(), tile_bytes, backend

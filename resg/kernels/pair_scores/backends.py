@@ -10,7 +10,7 @@ BACKENDS = ("auto", "reference", "torch", "triton")
 ENVIRONMENT = "RESG_KERNELS"
 MEBIBYTE = 2**20
 CPU_TILE_BYTES = 32 * MEBIBYTE  # all buffers of a tile stay in the last cache
-GPU_TILE_BYTES = 64 * MEBIBYTE
+GPU_TILE_BYTES = 512 * MEBIBYTE
 
 
 def chosen_backend(requested: str, nodes: Tensor) -> str:

@@ -126,6 +126,7 @@ def ran(monkeypatch):
         from resg.kernels.pair_scores import launch, launch_backward
 
         for owner, method in (
+            (launch.PairLaunch, "launch_packed"),
             (launch.PairLaunch, "launch_scores"),
             (launch_backward.PairGradient, "launch_gradients"),
         ):
