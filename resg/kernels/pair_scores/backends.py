@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ def check_triton(nodes: Tensor) -> None:
         )
 
 
+@cache
 def has_triton() -> bool:
     """Whether Triton is installed."""
     return importlib.util.find_spec("triton") is not None

@@ -1,12 +1,16 @@
 """Pair scores as an operator of PyTorch: seen by autograd, torch.compile and opcheck.
 
 The schema takes plain values only, so settings travel as their parts (`PairSettings.to_list`).
+Eager calls on ordinary tensors take `EagerPairScores`, an autograd function around the same two
+passes: it spares the operators' bookkeeping, and the backward pass finds the captions as the
+forward pass packed them.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from resg.kernels.pair_scores.checks import check_pointer
 from resg.kernels.pair_scores.composed import composed_backward, composed_forward, working_dtype
@@ -100,3 +104,54 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 pair_scores_operator.register_autograd(_backward, setup_context=_save_inputs)
+
+
+class EagerPairScores(torch.autograd.Function):
+    """The operators' work, without their bookkeeping."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        regions: Tensor,
+        words: Tensor,
+        region_ptr: Tensor,
+        word_ptr: Tensor,
+        settings: PairSettings,
+        tile_bytes: int,
+        backend: str,
+    ) -> Tensor:
+        """Scores `[images, captions]`."""
+        region_ptr, word_ptr = _host_pointers(regions, words, region_ptr, word_ptr)
+        ctx.save_for_backward(regions, words)
+        ctx.pointers, ctx.settings, ctx.tile_bytes = (region_ptr, word_ptr), settings, tile_bytes
+        ctx.launch = None
+        if backend != "triton":
+            sides = (regions, region_ptr, None), (words, word_ptr, None)
+            return composed_forward(*sides, settings, tile_bytes)
+        from resg.kernels.pair_scores.launch_backward import PairGradient  # Triton is optional
+
+        launch = PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+        ctx.launch = launch if any(ctx.needs_input_grad) else None
+        return launch.forward()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients for regions and words."""
+        regions, words = ctx.saved_tensors  # says so where one was changed in place since
+        if ctx.launch is not None:
+            gradients = ctx.launch.backward(grad.contiguous())
+        else:
+            region_ptr, word_ptr = ctx.pointers
+            sides = (regions, region_ptr, None), (words, word_ptr, None)
+            gradients = composed_backward(
+                grad.contiguous(), *sides, ctx.settings, ctx.tile_bytes
+            )
+        return (*gradients, *[None] * 5)
+
+
+def is_eager(*tensors: Tensor) -> bool:
+    """Whether nothing looks on: no compiler, and no tensors that only stand for others."""
+    return not torch.compiler.is_compiling() and all(
+        type(tensor) is Tensor or type(tensor) is torch.nn.Parameter for tensor in tensors
+    )
