@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from resg.graphs.batch import GraphBatch
+from resg.kernels.calls import without_autocast
 
 MODULES = {"scatter": "scatter", "torch": "plain", "triton": "triton"}
 
@@ -54,7 +55,8 @@ def attention(
     )
     if q.numel() == 0:
         return torch.empty_like(q), _empty_lse(q)
-    return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
+    with without_autocast(q):
+        return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
 
 
 @attention.register_fake
@@ -96,7 +98,8 @@ def attention_backward(
     if q.numel() == 0:
         return tuple(x.new_zeros(x.shape) for x in (q, k, v, edge_bias))  # type: ignore[return-value]
     module = implementation(backend)
-    return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
+    with without_autocast(q):
+        return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
 
 
 @attention_backward.register_fake
@@ -148,7 +151,8 @@ class EagerAttention(torch.autograd.Function):
         if q.numel() == 0:
             out, lse = torch.empty_like(q), _empty_lse(q)
         else:
-            out, lse = implementation(backend).forward(q, k, v, edge_bias, graph, scale)
+            with without_autocast(q):
+                out, lse = implementation(backend).forward(q, k, v, edge_bias, graph, scale)
         ctx.save_for_backward(q, k, v, edge_bias, out if backend == "triton" else None, lse)
         ctx.settings = graph, scale, backend
         return out
@@ -162,12 +166,6 @@ class EagerAttention(torch.autograd.Function):
         if q.numel() == 0:
             return (*(x.new_zeros(x.shape) for x in (q, k, v, edge_bias)), None, None, None)
         module = implementation(backend)
-        gradients = module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
+        with without_autocast(q):
+            gradients = module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
         return (*gradients, None, None, None)
-
-
-def is_eager(*tensors: Tensor) -> bool:
-    """Whether nothing looks on: no compiler, and no tensors that only stand for others."""
-    return not torch.compiler.is_compiling() and all(
-        type(tensor) is Tensor or type(tensor) is torch.nn.Parameter for tensor in tensors
-    )

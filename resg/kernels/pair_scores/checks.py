@@ -49,4 +49,6 @@ def check_pointer(name: str, ptr: Tensor, nodes: Tensor) -> None:
     steps = np.diff(bounds)
     if (steps < 0).any():
         at = int((steps < 0).argmax())
-        raise ValueError(f"{name} never falls; it goes from {bounds[at]} at {at} to {bounds[at + 1]}")
+        raise ValueError(
+            f"{name} never falls; it goes from {bounds[at]} at {at} to {bounds[at + 1]}"
+        )

@@ -15,8 +15,9 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from resg.kernels.pair_scores.backends import is_interpreted
+from resg.kernels.calls import is_interpreting
 from resg.kernels.pair_scores.composed import write_composed_scores
+from resg.kernels.pair_scores.forms import DEFAULT_TUNING, HALF, LOG2_E, SINGLE, Tuning
 from resg.kernels.pair_scores.layouts import (
     BlockLayout,
     RunLayout,
@@ -27,12 +28,10 @@ from resg.kernels.pair_scores.layouts import (
 )
 from resg.kernels.pair_scores.node_kernels import factor_kernel, gram_kernel, pack_kernel
 from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
-from resg.kernels.pair_scores.packing import LARGEST_REGIONS
 from resg.kernels.pair_scores.reference import NORM_FLOOR
 from resg.kernels.pair_scores.score_kernel import score_kernel
 from resg.kernels.pair_scores.settings import PairSettings
 
-LOG2_E = math.log2(math.e)
 SMALLEST_TILE = 64
 """Rows of a tile at least: ptxas 12.8 forms some addresses of products with 16 or 32 columns from
 registers that nothing wrote, and the kernel then reads outside its memory."""
@@ -41,74 +40,8 @@ LARGEST_LAMBDA = 60.0  # of the packed kernel: exponents of cosines stay inside 
 TOP_EXPONENT = 15.0  # the packed kernel's largest exponential, in base 2
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """Shapes of tiles and launches; README.md says which of them were measured.
-
-    Attributes:
-        width: words of a run.
-        slots: most owners in a run.
-        regions: regions of a run of images, where no image has more.
-        runs: runs of captions that one program of the packed kernel works through.
-        together: whether it scores both directions in one launch.
-        packed_warps: warps of one of its programs, for 64 regions.
-        packed_registers: most registers of its threads; fewer let more programs share a
-            multiprocessor.
-        images: images that one program of the score kernel works through.
-        warps: warps of one of its programs.
-        registers: most registers of its threads.
-        backward_warps: warps of a program of the gradient kernel.
-    """
-
-    width: int = 64
-    slots: int = 16
-    regions: int = 64
-    runs: int = 8
-    together: bool = True
-    packed_warps: int = 4
-    packed_registers: int = 255
-    images: int = 8
-    warps: int = 4
-    registers: int = 255
-    backward_warps: int = 8
-
-
-DEFAULT_TUNING = Tuning()
 REFUSED: set[tuple[Any, ...]] = set()
 """Forms of the kernels that need more shared memory than the card has, found by a first launch."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How a type of nodes is computed.
-
-    Attributes:
-        nodes: type of the nodes, of S and of its gradient.
-        dot: the same as `nodes`, in Triton's words.
-        product: how Triton multiplies matrices of that type.
-        square: factor on squared logits before they are summed by a product of type `dot`.
-        spread: factor on the squared lengths of attended vectors, likewise.
-        largest_temperatures: up to here exponentials need no maximum subtracted.
-        is_scaled: whether nodes are brought to length 1 at most.
-    """
-
-    nodes: torch.dtype
-    dot: tl.dtype
-    product: str
-    square: float
-    spread: float
-    largest_temperatures: tuple[float, float]
-    is_scaled: bool
-
-    def shift(self, temperature: float, top: float, is_safe: bool) -> float:
-        """Exponent (base 2) that brings the largest exponential near `2 ** top` in float16."""
-        if self.nodes == torch.float32:
-            return 0.0
-        return top if is_safe else top - temperature * LOG2_E
-
-
-HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5), True)
-SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0), False)
 
 
 @dataclass(frozen=True)
@@ -156,14 +89,15 @@ class PairLaunch:
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]` in float32; 0 where either side has no node."""
+        self.refused = []
         shape = len(self.region_ptr) - 1, len(self.word_ptr) - 1
         out = torch.zeros(shape, dtype=torch.float32, device=self.device)
         itemsize = self.precision.nodes.itemsize
         if self.is_packed():
             self._score_runs(out)
-        else:
-            for images in self.image_blocks(itemsize):
-                self.run_block("scores", images, partial(self._score_block, images, out))
+        above = self.tuning.regions if self.is_packed() else 0
+        for images in self.image_blocks(itemsize, above):
+            self.run_block("scores", images, partial(self._score_block, images, out))
         for image_owners, caption_owners in self.left_out():
             write_composed_scores(
                 out,
@@ -185,11 +119,8 @@ class PairLaunch:
         )
 
     def _score_runs(self, out: Tensor) -> None:
-        """All images of up to `LARGEST_REGIONS` regions, in runs, tile by tile."""
-        counts = self.region_ptr.diff()
-        counts = counts[counts <= LARGEST_REGIONS]
-        largest = int(counts.max()) if len(counts) else 0
-        width = self.tuning.regions if largest <= self.tuning.regions else LARGEST_REGIONS
+        """All images that fit into runs, tile by tile."""
+        width = self.tuning.regions
         layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
         images = self._pack_runs(self.regions, self.longest_region, layout, width)
         itemsize = self.precision.nodes.itemsize
@@ -216,9 +147,8 @@ class PairLaunch:
         settings, tuning = self.settings, self.tuning
         factors = [temperature * LOG2_E for temperature in settings.temperatures]
         rows, words = images.layout, self.captions.layout
-        width = rows.slot.shape[1]
         directions = [(settings.words_attend, settings.regions_attend)]
-        if all(directions[0]) and not (tuning.together and width <= tuning.regions <= 64):
+        if all(directions[0]) and not tuning.together:
             directions = [(True, False), (False, True)]
         for step, (words_attend, regions_attend) in enumerate(directions):
             packed_score_kernel[(math.ceil((last - first) / tuning.runs), bottom - top)](
@@ -243,7 +173,7 @@ class PairLaunch:
                 *(TOP_EXPONENT - factor for factor in factors),
                 settings.lambda_lse * LOG2_E,
                 0.5 if settings.direction == "both" else 1.0,
-                R=width,
+                R=tuning.regions,
                 W=tuning.width,
                 C=tuning.slots,
                 RUNS=tuning.runs,
@@ -252,8 +182,8 @@ class PairLaunch:
                 LSE=settings.pooling == "lse",
                 ADD=step > 0,
                 DOT=tl.float16,
-                WIDE=tl.float32 if is_interpreted() else tl.bfloat16,
-                num_warps=tuning.packed_warps * (width // 64),
+                WIDE=tl.float32 if is_interpreting() else tl.bfloat16,
+                num_warps=tuning.packed_warps,
                 num_stages=1,
                 maxnreg=tuning.packed_registers,
             )
@@ -407,10 +337,10 @@ class PairLaunch:
             )
         return packed, inv_length
 
-    def image_blocks(self, bytes_per_element: int) -> Iterator[Images]:
-        """Blocks of images whose rows make about the side of a square tile."""
+    def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[Images]:
+        """Images with more than `above` regions, in blocks that make tiles about square."""
         side = math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
-        for layout in block_layouts(self.region_ptr, side, self.device):
+        for layout in block_layouts(self.region_ptr, side, above, self.device):
             yield self._pack_block(layout)
 
     def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:

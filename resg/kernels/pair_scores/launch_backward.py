@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from resg.kernels.pair_scores.composed import add_composed_gradients
+from resg.kernels.pair_scores.forms import LOG2_E
 from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
-from resg.kernels.pair_scores.launch import LOG2_E, Images, PairLaunch, row_block
+from resg.kernels.pair_scores.launch import Images, PairLaunch, row_block
 from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
 
 TENSORS_PER_TILE = 6  # S, its gradient, and two of each direction's attention
@@ -19,6 +20,7 @@ class PairGradient(PairLaunch):
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients `[total regions, d]` and `[total words, d]` in the nodes' type."""
+        self.refused = []
         self.largest_grad = grad.abs().amax() if grad.numel() else grad.new_ones(())
         grad_regions = torch.zeros(self.regions.shape, dtype=self.regions.dtype, device=self.device)
         grad_words = torch.zeros(self.words.shape, dtype=self.words.dtype, device=self.device)
@@ -111,7 +113,7 @@ class PairGradient(PairLaunch):
         nodes: Tensor,
         is_first: bool,
     ) -> None:
-        """Add a tile's parts to one side's sums `[rows, d]`, or write them where it is the first."""
+        """Add a tile's parts to a side's sums `[rows, d]`, or write them where it is first."""
         if not len(sums):
             return
         gather_gradient_kernel[(len(sums),)](

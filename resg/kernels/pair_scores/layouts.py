@@ -88,9 +88,11 @@ def image_runs(region_ptr: Tensor, width: int, slots: int, device: torch.device)
     return _runs(region_ptr.numpy().tobytes(), width, slots, False, device)
 
 
-def block_layouts(region_ptr: Tensor, side: int, device: torch.device) -> list[BlockLayout]:
-    """Images in blocks of about `side` rows."""
-    return _blocks(region_ptr.numpy().tobytes(), side, device)
+def block_layouts(
+    region_ptr: Tensor, side: int, above: int, device: torch.device
+) -> list[BlockLayout]:
+    """Images with more than `above` regions, in blocks of about `side` rows."""
+    return _blocks(region_ptr.numpy().tobytes(), side, above, device)
 
 
 def large_images(region_ptr: Tensor) -> Tensor:
@@ -141,9 +143,9 @@ def _inverse_counts(runs: Runs, counts: Ints) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _blocks(ptr: bytes, side: int, device: torch.device) -> list[BlockLayout]:
+def _blocks(ptr: bytes, side: int, above: int, device: torch.device) -> list[BlockLayout]:
     layouts = []
-    for block in image_blocks(np.frombuffer(ptr, np.int64), side):
+    for block in image_blocks(np.frombuffer(ptr, np.int64), side, above):
         arrays = block.source.ravel(), block.images, block.counts
         layouts.append(BlockLayout(block, *_on_device(device, *arrays)))
     return layouts
@@ -159,6 +161,5 @@ def _on_device(device: torch.device, *arrays: Ints) -> list[Tensor]:
     with torch.inference_mode(False):
         copied = torch.from_numpy(joined).to(device)
         return [
-            copied[start : start + array.size]
-            for array, start in zip(arrays, starts, strict=True)
+            copied[start : start + array.size] for array, start in zip(arrays, starts, strict=True)
         ]

@@ -1,7 +1,7 @@
 """Kernels over nodes: lay them out, multiply them with themselves, gather their gradients."""
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN201
 # pyright: reportGeneralTypeIssues=false
 import triton
 import triton.language as tl

@@ -26,7 +26,7 @@ LSE_SHIFT = tl.constexpr(64.0)  # exponents of pooled cosines (base 2) stay insi
 
 @triton.jit
 def _strengths(S, member, factor, DOT: tl.constexpr):
-    """factor / norm of the clipped logits over each owner's nodes: `[rows of S, C]`."""
+    """The factor over the norm of the clipped logits over each owner's nodes: `[rows of S, C]`."""
     L = tl.maximum(S, (S * LEAK).to(DOT))
     L = (L * SPREAD).to(DOT)
     square = tl.dot(L * L, member)
@@ -52,7 +52,7 @@ def _cosines(
 def _pooled(
     cosine, member, inv_count, lambda_lse, LSE: tl.constexpr, DOT: tl.constexpr, WIDE: tl.constexpr
 ):  # fmt: skip
-    """Mean or log-sum-exp of the rows' cosines over each owner's: `[C, C]`; lambda_lse in base 2."""
+    """Mean or log-sum-exp of the rows' cosines, by owner: `[C, C]`; lambda_lse in base 2."""
     if LSE:
         power = tl.exp2(lambda_lse * (cosine - 1.0) + LSE_SHIFT)
         total = tl.dot(tl.trans(member).to(WIDE), power.to(WIDE))

@@ -136,11 +136,11 @@ class ImageBlock:
         return len(self.images)
 
 
-def image_blocks(region_ptr: Ints, side: int) -> list[ImageBlock]:
-    """All images of 1 to `LARGEST_REGIONS` regions, in blocks of about `side` rows."""
+def image_blocks(region_ptr: Ints, side: int, above: int = 0) -> list[ImageBlock]:
+    """Images of `above` + 1 to `LARGEST_REGIONS` regions, in blocks of about `side` rows."""
     starts, counts = region_ptr[:-1], np.diff(region_ptr)
     height = -(-counts // ROW_STEP)
-    fits = (counts > 0) & (counts <= LARGEST_REGIONS)
+    fits = (counts > above) & (counts <= LARGEST_REGIONS)
     blocks = []
     for step in np.unique(height[fits]):
         group = np.flatnonzero(fits & (height == step))

@@ -41,9 +41,29 @@ def test_half_scores_and_gradients_match_the_reference(place, make_case, ran, fo
 
 @pytest.mark.parametrize("num_regions", [1, 2, 36, 64, 100])
 def test_any_number_of_regions(place, make_case, num_regions):
-    case = make_case([num_regions], [12, 3], device=place.device, seed=num_regions)
-    errors = case.errors(case.run(place.backend))
-    assert max(errors) <= SINGLE_ERROR, errors
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case([num_regions], [12, 3], dtype=dtype, device=place.device, seed=num_regions)
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_large_images_in_every_form(place, make_case, form):
+    if place.name == "interpreter":
+        pytest.skip("forms of the kernels that only a card can have")
+    for dtype in (torch.float32, torch.float16):
+        case = make_case([100, 70], [12, 2, 30], dtype=dtype, device=place.device)
+        errors = case.errors(case.run(place.backend, **form), **form)
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
+
+
+def test_many_runs_of_images_and_captions(place, make_case):
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case(
+            [36, 9, 20, 64, 70] * 2, [12, 30, 7, 60, 1, 16] * 3, dtype=dtype, device=place.device
+        )
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
 
 
 def test_every_caption_length(place, make_case):
