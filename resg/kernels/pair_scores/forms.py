@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -77,3 +78,9 @@ class Precision:
 
 HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5), True)
 SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0), False)
+
+
+def run_kernel(kernel: Any, grid: tuple[int, ...], *operands: Any, **constants: Any) -> None:
+    """Start a kernel, unless its grid is empty."""
+    if all(grid):
+        kernel[grid](*operands, **constants)

@@ -17,7 +17,14 @@ from triton.runtime.errors import OutOfResources
 
 from resg.kernels.calls import is_interpreting
 from resg.kernels.pair_scores.composed import write_composed_scores
-from resg.kernels.pair_scores.forms import DEFAULT_TUNING, HALF, LOG2_E, SINGLE, Tuning
+from resg.kernels.pair_scores.forms import (
+    DEFAULT_TUNING,
+    HALF,
+    LOG2_E,
+    SINGLE,
+    Tuning,
+    run_kernel,
+)
 from resg.kernels.pair_scores.layouts import (
     BlockLayout,
     RunLayout,
@@ -151,7 +158,9 @@ class PairLaunch:
         if all(directions[0]) and not tuning.together:
             directions = [(True, False), (False, True)]
         for step, (words_attend, regions_attend) in enumerate(directions):
-            packed_score_kernel[(math.ceil((last - first) / tuning.runs), bottom - top)](
+            run_kernel(
+                packed_score_kernel,
+                (math.ceil((last - first) / tuning.runs), bottom - top),
                 S,
                 rows.start[top:bottom],
                 rows.slot[top:bottom],
@@ -213,7 +222,9 @@ class PairLaunch:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
         layout, words = images.layout, self.captions.layout
         grid = (last - first, math.ceil(len(layout) / self.tuning.images))
-        score_kernel[grid](
+        run_kernel(
+            score_kernel,
+            grid,
             S,
             images.gram,
             self.captions.gram[first:last],
@@ -283,7 +294,9 @@ class PairLaunch:
     def factors(self) -> Tensor:
         """Temperatures in base 2 and the floor of norms, as the kernels of a block read them."""
         factors = torch.empty(3, dtype=torch.float32, device=self.device)
-        factor_kernel[(1,)](
+        run_kernel(
+            factor_kernel,
+            (1,),
             self.longest_region,
             self.longest_word,
             factors,
@@ -299,18 +312,19 @@ class PairLaunch:
     ) -> PackedRuns:
         packed, inv_length = self._pack(nodes, longest, layout.source)
         gram = packed.new_empty((len(layout), width, width))
-        if len(layout):
-            gram_kernel[(len(layout),)](
-                packed,
-                layout.start,
-                layout.slot,
-                gram,
-                packed.shape[1],
-                W=width,
-                BLOCK=64,
-                PRECISION=self.precision.product,
-                num_warps=4,
-            )
+        run_kernel(
+            gram_kernel,
+            (len(layout),),
+            packed,
+            layout.start,
+            layout.slot,
+            gram,
+            packed.shape[1],
+            W=width,
+            BLOCK=64,
+            PRECISION=self.precision.product,
+            num_warps=4,
+        )
         return PackedRuns(layout, packed, inv_length, gram)
 
     def _pack_block(self, layout: BlockLayout) -> Images:
@@ -323,18 +337,19 @@ class PairLaunch:
         rows, width = len(source), nodes.shape[1]
         packed = torch.empty((rows, width), dtype=self.precision.nodes, device=self.device)
         inv_length = torch.empty(rows, dtype=torch.float32, device=self.device)
-        if rows:
-            pack_kernel[(rows,)](
-                nodes,
-                source,
-                longest,
-                packed,
-                inv_length,
-                *nodes.stride(),
-                width,
-                SCALED=self.precision.is_scaled,
-                BLOCK=row_block(width),
-            )
+        run_kernel(
+            pack_kernel,
+            (rows,),
+            nodes,
+            source,
+            longest,
+            packed,
+            inv_length,
+            *nodes.stride(),
+            width,
+            SCALED=self.precision.is_scaled,
+            BLOCK=row_block(width),
+        )
         return packed, inv_length
 
     def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[Images]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from resg.kernels.pair_scores.composed import add_composed_gradients
-from resg.kernels.pair_scores.forms import LOG2_E
+from resg.kernels.pair_scores.forms import LOG2_E, run_kernel
 from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
 from resg.kernels.pair_scores.launch import Images, PairLaunch, row_block
 from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
@@ -114,9 +114,9 @@ class PairGradient(PairLaunch):
         is_first: bool,
     ) -> None:
         """Add a tile's parts to a side's sums `[rows, d]`, or write them where it is first."""
-        if not len(sums):
-            return
-        gather_gradient_kernel[(len(sums),)](
+        run_kernel(
+            gather_gradient_kernel,
+            (len(sums),),
             sums,
             through_S,
             through_S if through_gram is None else through_gram,
@@ -132,9 +132,9 @@ class PairGradient(PairLaunch):
 
     def _unpack(self, sums: Tensor, source: Tensor, longest: Tensor, out: Tensor) -> None:
         """Bring a side's sums to the nodes that they belong to."""
-        if not len(sums):
-            return
-        unpack_kernel[(len(sums),)](
+        run_kernel(
+            unpack_kernel,
+            (len(sums),),
             sums,
             source,
             longest,
@@ -183,6 +183,6 @@ class PairGradient(PairLaunch):
             self.settings.lambda_lse * LOG2_E,
         )
         constants = self.constants(layout.rows, self.tuning.backward_warps)
-        gradient_kernel[(num_runs, num_images)](*operands, **constants)
+        run_kernel(gradient_kernel, (num_runs, num_images), *operands, **constants)
         grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled = tensors
         return grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r

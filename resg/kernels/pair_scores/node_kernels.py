@@ -2,7 +2,7 @@
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
 # ruff: noqa: ANN001, ANN201
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 import triton
 import triton.language as tl
 

@@ -13,7 +13,7 @@ range, is summed in `WIDE`, which has the range of float32.
 
 # No postponed annotations here: tl.constexpr must be seen as what it is.
 # ruff: noqa: ANN001, ANN202
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 import triton
 import triton.language as tl
 
