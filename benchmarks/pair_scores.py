@@ -130,14 +130,14 @@ def peak_memory(device: str, function: Callable[[], object]) -> float:
 def evaluation(report: Report, options: argparse.Namespace) -> None:
     """All images against all captions, forward only."""
     device, dtype = options.device, options.dtype
-    for ragged in (False, True):
+    for ragged in (False,) if options.even else (False, True):
         nodes = make_nodes(options.images, options.captions, device, dtype, ragged)
         regions, words = nodes[:2]
         flop = 2.0 * len(regions) * len(words) * WIDTH
         product, _ = timed(product_alone(regions, words), device, options.repeats)
         label = f"{options.images} x {options.captions}" + (" ragged" if ragged else "")
         report.add(f"product alone, {label}", product, tflops=round(flop / product / 1e12, 2))
-        for direction in ("both", "t2i", "i2t") if not ragged else ("both",):
+        for direction in options.directions if not ragged else ("both",):
 
             def run(nodes: Any = nodes, direction: Any = direction) -> Tensor:
                 return pair_scores(*nodes, direction=direction, backend=options.backend)
@@ -412,6 +412,8 @@ def main() -> None:
     parser.add_argument("--dtype", default=None, help="bfloat16 on the GPU, float32 on the CPU")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--captions", type=int, default=25000)
+    parser.add_argument("--directions", nargs="+", default=["both", "t2i", "i2t"])
+    parser.add_argument("--even", action="store_true", help="36 regions an image, no ragged ones")
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
