@@ -18,6 +18,7 @@ class Tuning:
         width: words of a run.
         slots: most owners in a run.
         regions: regions of a run of images, and the most of an image that the packed kernel takes.
+        packed: whether the packed kernel scores where it can; off until the tests passed on a GPU.
         runs: runs of captions that one program of the packed kernel works through.
         together: whether it scores both directions in one launch.
         packed_warps: warps of one of its programs. Triton gives 4 warps Hopper's group products,
@@ -34,6 +35,7 @@ class Tuning:
     width: int = 64
     slots: int = 16
     regions: int = 64
+    packed: bool = False
     runs: int = 8
     together: bool = False
     packed_warps: int = 2

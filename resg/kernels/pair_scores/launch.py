@@ -119,7 +119,8 @@ class PairLaunch:
         """Whether the packed kernel can score with these settings."""
         settings = self.settings
         return (
-            self.precision is HALF
+            self.tuning.packed
+            and self.precision is HALF
             and settings.normalise == "clipped_l2"
             and max(settings.temperatures) <= LARGEST_TEMPERATURE
             and (settings.pooling == "mean" or settings.lambda_lse <= LARGEST_LAMBDA)

@@ -232,3 +232,22 @@ def test_no_counts_and_no_tile_change_scores(regions, words, tile_bytes):
     scores = pair_scores(*nodes, *ptrs, backend="torch", tile_bytes=tile_bytes)
     expected = pair_scores(*nodes, *ptrs, backend="reference")
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[1], FORMS[2], FORMS[4]])
+def test_the_packed_kernel_matches_the_reference(place, make_case, form):
+    if place.backend != "triton":
+        pytest.skip("a kernel of the triton backend")
+    from dataclasses import replace
+
+    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
+    from resg.kernels.pair_scores.launch import PairLaunch
+
+    case = make_case([36, 5, 20], [12, 2, 7, 30], dtype=torch.float16, device=place.device)
+    inputs = case.regions, case.words, case.region_ptr, case.word_ptr
+    tuning = replace(DEFAULT_TUNING, packed=True)
+    launch = PairLaunch(*inputs, PairSettings(**form), 2**20, tuning)
+    assert launch.is_packed()
+    exact = case.run("reference", torch.float64, **form)[0]
+    error = float((launch.forward().double() - exact).norm() / exact.norm())
+    assert error <= HALF_ERROR, error
