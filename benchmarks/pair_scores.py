@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,19 @@ def timed(function: Callable[[], object], device: str, repeats: int) -> tuple[fl
     return statistics.median(times), min(times)
 
 
+def wall_seconds(function: Callable[[], object], device: str, calls: int = 20) -> float:
+    """Seconds a call, of many launched one after the other."""
+    for measured in (False, True):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(calls if measured else 2):
+            function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - begin) / calls
+
+
 def product_alone(regions: Tensor, words: Tensor, block: int = 8192) -> Callable[[], None]:
     """The bare product of all nodes, in blocks that are thrown away."""
 
@@ -117,14 +130,14 @@ def peak_memory(device: str, function: Callable[[], object]) -> float:
 def evaluation(report: Report, options: argparse.Namespace) -> None:
     """All images against all captions, forward only."""
     device, dtype = options.device, options.dtype
-    for ragged in (False, True):
+    for ragged in (False,) if options.even else (False, True):
         nodes = make_nodes(options.images, options.captions, device, dtype, ragged)
         regions, words = nodes[:2]
         flop = 2.0 * len(regions) * len(words) * WIDTH
         product, _ = timed(product_alone(regions, words), device, options.repeats)
         label = f"{options.images} x {options.captions}" + (" ragged" if ragged else "")
         report.add(f"product alone, {label}", product, tflops=round(flop / product / 1e12, 2))
-        for direction in ("both", "t2i", "i2t") if not ragged else ("both",):
+        for direction in options.directions if not ragged else ("both",):
 
             def run(nodes: Any = nodes, direction: Any = direction) -> Tensor:
                 return pair_scores(*nodes, direction=direction, backend=options.backend)
@@ -179,8 +192,15 @@ def training(report: Report, options: argparse.Namespace) -> None:
         def ours(V: Any = V, T: Any = T, ptrs: Any = (region_ptr, word_ptr)) -> Tensor:
             return pair_scores(V.flatten(0, 1), T.flatten(0, 1), *ptrs, backend=options.backend)
 
+        pointers = fresh_pointers(batch)
+
+        def fresh(V: Any = V, T: Any = T, pointers: Any = pointers) -> Tensor:
+            ptrs = next(pointers)
+            return pair_scores(V.flatten(0, 1), T.flatten(0, 1), *ptrs, backend=options.backend)
+
         forms: dict[str, Callable[[], Tensor]] = {
             "pair_scores": ours,
+            "pair_scores, new lengths each step": fresh,
             "eager, obvious": partial(obvious_scores, V, T, PairSettings()),
         }
         if not options.no_compile:
@@ -201,15 +221,27 @@ def training(report: Report, options: argparse.Namespace) -> None:
             finally:
                 if device == "cuda":
                     torch.cuda.empty_cache()
+            wall = wall_seconds(step, device)
             report.add(
                 f"training step, batch {batch}, {name}",
                 seconds,
+                wall_ms=round(wall * 1e3, 3),
                 fastest_ms=round(fastest * 1e3, 3),
                 peak_gb=round(peak, 2),
             )
         if device == "cuda":
             seconds, _ = timed(lambda V=V, T=T, grad=grad: _three_products(V, T), device, 20)
             report.add(f"training step, batch {batch}, the three products alone", seconds)
+
+
+def fresh_pointers(batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images of 36 regions and captions of 6 to 18 words, 12 on average, never the same twice."""
+    generator = torch.Generator().manual_seed(2)
+    region_ptr = torch.arange(0, batch * REGIONS + 1, REGIONS)
+    while True:
+        longer = torch.randint(0, 7, (batch // 2,), generator=generator)
+        counts = torch.cat((12 + longer, 12 - longer))[torch.randperm(batch, generator=generator)]
+        yield region_ptr, torch.cat((torch.zeros(1, dtype=torch.long), counts.cumsum(0)))
 
 
 def _three_products(V: Tensor, T: Tensor) -> None:
@@ -299,22 +331,20 @@ def _error(value: Tensor, exact: Tensor) -> float:
 
 def tune(report: Report, options: argparse.Namespace) -> None:
     """Variants of the Triton path on an eighth of the evaluation, and of the training step."""
-    from resg.kernels.pair_scores.launch import DEFAULT_TUNING, PairLaunch
+    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
+    from resg.kernels.pair_scores.launch import PairLaunch
     from resg.kernels.pair_scores.launch_backward import PairGradient
 
     settings = PairSettings()
     nodes = make_nodes(options.images // 2, options.captions // 4, options.device, options.dtype)
     product, _ = timed(product_alone(*nodes[:2]), options.device, 3)
     report.add("tune: product alone, an eighth", product)
-    variants = [
-        {"tile_bytes": size * 2**20, "warps": 4, "stages": 1} for size in (8, 16, 32, 64, 128, 512)
+    variants: list[dict[str, Any]] = [
+        {"tile_bytes": size * 2**20} for size in (512, 64, 128, 256, 2048)
     ]
-    variants += [{"warps": warps, "stages": stages} for warps in (4, 8) for stages in (1, 2, 3)]
-    variants += [{"stages": 1, "registers": registers} for registers in (168, 128)]
-    variants += [{"images": images} for images in (2, 4, 32)]
-    variants += [
-        {"width": width, "slots": slots} for width, slots in ((32, 16), (128, 16), (64, 32))
-    ]
+    variants += [{"packed_registers": registers} for registers in (168, 128)]
+    variants += [{"runs": runs} for runs in (2, 32)]
+    variants += [{"together": True}, {"together": True, "width": 32}, {"width": 32}]
     for variant in variants:
         tile_bytes = variant.pop("tile_bytes", options.tile_mib * 2**20)
         tuning = replace(DEFAULT_TUNING, **variant)
@@ -382,10 +412,12 @@ def main() -> None:
     parser.add_argument("--dtype", default=None, help="bfloat16 on the GPU, float32 on the CPU")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--captions", type=int, default=25000)
+    parser.add_argument("--directions", nargs="+", default=["both", "t2i", "i2t"])
+    parser.add_argument("--even", action="store_true", help="36 regions an image, no ragged ones")
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tile-mib", type=int, default=64)
+    parser.add_argument("--tile-mib", type=int, default=512)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -6,9 +6,10 @@ M nodes, E edges, H heads, d head width.
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
+from resg.kernels.calls import is_eager
 from resg.kernels.graph_attention.backends import BACKENDS, choose_backend
 from resg.kernels.graph_attention.inputs import check_inputs
-from resg.kernels.graph_attention.operators import attention
+from resg.kernels.graph_attention.operators import EagerAttention, attention
 from resg.kernels.graph_attention.reference import reference
 
 __all__ = ["BACKENDS", "graph_attention"]
@@ -56,6 +57,8 @@ def graph_attention(
     factor = float(q.shape[2] ** -0.5) if scale is None else scale
     if backend == "reference":
         return reference(q, k, v, graph, edge_bias, factor)
+    if is_eager(q, k, v, edge_bias):
+        return EagerAttention.apply(q, k, v, edge_bias, graph, factor, backend)  # type: ignore[return-value]
     out, _ = attention(
         q,
         k,

@@ -1,9 +1,10 @@
 """Which backend runs? By argument, by RESG_KERNELS, else by device and what is installed."""
 
-import os
 from importlib.util import find_spec
 
 import torch
+
+from resg.kernels.calls import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
 
 BACKENDS = ("reference", "scatter", "torch", "triton")
 TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -25,14 +26,14 @@ def choose_backend(asked: str, device_type: str, dtype: torch.dtype, width: int)
     Raises:
         ValueError: no such backend, or it cannot run here.
     """
-    named = asked if asked != "auto" else os.environ.get("RESG_KERNELS", "auto")
+    named = named_backend(asked)
     obstacle = _triton_obstacle(device_type, dtype, width)
     if named == "auto":
         return "torch" if obstacle else "triton"
     if named not in BACKENDS:
         raise ValueError(
             f"there is no backend {named!r}; choose auto, {', '.join(BACKENDS)} "
-            "(argument backend, or environment variable RESG_KERNELS)."
+            f"(argument backend, or environment variable {ENVIRONMENT})."
         )
     if named == "triton" and obstacle:
         raise ValueError(f"backend triton cannot run: {obstacle}. Use backend='auto'.")
@@ -45,17 +46,12 @@ def choose_backend(asked: str, device_type: str, dtype: torch.dtype, width: int)
 
 
 def _triton_obstacle(device_type: str, dtype: torch.dtype, width: int) -> str | None:
-    if find_spec("triton") is None:
+    if not HAS_TRITON:
         return "the package triton is not installed"
-    if device_type != "cuda" and not _is_interpreting():
+    if device_type != "cuda" and not is_interpreting():
         return f"the inputs are on {device_type}, it needs a GPU (or TRITON_INTERPRET=1)"
     if dtype not in TRITON_DTYPES:
         return f"it has no {dtype}"
     if width > TRITON_MAX_WIDTH:
         return f"its heads are at most {TRITON_MAX_WIDTH} wide, these are {width}"
     return None
-
-
-def _is_interpreting() -> bool:
-    """Triton itself reads this variable when a kernel is defined."""
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -66,29 +66,10 @@ def load_edges(masks, indptr, node, rows, inside, NODES: tl.constexpr):
 
 @triton.jit
 def dense_forward(
-    q,
-    k,
-    v,
-    bias,
-    out,
-    lse,
-    node_ptr,
-    indptr,
-    masks,
-    q_node,
-    q_head,
-    k_node,
-    k_head,
-    v_node,
-    v_head,
-    out_node,
-    out_head,
-    scale,
-    num_heads,
-    HEAD_DIM: tl.constexpr,
-    NODES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    q, k, v, bias, out, lse, node_ptr, indptr, masks,
+    q_node, q_head, k_node, k_head, v_node, v_head, out_node, out_head,
+    scale, num_heads, HEAD_DIM: tl.constexpr, NODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Masked softmax attention within one graph, for one head."""
     graph = tl.program_id(0) // num_heads
     head = (tl.program_id(0) % num_heads).to(tl.int64)
@@ -125,35 +106,10 @@ def dense_forward(
 
 @triton.jit
 def dense_backward(
-    grad,
-    q,
-    k,
-    v,
-    bias,
-    lse,
-    grad_q,
-    grad_k,
-    grad_v,
-    grad_bias,
-    node_ptr,
-    indptr,
-    masks,
-    grad_node,
-    grad_head,
-    q_node,
-    q_head,
-    k_node,
-    k_head,
-    v_node,
-    v_head,
-    out_node,
-    out_head,
-    scale,
-    num_heads,
-    HEAD_DIM: tl.constexpr,
-    NODES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    grad, q, k, v, bias, lse, grad_q, grad_k, grad_v, grad_bias, node_ptr, indptr, masks,
+    grad_node, grad_head, q_node, q_head, k_node, k_head, v_node, v_head, out_node, out_head,
+    scale, num_heads, HEAD_DIM: tl.constexpr, NODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """All gradients of one graph's head; weights are computed again from the log-sum-exp.
 
     `out_node` and `out_head` are the strides of the three gradients. The softmax's inner product is

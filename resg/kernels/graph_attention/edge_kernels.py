@@ -15,29 +15,18 @@ import triton.language as tl
 
 
 @triton.jit
+def load_rows(base, nodes, stride, keep, columns):
+    """One head's rows of these nodes, in float32; 0 where `keep` is not set."""
+    place = base + nodes[:, None] * stride + columns[None, :]
+    return tl.load(place, mask=keep, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def edges_forward(
-    q,
-    k,
-    v,
-    bias,
-    out,
-    lse,
-    indptr,
-    indices,
-    q_node,
-    q_head,
-    k_node,
-    k_head,
-    v_node,
-    v_head,
-    out_node,
-    out_head,
-    scale,
-    num_heads,
-    HEAD_DIM: tl.constexpr,
-    WIDTH: tl.constexpr,
-    EDGES: tl.constexpr,
-):
+    q, k, v, bias, out, lse, indptr, indices,
+    q_node, q_head, k_node, k_head, v_node, v_head, out_node, out_head,
+    scale, num_heads, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
     """Softmax attention of one target over its incoming edges, in one pass."""
     node = (tl.program_id(0) // num_heads).to(tl.int64)
     head = (tl.program_id(0) % num_heads).to(tl.int64)
@@ -56,10 +45,8 @@ def edges_forward(
         is_edge = edge < last
         source = tl.load(indices + edge, mask=is_edge, other=0)
         keep = is_edge[:, None] & used[None, :]
-        at_k = k + head * k_head + source[:, None] * k_node + columns[None, :]
-        at_v = v + head * v_head + source[:, None] * v_node + columns[None, :]
-        key = tl.load(at_k, mask=keep, other=0.0).to(tl.float32)
-        value = tl.load(at_v, mask=keep, other=0.0).to(tl.float32)
+        key = load_rows(k + head * k_head, source, k_node, keep, columns)
+        value = load_rows(v + head * v_head, source, v_node, keep, columns)
         edge_bias = tl.load(bias + edge * num_heads + head, mask=is_edge, other=0.0)
         scores = tl.sum(query[None, :] * key, 1) + edge_bias.to(tl.float32)
         scores = tl.where(is_edge, scores, float("-inf"))
@@ -79,34 +66,10 @@ def edges_forward(
 
 @triton.jit
 def edges_backward_targets(
-    grad,
-    q,
-    k,
-    v,
-    bias,
-    out,
-    lse,
-    grad_q,
-    weights_out,
-    grad_scores_out,
-    indptr,
-    indices,
-    grad_node,
-    grad_head,
-    q_node,
-    q_head,
-    k_node,
-    k_head,
-    v_node,
-    v_head,
-    out_node,
-    out_head,
-    scale,
-    num_heads,
-    HEAD_DIM: tl.constexpr,
-    WIDTH: tl.constexpr,
-    EDGES: tl.constexpr,
-):
+    grad, q, k, v, bias, out, lse, grad_q, weights_out, grad_scores_out, indptr, indices,
+    grad_node, grad_head, q_node, q_head, k_node, k_head, v_node, v_head, out_node, out_head,
+    scale, num_heads, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
     """Gradient of one query; weight and score gradient `[E, H]` of each edge into the target.
 
     `out_node` and `out_head` are the strides of the output and of the query's gradient.
@@ -132,10 +95,8 @@ def edges_backward_targets(
         is_edge = edge < last
         source = tl.load(indices + edge, mask=is_edge, other=0)
         keep = is_edge[:, None] & used[None, :]
-        at_k = k + head * k_head + source[:, None] * k_node + columns[None, :]
-        at_v = v + head * v_head + source[:, None] * v_node + columns[None, :]
-        key = tl.load(at_k, mask=keep, other=0.0).to(tl.float32)
-        value = tl.load(at_v, mask=keep, other=0.0).to(tl.float32)
+        key = load_rows(k + head * k_head, source, k_node, keep, columns)
+        value = load_rows(v + head * v_head, source, v_node, keep, columns)
         at_edge = edge * num_heads + head
         edge_bias = tl.load(bias + at_edge, mask=is_edge, other=0.0).to(tl.float32)
         scores = tl.sum(query[None, :] * key, 1) + edge_bias - row_lse
@@ -150,27 +111,11 @@ def edges_backward_targets(
 
 @triton.jit
 def edges_backward_sources(
-    grad,
-    q,
-    weights_in,
-    grad_scores_in,
-    grad_k,
-    grad_v,
-    reverse_indptr,
-    reverse_indices,
+    grad, q, weights_in, grad_scores_in, grad_k, grad_v, reverse_indptr, reverse_indices,
     reverse_edges,
-    grad_node,
-    grad_head,
-    q_node,
-    q_head,
-    out_node,
-    out_head,
-    scale,
-    num_heads,
-    HEAD_DIM: tl.constexpr,
-    WIDTH: tl.constexpr,
-    EDGES: tl.constexpr,
-):
+    grad_node, grad_head, q_node, q_head, out_node, out_head,
+    scale, num_heads, HEAD_DIM: tl.constexpr, WIDTH: tl.constexpr, EDGES: tl.constexpr,
+):  # fmt: skip
     """Gradients of one key and one value, summed over the edges out of their node."""
     node = (tl.program_id(0) // num_heads).to(tl.int64)
     head = (tl.program_id(0) % num_heads).to(tl.int64)
@@ -186,10 +131,8 @@ def edges_backward_sources(
         target = tl.load(reverse_indices + place, mask=is_edge, other=0)
         at_edge = tl.load(reverse_edges + place, mask=is_edge, other=0) * num_heads + head
         keep = is_edge[:, None] & used[None, :]
-        at_q = q + head * q_head + target[:, None] * q_node + columns[None, :]
-        at_grad = grad + head * grad_head + target[:, None] * grad_node + columns[None, :]
-        query = tl.load(at_q, mask=keep, other=0.0).to(tl.float32)
-        grad_row = tl.load(at_grad, mask=keep, other=0.0).to(tl.float32)
+        query = load_rows(q + head * q_head, target, q_node, keep, columns)
+        grad_row = load_rows(grad + head * grad_head, target, grad_node, keep, columns)
         weights = tl.load(weights_in + at_edge, mask=is_edge, other=0.0)
         grad_scores = tl.load(grad_scores_in + at_edge, mask=is_edge, other=0.0)
         key_sum += tl.sum(grad_scores[:, None] * query, 0)

@@ -1,20 +1,25 @@
 """Graph attention as PyTorch operators: `resg::graph_attention` and its backward pass.
 
-Registered with fake implementations and autograd, so that torch.compile, CUDA graphs and export see
-one opaque operation. Every backend but the reference runs behind these two.
+Registered with fake implementations and autograd, so that torch.compile and export see one opaque
+operation. Eager calls on ordinary tensors take `EagerAttention`, the same two implementations in an
+autograd function: the operators' own bookkeeping costs more than small batches take on a GPU.
 """
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from resg.graphs.batch import GraphBatch
+from resg.kernels.calls import without_autocast
 
 MODULES = {"scatter": "scatter", "torch": "plain", "triton": "triton"}
 
 
+@cache
 def implementation(backend: str) -> Any:
     """The module with `forward` and `backward` of a backend, imported when first used."""
     return import_module(f"resg.kernels.graph_attention.{MODULES[backend]}")
@@ -50,7 +55,8 @@ def attention(
     )
     if q.numel() == 0:
         return torch.empty_like(q), _empty_lse(q)
-    return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
+    with without_autocast(q):
+        return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
 
 
 @attention.register_fake
@@ -92,7 +98,8 @@ def attention_backward(
     if q.numel() == 0:
         return tuple(x.new_zeros(x.shape) for x in (q, k, v, edge_bias))  # type: ignore[return-value]
     module = implementation(backend)
-    return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
+    with without_autocast(q):
+        return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
 
 
 @attention_backward.register_fake
@@ -124,3 +131,41 @@ def _differentiate(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ..
 
 
 attention.register_autograd(_differentiate, setup_context=_keep)
+
+
+class EagerAttention(torch.autograd.Function):
+    """The operators' work, without their bookkeeping."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        edge_bias: Tensor,
+        graph: GraphBatch,
+        scale: float,
+        backend: str,
+    ) -> Tensor:
+        """Output `[M, H, d]`."""
+        if q.numel() == 0:
+            out, lse = torch.empty_like(q), _empty_lse(q)
+        else:
+            with without_autocast(q):
+                out, lse = implementation(backend).forward(q, k, v, edge_bias, graph, scale)
+        ctx.save_for_backward(q, k, v, edge_bias, out if backend == "triton" else None, lse)
+        ctx.settings = graph, scale, backend
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients of q, k, v and the edge bias."""
+        q, k, v, edge_bias, out, lse = ctx.saved_tensors
+        graph, scale, backend = ctx.settings
+        if q.numel() == 0:
+            return (*(x.new_zeros(x.shape) for x in (q, k, v, edge_bias)), None, None, None)
+        module = implementation(backend)
+        with without_autocast(q):
+            gradients = module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
+        return (*gradients, None, None, None)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from resg.kernels.calls import is_eager
 from resg.kernels.pair_scores.backends import chosen_backend, default_tile_bytes
 from resg.kernels.pair_scores.checks import check_nodes, check_pointer
-from resg.kernels.pair_scores.operator import pair_scores_operator
+from resg.kernels.pair_scores.operator import EagerPairScores, pair_scores_operator
 from resg.kernels.pair_scores.reference import reference_pair_scores
 from resg.kernels.pair_scores.settings import Direction, Normalise, PairSettings, Pooling
 
@@ -69,9 +70,13 @@ def pair_scores(
     elif tile_bytes < 1:
         raise ValueError(f"tile_bytes is a number of bytes above 0, not {tile_bytes!r}")
     if backend == "reference":
-        check_pointer("region_ptr", region_ptr, regions)
-        check_pointer("word_ptr", word_ptr, words)
+        check_pointer("region_ptr", region_ptr.cpu(), regions)
+        check_pointer("word_ptr", word_ptr.cpu(), words)
         return reference_pair_scores(regions, words, region_ptr, word_ptr, settings)
+    if is_eager(regions, words):
+        return EagerPairScores.apply(  # type: ignore[return-value]
+            regions, words, region_ptr, word_ptr, settings, tile_bytes, backend
+        )
     return pair_scores_operator(
         regions, words, region_ptr, word_ptr, *settings.to_list(), tile_bytes, backend
     )

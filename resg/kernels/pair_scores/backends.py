@@ -1,16 +1,14 @@
 """Which backend scores these nodes, and in tiles of what size?"""
 
-import importlib.util
-import os
-
 import torch
 from torch import Tensor
 
+from resg.kernels.calls import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
+
 BACKENDS = ("auto", "reference", "torch", "triton")
-ENVIRONMENT = "RESG_KERNELS"
 MEBIBYTE = 2**20
 CPU_TILE_BYTES = 32 * MEBIBYTE  # all buffers of a tile stay in the last cache
-GPU_TILE_BYTES = 64 * MEBIBYTE
+GPU_TILE_BYTES = 512 * MEBIBYTE
 
 
 def chosen_backend(requested: str, nodes: Tensor) -> str:
@@ -22,7 +20,7 @@ def chosen_backend(requested: str, nodes: Tensor) -> str:
         ValueError: the backend is unknown, or cannot run on these nodes.
     """
     if requested == "auto":
-        requested = os.environ.get(ENVIRONMENT, "auto")
+        requested = named_backend(requested)
         requested = "torch" if requested == "scatter" else requested
     if requested not in BACKENDS:
         raise ValueError(
@@ -31,7 +29,7 @@ def chosen_backend(requested: str, nodes: Tensor) -> str:
         )
     if requested == "auto":
         is_float64 = nodes.dtype == torch.float64
-        return "triton" if nodes.is_cuda and has_triton() and not is_float64 else "torch"
+        return "triton" if nodes.is_cuda and HAS_TRITON and not is_float64 else "torch"
     if requested == "triton":
         check_triton(nodes)
     return requested
@@ -43,11 +41,11 @@ def check_triton(nodes: Tensor) -> None:
     Raises:
         ValueError: Triton is missing, the nodes are not on a GPU, or they are float64.
     """
-    if not has_triton():
+    if not HAS_TRITON:
         raise ValueError(
             "backend triton needs the package triton: pip install triton, or use torch"
         )
-    if not nodes.is_cuda and not is_interpreted():
+    if not nodes.is_cuda and not is_interpreting():
         raise ValueError(
             f"backend triton needs nodes on an NVIDIA GPU, these are on {nodes.device}: "
             "use backend torch"
@@ -56,16 +54,6 @@ def check_triton(nodes: Tensor) -> None:
         raise ValueError(
             "backend triton takes float32, float16 and bfloat16, not float64: use torch"
         )
-
-
-def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
-
-
-def is_interpreted() -> bool:
-    """Whether Triton runs its kernels on the CPU, to test them."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def default_tile_bytes(nodes: Tensor) -> int:

@@ -1,5 +1,6 @@
 """Do nodes and pointers fit together?"""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,14 +40,15 @@ def check_pointer(name: str, ptr: Tensor, nodes: Tensor) -> None:
     Raises:
         ValueError: with what came and what was expected.
     """
-    if int(ptr[0]) != 0 or int(ptr[-1]) != len(nodes):
+    bounds = ptr.numpy()
+    if bounds[0] != 0 or bounds[-1] != len(nodes):
         raise ValueError(
             f"{name} runs from 0 to the number of nodes, {len(nodes)} (nodes {list(nodes.shape)}); "
-            f"came {int(ptr[0])} to {int(ptr[-1])}"
+            f"came {bounds[0]} to {bounds[-1]}"
         )
-    falls = (ptr.diff() < 0).nonzero().flatten()
-    if len(falls):
-        at = int(falls[0])
+    steps = np.diff(bounds)
+    if (steps < 0).any():
+        at = int((steps < 0).argmax())
         raise ValueError(
-            f"{name} never falls; it goes from {int(ptr[at])} at {at} to {int(ptr[at + 1])}"
+            f"{name} never falls; it goes from {bounds[at]} at {at} to {bounds[at + 1]}"
         )

@@ -1,6 +1,7 @@
 """Pair scores in plain PyTorch: dense tiles of pairs that agree, or nearly, in both node counts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,15 +17,34 @@ Side = tuple[Tensor, Tensor, Tensor | None]
 """Nodes, where each owner's start and end, and which owners are meant (None for all)."""
 
 
-def composed_forward(
-    images: Side, captions: Side, settings: PairSettings, tile_bytes: int
-) -> Tensor:
-    """Scores of every image with every caption; 0 where either has no node."""
-    (regions, region_ptr, _), (_, word_ptr, _) = images, captions
-    shape = len(region_ptr) - 1, len(word_ptr) - 1
-    out = torch.zeros(shape, dtype=working_dtype(regions), device=regions.device)
-    write_composed_scores(out, images, captions, settings, tile_bytes)
-    return out
+@dataclass(frozen=True)
+class ComposedPasses:
+    """Both passes over one call's nodes; pointers are int64 on the CPU."""
+
+    regions: Tensor
+    words: Tensor
+    region_ptr: Tensor
+    word_ptr: Tensor
+    settings: PairSettings
+    tile_bytes: int
+
+    def forward(self) -> Tensor:
+        """Scores of every image with every caption; 0 where either has no node."""
+        shape = len(self.region_ptr) - 1, len(self.word_ptr) - 1
+        out = self.regions.new_zeros(shape, dtype=working_dtype(self.regions))
+        write_composed_scores(out, *self._sides(), self.settings, self.tile_bytes)
+        return out
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients for regions and words, in their types."""
+        dtype = working_dtype(self.regions)
+        grad_regions = self.regions.new_zeros(self.regions.shape, dtype=dtype)
+        sums = grad_regions, self.words.new_zeros(self.words.shape, dtype=dtype)
+        add_composed_gradients(sums, grad, *self._sides(), self.settings, self.tile_bytes)
+        return sums[0].to(self.regions.dtype), sums[1].to(self.words.dtype)
+
+    def _sides(self) -> tuple[Side, Side]:
+        return (self.regions, self.region_ptr, None), (self.words, self.word_ptr, None)
 
 
 def write_composed_scores(
@@ -39,18 +59,6 @@ def write_composed_scores(
         V = _dense(image_tile, regions, out.dtype)
         T = _dense(caption_tile, words, out.dtype)
         image_tile.place(out, caption_tile, tile_scores(V, T, settings))
-
-
-def composed_backward(
-    grad: Tensor, images: Side, captions: Side, settings: PairSettings, tile_bytes: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients for regions and words, in their types."""
-    regions, words = images[0], captions[0]
-    grad_regions = torch.zeros_like(regions, dtype=working_dtype(regions))
-    grad_words = torch.zeros_like(words, dtype=working_dtype(words))
-    sums = grad_regions, grad_words
-    add_composed_gradients(sums, grad, images, captions, settings, tile_bytes)
-    return grad_regions.to(regions.dtype), grad_words.to(words.dtype)
 
 
 def add_composed_gradients(

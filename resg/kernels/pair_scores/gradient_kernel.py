@@ -21,6 +21,7 @@ floor, as the difference that gives it otherwise is lost in rounding.
 import triton
 import triton.language as tl
 
+from resg.kernels.pair_scores.node_kernels import GRADIENT_BITS, power_of_two
 from resg.kernels.pair_scores.score_kernel import (
     LEAK,
     NEVER,
@@ -149,7 +150,7 @@ def _regions_gradient(
 @triton.jit(do_not_specialize=["rows", "grad_stride", "num_runs"])
 def gradient_kernel(
     S_ptr, gram_r_ptr, gram_w_ptr, slot_ptr, caption_ptr, inv_r_ptr, inv_w_ptr,
-    image_ptr, count_ptr, factor_ptr, grad_ptr,
+    image_ptr, count_ptr, factor_ptr, grad_ptr, largest_ptr,
     grad_S_ptr, E_t2i_ptr, E_t2i_scaled_ptr, E_i2t_ptr, E_i2t_scaled_ptr,
     length_w_ptr, length_r_ptr,
     rows, row_stride, grad_stride, num_runs, shift_t2i, shift_i2t, lambda_lse,
@@ -160,6 +161,7 @@ def gradient_kernel(
 ) -> None:  # fmt: skip
     """One image with one run; grid (runs, images). Inputs as in `score_kernel`.
 
+    In half precision the scores' gradients are scaled so that the largest, at `largest`, fits.
     grad_S and the four E are laid out as S; length_w `[images, row_stride]` and length_r
     `[images * rows, num_runs]` are float32. Rows of no region and columns of no word get zeros.
     """
@@ -182,6 +184,8 @@ def gradient_kernel(
     S_wr = tl.trans(S_rw)
     grad_row = tl.load(image_ptr + image).to(tl.int64) * grad_stride
     grad = tl.load(grad_ptr + grad_row + caption, mask=caption >= 0, other=0.0).to(tl.float32)
+    if DOT == tl.float16:
+        grad *= power_of_two(tl.load(largest_ptr), GRADIENT_BITS)
     if T2I and I2T:
         grad *= 0.5
     grad = tl.sum(tl.where(member, grad[None, :], 0.0), 1)  # [W], each word its caption's

@@ -1,12 +1,12 @@
 """Pair scores on the GPU: products by cuBLAS, tile by tile, each followed by one Triton kernel.
 
-V: [I * rows, d] a block of images;  T: [runs * W, d] all captions' words;  S: [I * rows, runs * W]
+V: [rows, d] regions of some images;  T: [runs * W, d] all captions' words;  S: [rows, runs * W]
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,103 +15,60 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
+from resg.kernels.calls import is_interpreting
 from resg.kernels.pair_scores.composed import write_composed_scores
-from resg.kernels.pair_scores.packing import ImageBlock, Runs, image_block, image_groups, pack_runs
+from resg.kernels.pair_scores.forms import (
+    DEFAULT_TUNING,
+    HALF,
+    LOG2_E,
+    SINGLE,
+    Tuning,
+    run_kernel,
+)
+from resg.kernels.pair_scores.layouts import (
+    BlockLayout,
+    RunLayout,
+    block_layouts,
+    caption_runs,
+    image_runs,
+    large_images,
+)
+from resg.kernels.pair_scores.node_kernels import factor_kernel, gram_kernel, pack_kernel
+from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
 from resg.kernels.pair_scores.reference import NORM_FLOOR
 from resg.kernels.pair_scores.score_kernel import score_kernel
 from resg.kernels.pair_scores.settings import PairSettings
-from resg.placement import sent
 
-LOG2_E = math.log2(math.e)
-LEAST_NORM = 1e-30
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Shapes of tiles and launches; README.md says which of them were measured.
-
-    Attributes:
-        width: words of a run.
-        slots: most captions in a run.
-        images: images that one program of the score kernel works through, at least 2: with 1 the
-            compiled kernel read outside its operands on an H200, for a reason not yet found.
-        warps: warps of a program.
-        stages: depth of its software pipeline.
-        registers: most registers of a thread; fewer let more programs share a multiprocessor.
-        backward_warps: warps of a program of the gradient kernel.
-    """
-
-    width: int = 64
-    slots: int = 16
-    images: int = 8
-    warps: int = 4
-    stages: int = 1
-    registers: int = 255
-    backward_warps: int = 8
-
-    def __post_init__(self) -> None:
-        if self.images < 2:
-            raise ValueError(f"a program works through at least 2 images, not {self.images}")
+SMALLEST_TILE = 64
+"""Rows of a tile at least: ptxas 12.8 forms some addresses of products with 16 or 32 columns from
+registers that nothing wrote, and the kernel then reads outside its memory."""
+LARGEST_TEMPERATURE = 10.0  # of the packed kernel: exp(-2 * 10) of float16's largest is normal
+LARGEST_LAMBDA = 60.0  # of the packed kernel: exponents of cosines stay inside float32
+TOP_EXPONENT = 15.0  # the packed kernel's largest exponential, in base 2
 
 
-DEFAULT_TUNING = Tuning()
 REFUSED: set[tuple[Any, ...]] = set()
 """Forms of the kernels that need more shared memory than the card has, found by a first launch."""
 
 
 @dataclass(frozen=True)
-class Precision:
-    """How a type of nodes is computed.
+class PackedRuns:
+    """Owners in runs: `nodes [rows, d]`, one over their lengths, gram matrices of the runs."""
 
-    Attributes:
-        nodes: type of the nodes, of S and of its gradient.
-        dot: the same as `nodes`, in Triton's words.
-        product: how Triton multiplies matrices of that type.
-        square: factor on squared logits before they are summed by a product of type `dot`.
-        spread: factor on the squared lengths of attended vectors, likewise.
-        largest_temperatures: up to here exponentials need no maximum subtracted.
-    """
-
-    nodes: torch.dtype
-    dot: tl.dtype
-    product: str
-    square: float
-    spread: float
-    largest_temperatures: tuple[float, float]
-
-    def shift(self, temperature: float, top: float, is_safe: bool) -> float:
-        """Exponent (base 2) that brings the largest exponential near `2 ** top` in float16."""
-        if self.nodes == torch.float32:
-            return 0.0
-        return top if is_safe else top - temperature * LOG2_E
-
-
-HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5))
-SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0))
-
-
-@dataclass(frozen=True)
-class Captions:
-    """All captions, packed: `nodes [runs * W, d]`, and what else the kernels read of them."""
-
-    runs: Runs
+    layout: RunLayout
     nodes: Tensor
     inv_length: Tensor
     gram: Tensor
-    slot: Tensor
-    caption: Tensor
 
 
 @dataclass(frozen=True)
 class Images:
-    """A block of images: `nodes [I * rows, d]`, and what else the kernels read of them."""
+    """A block of images: `nodes [I * rows, d]`, one over their lengths, their gram matrices."""
 
-    block: ImageBlock
+    layout: BlockLayout
     nodes: Tensor
     inv_length: Tensor
     gram: Tensor
-    counts: Tensor
-    indices: Tensor
 
 
 class PairLaunch:
@@ -128,27 +85,25 @@ class PairLaunch:
         tuning: Tuning = DEFAULT_TUNING,
     ) -> None:
         self.regions, self.words = regions, words
-        self.region_ptr = region_ptr.to("cpu", torch.int64)
-        self.word_ptr = word_ptr.to("cpu", torch.int64)
+        self.region_ptr, self.word_ptr = region_ptr, word_ptr
         self.settings, self.tile_bytes, self.tuning = settings, tile_bytes, tuning
         self.precision = SINGLE if regions.dtype == torch.float32 else HALF
         self.device = regions.device
-        self.groups, self.large_images = image_groups(self.region_ptr)
-        self.region_scale = self._scale(regions)
-        self.word_scale = self._scale(words)
-        self.factors = self._factors()
-        self.captions = self._pack_captions()
+        self.longest_region, self.longest_word = self._longest(regions), self._longest(words)
+        layout = caption_runs(word_ptr, tuning.width, tuning.slots, self.device)
+        self.captions = self._pack_runs(words, self.longest_word, layout, tuning.width)
         self.refused: list[Tensor] = []
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]` in float32; 0 where either side has no node."""
-        out = torch.zeros(
-            len(self.region_ptr) - 1,
-            len(self.word_ptr) - 1,
-            dtype=torch.float32,
-            device=self.device,
-        )
-        for images in self.image_blocks(self.precision.nodes.itemsize):
+        self.refused = []
+        shape = len(self.region_ptr) - 1, len(self.word_ptr) - 1
+        out = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        itemsize = self.precision.nodes.itemsize
+        if self.is_packed():
+            self._score_runs(out)
+        above = self.tuning.regions if self.is_packed() else 0
+        for images in self.image_blocks(itemsize, above):
             self.run_block("scores", images, partial(self._score_block, images, out))
         for image_owners, caption_owners in self.left_out():
             write_composed_scores(
@@ -160,8 +115,91 @@ class PairLaunch:
             )
         return out
 
+    def is_packed(self) -> bool:
+        """Whether the packed kernel can score with these settings."""
+        settings = self.settings
+        return (
+            self.tuning.packed
+            and self.precision is HALF
+            and settings.normalise == "clipped_l2"
+            and max(settings.temperatures) <= LARGEST_TEMPERATURE
+            and (settings.pooling == "mean" or settings.lambda_lse <= LARGEST_LAMBDA)
+        )
+
+    def _score_runs(self, out: Tensor) -> None:
+        """All images that fit into runs, tile by tile."""
+        width = self.tuning.regions
+        layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
+        images = self._pack_runs(self.regions, self.longest_region, layout, width)
+        itemsize = self.precision.nodes.itemsize
+        side = math.isqrt(max(self.tile_bytes // itemsize, 1))
+        parts = math.ceil(layout.rows / max(side, width)) if layout.rows else 0
+        bounds = [len(layout) * part // parts for part in range(parts + 1)] if parts else [0]
+        for top, bottom in pairwise(bounds):
+            first_row, last_row = int(layout.starts[top]), int(layout.starts[bottom])
+            V = images.nodes[first_row:last_row]
+            for first, last in self.run_spans(len(V), itemsize):
+                S = V @ self.words_of(first, last).T
+                self.launch_packed(images, (top, bottom), (first, last), S, out)
+
+    def launch_packed(
+        self,
+        images: PackedRuns,
+        image_span: tuple[int, int],
+        caption_span: tuple[int, int],
+        S: Tensor,
+        out: Tensor,
+    ) -> None:
+        """Write the scores of a span of runs of images with one of runs of captions."""
+        (top, bottom), (first, last) = image_span, caption_span
+        settings, tuning = self.settings, self.tuning
+        factors = [temperature * LOG2_E for temperature in settings.temperatures]
+        rows, words = images.layout, self.captions.layout
+        directions = [(settings.words_attend, settings.regions_attend)]
+        if all(directions[0]) and not tuning.together:
+            directions = [(True, False), (False, True)]
+        for step, (words_attend, regions_attend) in enumerate(directions):
+            run_kernel(
+                packed_score_kernel,
+                (math.ceil((last - first) / tuning.runs), bottom - top),
+                S,
+                rows.start[top:bottom],
+                rows.slot[top:bottom],
+                rows.owner[top:bottom],
+                images.gram[top:bottom],
+                images.inv_length,
+                rows.inv_count[top:bottom],
+                words.slot[first:last],
+                words.owner[first:last],
+                self.captions.gram[first:last],
+                self.captions.inv_length[first * tuning.width :],
+                words.inv_count[first:last],
+                out,
+                last - first,
+                S.stride(0),
+                out.stride(0),
+                int(rows.starts[top]),
+                *factors,
+                *(TOP_EXPONENT - factor for factor in factors),
+                settings.lambda_lse * LOG2_E,
+                0.5 if settings.direction == "both" else 1.0,
+                R=tuning.regions,
+                W=tuning.width,
+                C=tuning.slots,
+                RUNS=tuning.runs,
+                T2I=words_attend,
+                I2T=regions_attend,
+                LSE=settings.pooling == "lse",
+                ADD=step > 0,
+                DOT=tl.float16,
+                WIDE=tl.float32 if is_interpreting() else tl.bfloat16,
+                num_warps=tuning.packed_warps,
+                num_stages=1,
+                maxnreg=tuning.packed_registers,
+            )
+
     def _score_block(self, images: Images, out: Tensor) -> None:
-        for first, last in self.run_spans(images, self.precision.nodes.itemsize):
+        for first, last in self.run_spans(len(images.nodes), self.precision.nodes.itemsize):
             S = images.nodes @ self.words_of(first, last).T
             self.launch_scores(images, first, last, S, out)
 
@@ -170,7 +208,7 @@ class PairLaunch:
 
         Triton refuses a kernel before its first launch, so nothing of the block is done then.
         """
-        form = kernel, self.device, self.tuning, *self.constants(images.block.rows, 0, 0).values()
+        form = kernel, self.device, self.tuning, *self.constants(images.layout.rows, 0).values()
         if form not in REFUSED:
             try:
                 work()
@@ -178,41 +216,44 @@ class PairLaunch:
                 REFUSED.add(form)
             else:
                 return True
-        self.refused.append(images.block.images)
+        self.refused.append(torch.from_numpy(images.layout.block.images))
         return False
 
     def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
-        grid = (last - first, math.ceil(len(images.block) / self.tuning.images))
-        score_kernel[grid](
+        layout, words = images.layout, self.captions.layout
+        grid = (last - first, math.ceil(len(layout) / self.tuning.images))
+        run_kernel(
+            score_kernel,
+            grid,
             S,
             images.gram,
             self.captions.gram[first:last],
-            self.captions.slot[first:last],
-            self.captions.caption[first:last],
+            words.slot[first:last],
+            words.owner[first:last],
             images.inv_length,
             self.captions.inv_length[first * self.tuning.width :],
-            images.indices,
-            images.counts,
+            layout.images,
+            layout.counts,
             self.factors,
             out,
-            len(images.block),
-            images.block.rows,
+            len(layout),
+            layout.rows,
             S.stride(0),
             out.stride(0),
             *self.shifts(),
             self.settings.lambda_lse * LOG2_E,
             **{"IMAGES": self.tuning.images, "maxnreg": self.tuning.registers},
-            **self.constants(images.block.rows, self.tuning.warps, self.tuning.stages),
+            **self.constants(layout.rows, self.tuning.warps),
         )
 
-    def constants(self, rows: int, warps: int, stages: int) -> dict[str, Any]:
-        """What the kernels are compiled for."""
+    def constants(self, rows: int, warps: int) -> dict[str, Any]:
+        """What the score kernel and the gradient kernel are compiled for."""
         safe_t2i, safe_i2t = self._is_safe()
         return {
             "num_warps": warps,
-            "num_stages": stages,
-            "R": max(16, 1 << (rows - 1).bit_length()),
+            "num_stages": 1,
+            "R": max(SMALLEST_TILE, 1 << (rows - 1).bit_length()),
             "W": self.tuning.width,
             "C": self.tuning.slots,
             "T2I": self.settings.words_attend,
@@ -244,76 +285,84 @@ class PairLaunch:
             self.precision.shift(regions_attend, 8.0, safe_i2t),
         )
 
-    def _scale(self, nodes: Tensor) -> Tensor:
-        """Power of two that brings the longest node to a length in (0.5, 1]; 1 in float32."""
-        if self.precision is SINGLE or len(nodes) == 0:
-            return torch.ones((), device=self.device)
-        longest = torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32).max()
-        return torch.exp2(-torch.ceil(torch.log2(longest.clamp(min=LEAST_NORM))))
+    def _longest(self, nodes: Tensor) -> Tensor:
+        """Length of the longest node, where it is wanted."""
+        if not self.precision.is_scaled or len(nodes) == 0:
+            return nodes.new_ones((), dtype=torch.float32)
+        return torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32).amax()
 
-    def _factors(self) -> Tensor:
-        """Temperatures times log2(e), and the floor of norms, for logits of the scaled nodes."""
-        scale = self.region_scale * self.word_scale
-        temperatures = sent(torch.tensor(self.settings.temperatures), self.device) * LOG2_E
-        if self.settings.normalise == "plain":
-            temperatures = temperatures / scale
-        return torch.cat((temperatures, (NORM_FLOOR * scale).view(1)))
+    @cached_property
+    def factors(self) -> Tensor:
+        """Temperatures in base 2 and the floor of norms, as the kernels of a block read them."""
+        factors = torch.empty(3, dtype=torch.float32, device=self.device)
+        run_kernel(
+            factor_kernel,
+            (1,),
+            self.longest_region,
+            self.longest_word,
+            factors,
+            *(temperature * LOG2_E for temperature in self.settings.temperatures),
+            NORM_FLOOR,
+            SCALED=self.precision.is_scaled,
+            PLAIN=self.settings.normalise == "plain",
+        )
+        return factors
 
-    def _pack_captions(self) -> Captions:
-        runs = pack_runs(self.word_ptr, self.tuning.width, self.tuning.slots)
-        nodes = self._laid_out(
-            self.words, self.word_scale, runs.source, runs.destination, len(runs) * runs.width
+    def _pack_runs(
+        self, nodes: Tensor, longest: Tensor, layout: RunLayout, width: int
+    ) -> PackedRuns:
+        packed, inv_length = self._pack(nodes, longest, layout.source)
+        gram = packed.new_empty((len(layout), width, width))
+        run_kernel(
+            gram_kernel,
+            (len(layout),),
+            packed,
+            layout.start,
+            layout.slot,
+            gram,
+            packed.shape[1],
+            W=width,
+            BLOCK=64,
+            PRECISION=self.precision.product,
+            num_warps=4,
         )
-        slot = sent(runs.slot, self.device)
-        by_run = nodes.view(len(runs), runs.width, nodes.shape[1])
-        gram = torch.bmm(by_run, by_run.transpose(1, 2))
-        gram *= slot[:, :, None] == slot[:, None, :]
-        return Captions(
-            runs, nodes, _inverse_length(nodes), gram, slot, sent(runs.caption, self.device)
-        )
+        return PackedRuns(layout, packed, inv_length, gram)
 
-    def _pack_images(self, owners: Tensor) -> Images:
-        block = image_block(owners, self.region_ptr)
-        nodes = self._laid_out(
-            self.regions,
-            self.region_scale,
-            block.source,
-            block.destination,
-            len(block) * block.rows,
-        )
-        by_image = nodes.view(len(block), block.rows, nodes.shape[1])
-        return Images(
-            block,
+    def _pack_block(self, layout: BlockLayout) -> Images:
+        nodes, inv_length = self._pack(self.regions, self.longest_region, layout.source)
+        by_image = nodes.view(len(layout), layout.rows, nodes.shape[1])
+        return Images(layout, nodes, inv_length, torch.bmm(by_image, by_image.transpose(1, 2)))
+
+    def _pack(self, nodes: Tensor, longest: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled nodes `[rows, d]`, zeros where there is no source, and one over their lengths."""
+        rows, width = len(source), nodes.shape[1]
+        packed = torch.empty((rows, width), dtype=self.precision.nodes, device=self.device)
+        inv_length = torch.empty(rows, dtype=torch.float32, device=self.device)
+        run_kernel(
+            pack_kernel,
+            (rows,),
             nodes,
-            _inverse_length(nodes),
-            torch.bmm(by_image, by_image.transpose(1, 2)),
-            sent(block.counts.int(), self.device),
-            sent(block.images.int(), self.device),
+            source,
+            longest,
+            packed,
+            inv_length,
+            *nodes.stride(),
+            width,
+            SCALED=self.precision.is_scaled,
+            BLOCK=row_block(width),
         )
+        return packed, inv_length
 
-    def _laid_out(
-        self, nodes: Tensor, scale: Tensor, source: Tensor, destination: Tensor, rows: int
-    ) -> Tensor:
-        """Scaled nodes `[rows, d]`: those of `source` at `destination`, zeros elsewhere."""
-        if len(source) == rows > 0 and _ascends(source):
-            return (nodes[int(source[0]) : int(source[0]) + rows] * scale).to(self.precision.nodes)
-        laid_out = torch.zeros(rows, nodes.shape[1], dtype=self.precision.nodes, device=self.device)
-        chosen = nodes if len(source) == len(nodes) else nodes[sent(source, self.device)]
-        laid_out[sent(destination, self.device)] = (chosen * scale).to(self.precision.nodes)
-        return laid_out
-
-    def image_blocks(self, bytes_per_element: int) -> Iterator[Images]:
-        """Blocks of images whose rows make about the side of a square tile."""
+    def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[Images]:
+        """Images with more than `above` regions, in blocks that make tiles about square."""
         side = math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
-        for group in self.groups:
-            rows = int(self.region_ptr.diff()[group].max())
-            for owners in group.tensor_split(math.ceil(len(group) * rows / max(side, rows))):
-                yield self._pack_images(owners)
+        for layout in block_layouts(self.region_ptr, side, above, self.device):
+            yield self._pack_block(layout)
 
-    def run_spans(self, images: Images, bytes_per_element: int) -> Iterator[tuple[int, int]]:
-        """First and last run of each tile that these images make within `tile_bytes`."""
-        num_runs = len(self.captions.runs)
-        run_bytes = len(images.nodes) * self.tuning.width * bytes_per_element
+    def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:
+        """First and last run of each tile that these rows make within `tile_bytes`."""
+        num_runs = len(self.captions.layout)
+        run_bytes = rows * self.tuning.width * bytes_per_element
         parts = math.ceil(num_runs * run_bytes / max(self.tile_bytes, run_bytes))
         bounds = [num_runs * part // max(parts, 1) for part in range(parts + 1)]
         yield from pairwise(bounds)
@@ -324,23 +373,20 @@ class PairLaunch:
 
     def left_out(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and captions whose pairs no tile held: too many regions or words, or refused."""
+        too_large = large_images(self.region_ptr)
+        too_long = self.captions.layout.left_out
+        if not (len(too_large) or len(too_long) or self.refused):
+            return
         every_image = torch.arange(len(self.region_ptr) - 1)
         every_caption = torch.arange(len(self.word_ptr) - 1)
-        long_captions = self.captions.runs.left_out
-        if len(self.large_images):
-            yield self.large_images, every_caption
-        if len(long_captions):
-            yield every_image[~torch.isin(every_image, self.large_images)], long_captions
+        if len(too_large):
+            yield too_large, every_caption
+        if len(too_long):
+            yield every_image[~torch.isin(every_image, too_large)], too_long
         if self.refused:
-            short_captions = every_caption[~torch.isin(every_caption, long_captions)]
-            yield torch.cat(self.refused), short_captions
+            yield torch.cat(self.refused), every_caption[~torch.isin(every_caption, too_long)]
 
 
-def _inverse_length(nodes: Tensor) -> Tensor:
-    """One over each node's length, and 0 for a node without one, so that its cosines are 0."""
-    length = torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32)
-    return torch.where(length > LEAST_NORM, 1 / length, 0)
-
-
-def _ascends(indices: Tensor) -> bool:
-    return bool((indices.diff() == 1).all())
+def row_block(width: int) -> int:
+    """Columns that a program of the node kernels reads at a time."""
+    return min(1024, max(16, 1 << (width - 1).bit_length()))

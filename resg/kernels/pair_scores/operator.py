@@ -1,15 +1,20 @@
 """Pair scores as an operator of PyTorch: seen by autograd, torch.compile and opcheck.
 
 The schema takes plain values only, so settings travel as their parts (`PairSettings.to_list`).
+Eager calls on ordinary tensors take `EagerPairScores`, an autograd function around the same two
+passes: it spares the operators' bookkeeping, and the backward pass finds the captions as the
+forward pass packed them.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from resg.kernels.calls import without_autocast
 from resg.kernels.pair_scores.checks import check_pointer
-from resg.kernels.pair_scores.composed import composed_backward, composed_forward, working_dtype
+from resg.kernels.pair_scores.composed import ComposedPasses, working_dtype
 from resg.kernels.pair_scores.settings import PairSettings
 
 
@@ -29,14 +34,9 @@ def pair_scores_operator(
 ) -> Tensor:
     """Scores `[images, captions]`; see `resg.kernels.pair_scores.pair_scores`."""
     settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    region_ptr, word_ptr = _host_pointers(regions, words, region_ptr, word_ptr)
-    if backend == "triton":
-        from resg.kernels.pair_scores.launch import PairLaunch  # Triton is optional
-
-        launch = PairLaunch(regions, words, region_ptr, word_ptr, settings, tile_bytes)
-        return launch.forward()
-    images, captions = (regions, region_ptr, None), (words, word_ptr, None)
-    return composed_forward(images, captions, settings, tile_bytes)
+    with without_autocast(regions):
+        passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
+        return passes.forward()
 
 
 @pair_scores_operator.register_fake
@@ -62,14 +62,9 @@ def pair_scores_backward_operator(
 ) -> tuple[Tensor, Tensor]:
     """Gradients for regions and words; logits and attention are computed again, tile by tile."""
     settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    region_ptr, word_ptr = _host_pointers(regions, words, region_ptr, word_ptr)
-    if backend == "triton":
-        from resg.kernels.pair_scores.launch_backward import PairGradient  # Triton is optional
-
-        launch = PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
-        return launch.backward(grad)
-    images, captions = (regions, region_ptr, None), (words, word_ptr, None)
-    return composed_backward(grad, images, captions, settings, tile_bytes)
+    with without_autocast(regions):
+        passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
+        return passes.backward(grad)
 
 
 @pair_scores_backward_operator.register_fake
@@ -77,14 +72,37 @@ def _(grad: Tensor, regions: Tensor, words: Tensor, *_: Any) -> tuple[Tensor, Te
     return regions.new_empty(regions.shape), words.new_empty(words.shape)
 
 
-def _host_pointers(
-    regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor
-) -> tuple[Tensor, Tensor]:
+class Passes(Protocol):
+    """Both passes over one call's nodes."""
+
+    def forward(self) -> Tensor:
+        """Scores `[images, captions]`."""
+        ...
+
+    def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients for regions and words from that of the scores."""
+        ...
+
+
+def _passes(
+    regions: Tensor,
+    words: Tensor,
+    region_ptr: Tensor,
+    word_ptr: Tensor,
+    settings: PairSettings,
+    tile_bytes: int,
+    backend: str,
+) -> Passes:
+    """The backend's passes, after a look at the pointers."""
     region_ptr = region_ptr.to("cpu", torch.int64)
     word_ptr = word_ptr.to("cpu", torch.int64)
     check_pointer("region_ptr", region_ptr, regions)
     check_pointer("word_ptr", word_ptr, words)
-    return region_ptr, word_ptr
+    if backend == "triton":
+        from resg.kernels.pair_scores.launch_backward import PairGradient  # Triton is optional
+
+        return PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+    return ComposedPasses(regions, words, region_ptr, word_ptr, settings, tile_bytes)
 
 
 def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -100,3 +118,35 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 pair_scores_operator.register_autograd(_backward, setup_context=_save_inputs)
+
+
+class EagerPairScores(torch.autograd.Function):
+    """The operators' work, without their bookkeeping."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        regions: Tensor,
+        words: Tensor,
+        region_ptr: Tensor,
+        word_ptr: Tensor,
+        settings: PairSettings,
+        tile_bytes: int,
+        backend: str,
+    ) -> Tensor:
+        """Scores `[images, captions]`."""
+        with without_autocast(regions):
+            passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
+            scores = passes.forward()
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(regions, words)
+            ctx.passes = passes
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients for regions and words."""
+        regions, _ = ctx.saved_tensors  # says so where one was changed in place since
+        with without_autocast(regions):
+            return (*ctx.passes.backward(grad.contiguous()), *[None] * 5)

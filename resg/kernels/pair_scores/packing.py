@@ -1,9 +1,15 @@
-"""How are captions laid side by side in runs, and images one below another in blocks?"""
+"""How are owners (captions, images) laid side by side in runs, and images one below another?
+
+Everything here is NumPy on the host: it runs once for each new batch, in the way of its first
+launch.
+"""
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
 
 LARGEST_REGIONS = 128  # regions of an image that a tile holds
 ROW_STEP = 8  # images whose counts round up to the same multiple share a block
@@ -11,40 +17,39 @@ ROW_STEP = 8  # images whose counts round up to the same multiple share a block
 
 @dataclass(frozen=True)
 class Runs:
-    """Captions packed into runs of `width` words; no caption crosses a run.
+    """Owners packed into runs of `width` nodes; no owner crosses a run.
 
     Attributes:
-        width: words of a run, padding included.
-        source: `[n]` word indices, in the order of the captions.
+        width: nodes of a run, padding included.
+        source: `[n]` node indices, in the order of the owners.
         destination: `[n]` where each goes, in `[0, len(slot) * width)`.
-        slot: `[runs, width]` int32, which of its run's captions a word belongs to, -1 for padding.
-        caption: `[runs, slots]` int32, the captions of a run, -1 where it has fewer.
-        left_out: captions with more words than a run holds.
+        slot: `[runs, width]` which of its run's owners a node belongs to, -1 for padding.
+        owner: `[runs, slots]` the owners of a run, -1 where it has fewer.
+        left_out: owners with more nodes than a run holds.
     """
 
     width: int
-    source: Tensor
-    destination: Tensor
-    slot: Tensor
-    caption: Tensor
-    left_out: Tensor
+    source: Ints
+    destination: Ints
+    slot: Ints
+    owner: Ints
+    left_out: Ints
 
     def __len__(self) -> int:
         return len(self.slot)
 
 
-def pack_runs(word_ptr: Tensor, width: int, slots: int) -> Runs:
-    """Pack captions into runs, the longest first, each run filled with the longest that still fit.
+def pack_runs(ptr: Ints, width: int, slots: int) -> Runs:
+    """Pack owners into runs, the longest first, each run filled with the longest that still fit.
 
     Which lengths make a run is decided once for all runs that can be made alike, so the work grows
-    with the number of different lengths and not with the number of captions. Captions without words
+    with the number of different lengths and not with the number of owners. Owners without nodes
     are in no run and in no list.
     """
-    word_ptr = word_ptr.to("cpu", torch.int64)
-    starts, counts = word_ptr[:-1], word_ptr.diff()
+    starts, counts = ptr[:-1], np.diff(ptr)
     by_length = {
-        length: (counts == length).nonzero().flatten()
-        for length in counts.unique().tolist()
+        length: np.flatnonzero(counts == length)
+        for length in np.unique(counts).tolist()
         if 0 < length <= width
     }
     used = dict.fromkeys(by_length, 0)
@@ -58,10 +63,10 @@ def pack_runs(word_ptr: Tensor, width: int, slots: int) -> Runs:
             first = used[length]
             used[length] += repeats * taken
             owner.append(by_length[length][first : used[length]])
-            place = torch.arange(repeats * taken)
-            run.append(num_runs + place // taken)
-            slot.append(next_slot + place % taken)
-            offset.append(next_offset + place % taken * length)
+            place, within = np.divmod(np.arange(repeats * taken), taken)
+            run.append(num_runs + place)
+            slot.append(next_slot + within)
+            offset.append(next_offset + within * length)
             next_slot += taken
             next_offset += taken * length
         num_runs += repeats
@@ -69,7 +74,7 @@ def pack_runs(word_ptr: Tensor, width: int, slots: int) -> Runs:
 
 
 def _fill(
-    by_length: dict[int, Tensor], used: dict[int, int], width: int, slots: int
+    by_length: dict[int, Ints], used: dict[int, int], width: int, slots: int
 ) -> list[tuple[int, int]]:
     """Lengths of one run, and how often each: `[(length, times), ...]`."""
     pattern = []
@@ -83,33 +88,31 @@ def _fill(
 
 
 def _runs(
-    starts: Tensor,
-    counts: Tensor,
+    starts: Ints,
+    counts: Ints,
     width: int,
     slots: int,
     num_runs: int,
-    places: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]],
+    places: tuple[list[Ints], list[Ints], list[Ints], list[Ints]],
 ) -> Runs:
-    nothing = [torch.zeros(0, dtype=torch.int64)]
-    owner, run, slot, offset = (torch.cat(nothing + part) for part in places)
+    nothing = [np.zeros(0, np.int64)]
+    owner, run, slot, offset = (np.concatenate(nothing + part) for part in places)
     order = owner.argsort()
     owner, run, slot, offset = owner[order], run[order], slot[order], offset[order]
     lengths = counts[owner]
-    within = torch.arange(int(lengths.sum())) - (lengths.cumsum(0) - lengths).repeat_interleave(
-        lengths
-    )
-    destination = (run * width + offset).repeat_interleave(lengths) + within
-    slot_of_word = torch.full((num_runs * width,), -1, dtype=torch.int32)
-    slot_of_word[destination] = slot.repeat_interleave(lengths).int()
-    caption = torch.full((num_runs, slots), -1, dtype=torch.int32)
-    caption[run, slot] = owner.int()
+    within = _within(lengths)
+    destination = np.repeat(run * width + offset, lengths) + within
+    slot_of_node = np.full(num_runs * width, -1)
+    slot_of_node[destination] = np.repeat(slot, lengths)
+    owner_of_slot = np.full((num_runs, slots), -1)
+    owner_of_slot[run, slot] = owner
     return Runs(
         width=width,
-        source=starts[owner].repeat_interleave(lengths) + within,
+        source=np.repeat(starts[owner], lengths) + within,
         destination=destination,
-        slot=slot_of_word.view(num_runs, width),
-        caption=caption,
-        left_out=(counts > width).nonzero().flatten(),
+        slot=slot_of_node.reshape(num_runs, width),
+        owner=owner_of_slot,
+        left_out=np.flatnonzero(counts > width),
     )
 
 
@@ -121,41 +124,36 @@ class ImageBlock:
         rows: the most regions of any of them.
         images: `[n]` their indices.
         counts: `[n]` their numbers of regions.
-        source: `[m]` region indices.
-        destination: `[m]` the row of each, in `[0, n * rows)`.
+        source: `[n, rows]` region indices, -1 for padding.
     """
 
     rows: int
-    images: Tensor
-    counts: Tensor
-    source: Tensor
-    destination: Tensor
+    images: Ints
+    counts: Ints
+    source: Ints
 
     def __len__(self) -> int:
         return len(self.images)
 
 
-def image_groups(region_ptr: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Images that share blocks, a group each, and the images with more than `LARGEST_REGIONS`."""
-    counts = region_ptr.diff()
-    height = (counts + ROW_STEP - 1) // ROW_STEP
-    fits = (counts > 0) & (counts <= LARGEST_REGIONS)
-    groups = [
-        (fits & (height == step)).nonzero().flatten() for step in height[fits].unique().tolist()
-    ]
-    return groups, (counts > LARGEST_REGIONS).nonzero().flatten()
+def image_blocks(region_ptr: Ints, side: int, above: int = 0) -> list[ImageBlock]:
+    """Images of `above` + 1 to `LARGEST_REGIONS` regions, in blocks of about `side` rows."""
+    starts, counts = region_ptr[:-1], np.diff(region_ptr)
+    height = -(-counts // ROW_STEP)
+    fits = (counts > above) & (counts <= LARGEST_REGIONS)
+    blocks = []
+    for step in np.unique(height[fits]):
+        group = np.flatnonzero(fits & (height == step))
+        rows = int(counts[group].max())
+        for images in np.array_split(group, -(-len(group) * rows // max(side, rows))):
+            of_block = counts[images]
+            grid = np.arange(of_block.max())
+            source = starts[images][:, None] + grid
+            source[grid >= of_block[:, None]] = -1
+            blocks.append(ImageBlock(len(grid), images, of_block, source))
+    return blocks
 
 
-def image_block(images: Tensor, region_ptr: Tensor) -> ImageBlock:
-    """Lay these images' regions out in rows."""
-    starts, counts = region_ptr[images], region_ptr.diff()[images]
-    rows = int(counts.max())
-    grid = torch.arange(rows).expand(len(images), rows)
-    is_region = grid < counts[:, None]
-    return ImageBlock(
-        rows=rows,
-        images=images,
-        counts=counts,
-        source=(starts[:, None] + grid)[is_region],
-        destination=is_region.flatten().nonzero().flatten(),
-    )
+def _within(lengths: Ints) -> Ints:
+    """0 up to `lengths[0]`, 0 up to `lengths[1]`, ..."""
+    return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)

@@ -2,7 +2,7 @@
 
 A backend is tested at a place: `cpu`, `cuda` (marked so), or, for Triton without a GPU, in its
 `interpreter`. The interpreter must be asked for before Triton is imported, so its tests run in a
-process of their own, which test_interpreter.py starts.
+process of their own, which ../test_interpreter.py starts.
 """
 
 import os

@@ -170,3 +170,12 @@ def test_compiled_without_a_graph_break(place, make_case):
         grads = [torch.autograd.grad(out, inputs, case.grad) for out in outs]
         for first, second in zip((outs[0], *grads[0]), (outs[1], *grads[1]), strict=True):
             assert torch.allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
+def test_autocast_changes_nothing(place, make_case):
+    for dtype in place.dtypes:
+        case = make_case([5, 9], dtype=dtype, device=place.device)
+        expected = case.run(place.backend)
+        with torch.autocast(place.device, dtype=torch.bfloat16):
+            results = case.run(place.backend)
+        assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))

@@ -1,7 +1,7 @@
 """Cases and backends for the tests of pair scores.
 
 A backend is tested at a place: `cpu`, `cuda` (marked so), or, for Triton without a GPU, in its
-`interpreter`, whose tests run in a process of their own, which test_interpreter.py starts.
+`interpreter`, whose tests run in a process of their own, which ../test_interpreter.py starts.
 """
 
 import os
@@ -126,6 +126,7 @@ def ran(monkeypatch):
         from resg.kernels.pair_scores import launch, launch_backward
 
         for owner, method in (
+            (launch.PairLaunch, "launch_packed"),
             (launch.PairLaunch, "launch_scores"),
             (launch_backward.PairGradient, "launch_gradients"),
         ):

@@ -41,9 +41,29 @@ def test_half_scores_and_gradients_match_the_reference(place, make_case, ran, fo
 
 @pytest.mark.parametrize("num_regions", [1, 2, 36, 64, 100])
 def test_any_number_of_regions(place, make_case, num_regions):
-    case = make_case([num_regions], [12, 3], device=place.device, seed=num_regions)
-    errors = case.errors(case.run(place.backend))
-    assert max(errors) <= SINGLE_ERROR, errors
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case([num_regions], [12, 3], dtype=dtype, device=place.device, seed=num_regions)
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_large_images_in_every_form(place, make_case, form):
+    if place.name == "interpreter":
+        pytest.skip("forms of the kernels that only a card can have")
+    for dtype in (torch.float32, torch.float16):
+        case = make_case([100, 70], [12, 2, 30], dtype=dtype, device=place.device)
+        errors = case.errors(case.run(place.backend, **form), **form)
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
+
+
+def test_many_runs_of_images_and_captions(place, make_case):
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case(
+            [36, 9, 20, 64, 70] * 2, [12, 30, 7, 60, 1, 16] * 3, dtype=dtype, device=place.device
+        )
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
 
 
 def test_every_caption_length(place, make_case):
@@ -212,3 +232,22 @@ def test_no_counts_and_no_tile_change_scores(regions, words, tile_bytes):
     scores = pair_scores(*nodes, *ptrs, backend="torch", tile_bytes=tile_bytes)
     expected = pair_scores(*nodes, *ptrs, backend="reference")
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[1], FORMS[2], FORMS[4]])
+def test_the_packed_kernel_matches_the_reference(place, make_case, form):
+    if place.backend != "triton":
+        pytest.skip("a kernel of the triton backend")
+    from dataclasses import replace
+
+    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
+    from resg.kernels.pair_scores.launch import PairLaunch
+
+    case = make_case([36, 5, 20], [12, 2, 7, 30], dtype=torch.float16, device=place.device)
+    inputs = case.regions, case.words, case.region_ptr, case.word_ptr
+    tuning = replace(DEFAULT_TUNING, packed=True)
+    launch = PairLaunch(*inputs, PairSettings(**form), 2**20, tuning)
+    assert launch.is_packed()
+    exact = case.run("reference", torch.float64, **form)[0]
+    error = float((launch.forward().double() - exact).norm() / exact.norm())
+    assert error <= HALF_ERROR, error

@@ -129,3 +129,12 @@ def test_torch_compile_gives_the_same(place, make_case):
         results.append([value.detach(), *torch.autograd.grad(value, inputs)])
     for expected, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, expected)
+
+
+def test_autocast_changes_nothing(place, make_case):
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case([5, 30], [4, 12], dtype=dtype, device=place.device)
+        expected = case.run(place.backend)
+        with torch.autocast(place.device, dtype=torch.bfloat16):
+            results = case.run(place.backend)
+        assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
-from resg.kernels.pair_scores.packing import image_block, image_groups, pack_runs
+from resg.kernels.pair_scores.layouts import caption_runs, image_runs
+from resg.kernels.pair_scores.packing import image_blocks, pack_runs
 
 counts = st.lists(st.integers(0, 40), max_size=40)
 
@@ -16,13 +17,13 @@ def pointer(lengths):
 
 @given(lengths=counts, width=st.sampled_from([16, 32, 64]), slots=st.integers(1, 16))
 def test_runs_hold_every_caption_once_and_whole(lengths, width, slots):
-    runs = pack_runs(pointer(lengths), width, slots)
+    runs = pack_runs(pointer(lengths).numpy(), width, slots)
     place = dict(zip(runs.destination.tolist(), runs.source.tolist(), strict=True))
     assert len(place) == len(runs.source)
     seen = []
     for run in range(len(runs)):
-        for slot, caption in enumerate(runs.caption[run].tolist()):
-            at = (runs.slot[run] == slot).nonzero().flatten()
+        for slot, caption in enumerate(runs.owner[run].tolist()):
+            at = (runs.slot[run] == slot).nonzero()[0]
             if caption < 0:
                 assert len(at) == 0
                 continue
@@ -39,31 +40,41 @@ def test_runs_hold_every_caption_once_and_whole(lengths, width, slots):
 def test_runs_of_ordinary_captions_are_full():
     lengths = (12 + 2.5 * torch.randn(5000, generator=torch.Generator().manual_seed(0))).round()
     lengths = lengths.clamp(5, 30).long().tolist()
-    runs = pack_runs(pointer(lengths), 64, 16)
+    runs = pack_runs(pointer(lengths).numpy(), 64, 16)
     assert sum(lengths) / (len(runs) * 64) > 0.97
 
 
-@given(region_counts=st.lists(st.integers(0, 140), max_size=12))
-def test_blocks_hold_every_region_once(region_counts):
+@given(region_counts=st.lists(st.integers(0, 140), max_size=12), side=st.integers(1, 300))
+def test_blocks_hold_every_region_once(region_counts, side):
     ptr = pointer(region_counts)
-    groups, large = image_groups(ptr)
-    assert large.tolist() == [i for i, count in enumerate(region_counts) if count > 128]
-    seen = []
-    for group in groups:
-        block = image_block(group, ptr)
+    images = []
+    for block in image_blocks(ptr.numpy(), side):
         assert block.rows - block.counts.min() < 8
-        seen += block.source.tolist()
-        images = block.destination // block.rows
-        assert torch.equal(
-            block.source, ptr[group[images]] + block.destination - images * block.rows
-        )
-    small = [
-        region
-        for image, count in enumerate(region_counts)
-        if count <= 128
-        for region in range(ptr[image], ptr[image + 1])
-    ]
-    assert sorted(seen) == small
+        assert len(block) == 1 or block.rows * len(block) <= side + block.rows
+        for image, count, source in zip(block.images, block.counts, block.source, strict=True):
+            images.append(int(image))
+            assert source[:count].tolist() == list(range(ptr[image], ptr[image + 1]))
+            assert (source[count:] == -1).all()
+    assert sorted(images) == [i for i, count in enumerate(region_counts) if 0 < count <= 128]
+
+
+@given(lengths=counts, slots=st.integers(1, 16))
+def test_rows_of_runs_are_whole_owners(lengths, slots):
+    ptr, cpu = pointer(lengths), torch.device("cpu")
+    for make, is_padded in ((caption_runs, True), (image_runs, False)):
+        layout = make(ptr, 32, slots, cpu)
+        assert layout.rows == len(layout.source)
+        for run in range(len(layout)):
+            first, last = layout.starts[run : run + 2]
+            slot, source = layout.slot[run], layout.source[first:last]
+            assert layout.start[run] == first
+            assert is_padded or len(source) == (slot >= 0).sum()
+            for at, node in enumerate(source.tolist()):
+                owner = int(layout.owner[run, slot[at]]) if slot[at] >= 0 else -1
+                assert node == -1 if owner < 0 else ptr[owner] <= node < ptr[owner + 1]
+                assert owner < 0 or layout.inv_count[run, at] == 1 / torch.tensor(lengths[owner])
+        nodes = layout.source[layout.source >= 0].tolist()
+        assert len(set(nodes)) == len(nodes) == sum(n for n in lengths if n <= 32)
 
 
 @settings(deadline=None)

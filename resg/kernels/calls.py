@@ -1,0 +1,37 @@
+"""What do all kernels ask of a call: which backend was named, is Triton here, is it eager?"""
+
+import os
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+ENVIRONMENT = "RESG_KERNELS"
+HAS_TRITON = find_spec("triton") is not None
+
+
+def named_backend(asked: str) -> str:
+    """The caller's backend or, where that is `auto`, the environment's."""
+    return os.environ.get(ENVIRONMENT, "auto") if asked == "auto" else asked
+
+
+def is_interpreting() -> bool:
+    """Whether Triton runs its kernels on the CPU; it reads this itself when they are defined."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """A context in which products keep the types that a kernel chose for them."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def is_eager(*tensors: Tensor) -> bool:
+    """Whether nothing looks on: no compiler, and no tensors that only stand for others.
+
+    Such calls go around torch.library, whose bookkeeping costs more than small batches take on a
+    GPU.
+    """
+    return not torch.compiler.is_compiling() and all(
+        type(tensor) is Tensor or type(tensor) is torch.nn.Parameter for tensor in tensors
+    )

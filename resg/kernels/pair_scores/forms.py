@@ -1,0 +1,88 @@
+"""In what shapes and at what precision do the kernels of pair scores run?"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton.language as tl
+
+LOG2_E = math.log2(math.e)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Shapes of tiles and launches; README.md says which of them were measured.
+
+    Attributes:
+        width: words of a run.
+        slots: most owners in a run.
+        regions: regions of a run of images, and the most of an image that the packed kernel takes.
+        packed: whether the packed kernel scores where it can; off until the tests passed on a GPU.
+        runs: runs of captions that one program of the packed kernel works through.
+        together: whether it scores both directions in one launch.
+        packed_warps: warps of one of its programs. Triton gives 4 warps Hopper's group products,
+            whose operands ptxas 12.8 then looks for at an address that nothing wrote; 2 warps get
+            the older instructions, which run as fast here.
+        packed_registers: most registers of its threads; fewer let more programs share a
+            multiprocessor.
+        images: images that one program of the score kernel works through.
+        warps: warps of one of its programs.
+        registers: most registers of its threads.
+        backward_warps: warps of a program of the gradient kernel.
+    """
+
+    width: int = 64
+    slots: int = 16
+    regions: int = 64
+    packed: bool = False
+    runs: int = 8
+    together: bool = False
+    packed_warps: int = 2
+    packed_registers: int = 255
+    images: int = 8
+    warps: int = 4
+    registers: int = 255
+    backward_warps: int = 8
+
+
+DEFAULT_TUNING = Tuning()
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a type of nodes is computed.
+
+    Attributes:
+        nodes: type of the nodes, of S and of its gradient.
+        dot: the same as `nodes`, in Triton's words.
+        product: how Triton multiplies matrices of that type.
+        square: factor on squared logits before they are summed by a product of type `dot`.
+        spread: factor on the squared lengths of attended vectors, likewise.
+        largest_temperatures: up to here exponentials need no maximum subtracted.
+        is_scaled: whether nodes are brought to length 1 at most.
+    """
+
+    nodes: torch.dtype
+    dot: tl.dtype
+    product: str
+    square: float
+    spread: float
+    largest_temperatures: tuple[float, float]
+    is_scaled: bool
+
+    def shift(self, temperature: float, top: float, is_safe: bool) -> float:
+        """Exponent (base 2) that brings the largest exponential near `2 ** top` in float16."""
+        if self.nodes == torch.float32:
+            return 0.0
+        return top if is_safe else top - temperature * LOG2_E
+
+
+HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5), True)
+SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0), False)
+
+
+def run_kernel(kernel: Any, grid: tuple[int, ...], *operands: Any, **constants: Any) -> None:
+    """Start a kernel, unless its grid is empty."""
+    if all(grid):
+        kernel[grid](*operands, **constants)
