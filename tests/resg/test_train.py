@@ -57,19 +57,10 @@ def without_times(events):
 
 
 @pytest.mark.parametrize("changes", [(), ("train.ema=0.9", "train.region_drop=0.2")])
-def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, tmp_path):
+def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_until, tmp_path):
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
     train_run(shards, tmp_path / "whole", settings, CPU)
-
-    class KilledError(Exception):
-        pass
-
-    def kill(event):
-        if event["kind"] == "step" and event["step"] == 14:  # in the middle of the third epoch
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(shards, tmp_path / "broken", settings, CPU, kill)
+    train_until(shards, tmp_path / "broken", settings, 14)  # in the middle of the third epoch
     resume_run(tmp_path / "broken", CPU)
     whole, broken = (read_metrics(tmp_path / name) for name in ("whole", "broken"))
     assert without_times(broken) == without_times(whole)
