@@ -11,4 +11,4 @@ the size of their papers.
 from preset_table import compare_presets
 
 if __name__ == "__main__":
-    compare_presets(__doc__ or "", epochs=10)
+    compare_presets(__doc__ or "", epochs=5)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pipeline.shards.reader import ShardReader
+from resg.alarms import TrainingError
 from resg.config import load_settings
 from resg.experiment import evaluate_runs, train_run
 from resg.progress import metrics_table
@@ -86,7 +87,12 @@ def compare_presets(description: str, epochs: int) -> None:
         start = time.monotonic()
         settings = load_settings(preset, (*changes, f"train.seed={seed}"))
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
-        metrics = train_run(arguments.shards, folder, settings, CPU)
+        try:
+            metrics = train_run(arguments.shards, folder, settings, CPU)
+        except TrainingError as error:  # an alarm: the table does without this run
+            shutil.rmtree(folder)
+            print(f"{preset}, seed {seed}: {error}", flush=True)
+            continue
         seconds = time.monotonic() - start
         print(
             f"{preset}, seed {seed}: validation rSum {metrics.rsum:.1f}, {seconds:.0f} s",
