@@ -51,12 +51,13 @@ def is_trained(folder: Path, epochs: int) -> bool:
     return any(e["kind"] == "validation" and e["epoch"] == epochs for e in read_metrics(folder))
 
 
-def compare_presets(description: str, epochs: int) -> None:
+def compare_presets(description: str, epochs: int, changes: tuple[str, ...] = ()) -> None:
     """Read the command line, train what is missing, print the table of what is there.
 
     Args:
         description: of the benchmark.
         epochs: unless the command line says otherwise.
+        changes: settings of this benchmark, for all presets.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--shards", type=Path, required=True)
@@ -70,7 +71,7 @@ def compare_presets(description: str, epochs: int) -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after these")
     parser.add_argument("--table", action="store_true", help="train nothing")
     arguments = parser.parse_args()
-    changes = (
+    changes += (
         f"model.width={arguments.width}",
         f"train.epochs={arguments.epochs}",
         "train.batch_size=64",
