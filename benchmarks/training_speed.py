@@ -3,6 +3,7 @@
     python benchmarks/training_speed.py                              # batches of 128 and 512
     python benchmarks/training_speed.py --batch 128 --profile        # time by part of the model
     python benchmarks/training_speed.py --batch 128 --syncs          # what makes the host wait
+    torchrun --nproc-per-node 2 benchmarks/training_speed.py --batch 512             # two GPUs
     python benchmarks/training_speed.py --batch 8 --images 64 --width 64 --steps 2   # on a CPU
 
 The trainer itself runs, logging included: `resg-gru` with both directions of node similarity, on
@@ -23,9 +24,10 @@ import torch
 from training_profile import Profile, count_syncs
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.checkpoint import create_run
+from resg.checkpoint import Run, create_run
 from resg.config import RunSettings, load_settings
 from resg.data import CaptionTable, ImageTable
+from resg.distributed import Processes, join_processes, leave_processes
 from resg.experiment import choose_device
 from resg.splits import SplitTables
 from resg.train import Trainer
@@ -117,6 +119,20 @@ def random_tables(
     return tables, vocabulary
 
 
+def stop_after(trainer: Trainer, steps: int) -> None:
+    """Let a process that logs nothing stop with the one that holds the stopwatch."""
+    apply, done = trainer._apply, 0
+
+    def counted() -> None:
+        nonlocal done
+        apply()
+        done += 1
+        if done == steps:
+            raise MeasuredError
+
+    trainer._apply = counted  # type: ignore[method-assign]
+
+
 def make_settings(arguments: argparse.Namespace, batch: int) -> RunSettings:
     """The preset's settings with the batch size, the width and what --set changes."""
     changes = (f"train.batch_size={batch}", f"model.width={arguments.width}", *arguments.set)
@@ -124,7 +140,11 @@ def make_settings(arguments: argparse.Namespace, batch: int) -> RunSettings:
 
 
 def measure(
-    arguments: argparse.Namespace, batch: int, tables: SplitTables, vocabulary: Vocabulary
+    arguments: argparse.Namespace,
+    batch: int,
+    tables: SplitTables,
+    vocabulary: Vocabulary,
+    processes: Processes,
 ) -> None:
     """Train until all windows are timed; print a line, and the profile if one was asked for."""
     settings = make_settings(arguments, batch)
@@ -133,8 +153,15 @@ def measure(
     stopwatch = Stopwatch(arguments.device, arguments.warmup, arguments.steps, then)
     on_gpu = arguments.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
-        run = create_run(Path(folder), settings, vocabulary, {"feature_width": FEATURES})
-        trainer = Trainer(run, tables, tables, arguments.device, on_event=stopwatch)
+        data = {"feature_width": FEATURES}
+        run = (
+            create_run(Path(folder), settings, vocabulary, data)
+            if processes.is_first
+            else Run(Path(folder), settings, vocabulary, data)
+        )
+        trainer = Trainer(run, tables, tables, arguments.device, processes, stopwatch)
+        if not processes.is_first:
+            stop_after(trainer, arguments.warmup + WINDOWS * arguments.steps)
         if arguments.compile:
             trainer.model = torch.compile(trainer.matcher)  # type: ignore[assignment]
         if isinstance(then, Profile):
@@ -147,6 +174,8 @@ def measure(
             pass
         else:
             raise SystemExit("too few pairs for all windows: give more --images.")
+    if not processes.is_first:
+        return
     rates = [batch / seconds for seconds in stopwatch.seconds_per_step]
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0
     print(
@@ -175,12 +204,19 @@ def main() -> None:
     parser.add_argument("--device", type=choose_device, default="auto")
     arguments = parser.parse_args()
     device = arguments.device
+    processes = join_processes(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, {arguments.preset}, width {arguments.width}")
+    if processes.is_first:
+        print(
+            f"{processes.count} x {name}, torch {torch.__version__}, {arguments.preset}, "
+            f"width {arguments.width}",
+            flush=True,
+        )
     settings = make_settings(arguments, arguments.batch[0])
     tables, vocabulary = random_tables(settings, arguments.images, device)
     for batch in arguments.batch:
-        measure(arguments, batch, tables, vocabulary)
+        measure(arguments, batch, tables, vocabulary, processes)
+    leave_processes(processes)
 
 
 if __name__ == "__main__":

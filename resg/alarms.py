@@ -12,6 +12,7 @@ from resg.ranking import Metrics
 
 WINDOW = 100
 COLLAPSE_SHARE = 0.01
+EQUAL_SCORES = 0.01
 LEAST_VARIANCE = 1e-5
 
 
@@ -24,8 +25,9 @@ class CollapseAlarm:
 
     The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
     triplet alone, after warm-up, as a mean over 100 steps, and only where the scores of a batch are
-    nearly equal too: pairs that the model cannot yet tell apart also cost 2 m each. Or the variance
-    of the embeddings, summed over dimensions, is near 0.
+    equal too, to a hundredth of the margin: a hardest negative that scores as the match does also
+    costs m, and in a large batch that is how a model looks that ranks its matches near the top.
+    Or the variance of the embeddings, summed over dimensions, is near 0.
     """
 
     def __init__(self, settings: RunSettings) -> None:
@@ -51,7 +53,8 @@ class CollapseAlarm:
             return
         mean_share = sum(self.shares) / WINDOW
         are_equal = (
-            abs(mean_share - 1) < COLLAPSE_SHARE and deviation < self.loss.triplet_margin / 10
+            abs(mean_share - 1) < COLLAPSE_SHARE
+            and deviation < EQUAL_SCORES * self.loss.triplet_margin
         )
         if are_equal or variance < LEAST_VARIANCE:
             raise TrainingError(

@@ -9,11 +9,11 @@ process with the joined batch.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather as all_gather_with_gradients
 from torch.nn import functional as F
 
 from resg.models.matching import Encoded
@@ -66,7 +66,7 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
         return rows
     missing = max(counts) - len(rows)
     padded = F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
-    parts = all_gather_with_gradients(padded.contiguous())
+    parts: Tensor = _Gather.apply(padded)  # type: ignore[assignment]
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
@@ -82,3 +82,19 @@ def gather_encoded(encoded: Encoded, nodes: Sequence[Tensor]) -> Encoded:
         gather_rows(encoded.nodes, [int(counts.sum()) for counts in nodes]),
         F.pad(torch.cat([*nodes]).cumsum(0), (1, 0)),
     )
+
+
+class _Gather(torch.autograd.Function):
+    """`[n, ...]` of each of P processes to `[P, n, ...]`; their gradients come back summed."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = rows.new_empty((dist.get_world_size(), *rows.shape))
+        dist.all_gather(list(parts.unbind()), rows.contiguous())
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        grad = grad_outputs[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        return grad[dist.get_rank()]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resg.checkpoint import Run, create_run, load_matcher, open_run
 from resg.config import RunSettings
 from resg.distributed import Processes, join_processes, leave_processes
-from resg.errors import SettingsError
+from resg.errors import ResgError, SettingsError
 from resg.evaluate import (
     Protocol,
     deviation_of,
@@ -143,8 +143,13 @@ def evaluate_runs(
         figures = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
         return {**mean_of(figures), "runs": len(figures), "deviation": deviation_of(figures)}
     scored = [score_run(folder, split, device, shards) for folder in folders]
-    scores = mean_scores([scores for scores, _ in scored])
     tables = scored[0][1]
+    if any(other.caption_ids != tables.caption_ids for _, other in scored):
+        raise ResgError(
+            "expected runs that were trained on the same data, got other captions in split "
+            f"{split!r}. Name the shards that all are to score: --shards."
+        )
+    scores = mean_scores([scores for scores, _ in scored])
     figures = evaluate_scores(scores, image_of_caption(tables.captions), protocol).as_json()
     if pairs is not None:
         figures["hard_pairs"] = hard_pair_accuracy(scores, tables, read_hard_pairs(pairs, split))

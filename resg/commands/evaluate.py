@@ -65,7 +65,13 @@ def evaluate(
         rows = {matrix.name: evaluate_scores(*load_matrix(matrix), protocol).as_json()}
     else:
         target = choose_device(device)
-        groups = {r.name: [r] for r in runs} if each else {" + ".join(r.name for r in runs): runs}
+        are_distinct = len({run.name for run in runs}) == len(runs)
+        names = [run.name if are_distinct else str(run) for run in runs]
+        groups = (
+            {name: [run] for name, run in zip(names, runs, strict=True)}
+            if each
+            else {" + ".join(names): runs}
+        )
         rows = {
             name: evaluate_runs(group, split, protocol, target, shards, pairs)
             for name, group in groups.items()

@@ -202,7 +202,8 @@ class GraphLayer(nn.Module):
         bias_EH = self.type_bias(edges.types).sum(1)
         if self.geometry_bias is not None and edges.geometry is not None:
             bias_EH = bias_EH + self.geometry_bias(edges.geometry)
-        attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
+        with torch.autocast(nodes_Md.device.type, enabled=False):  # float32 inside, as it promises
+            attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
         return self.norm(nodes_Md + self.dropout(self.out(attended_MHd.flatten(1))))
 
 

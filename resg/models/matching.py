@@ -41,17 +41,19 @@ class Similarity(nn.Module):
         settings = self.settings
         if settings.nodes == "none":
             return self._embedding_scores(images, captions)
-        node_scores_IC = pair_scores(
-            _autocast(images.nodes),
-            _autocast(captions.nodes),
-            images.ptr,
-            captions.ptr,
-            direction=settings.nodes,
-            temperatures=(settings.words_temperature, settings.regions_temperature),
-            normalise=settings.normalise,
-            pooling=settings.node_pooling,
-            lambda_lse=settings.lambda_lse,
-        )
+        regions, words = _autocast(images.nodes), _autocast(captions.nodes)
+        with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
+            node_scores_IC = pair_scores(
+                regions,
+                words,
+                images.ptr,
+                captions.ptr,
+                direction=settings.nodes,
+                temperatures=(settings.words_temperature, settings.regions_temperature),
+                normalise=settings.normalise,
+                pooling=settings.node_pooling,
+                lambda_lse=settings.lambda_lse,
+            )
         if self.mix is None:
             return node_scores_IC
         return torch.lerp(

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
 from pipeline.shards.writer import write_shard
+from resg.experiment import train_run
 
 COLOURS = ("red", "green", "blue", "white", "black", "pink")
 FEATURE_WIDTH = 16
@@ -78,6 +80,24 @@ def world():
         write_split=write_split,
         feature_width=FEATURE_WIDTH,
     )
+
+
+@pytest.fixture(scope="session")
+def train_until():
+    """What trains a run and kills it at a step: `train_until(shards, out, settings, step)`."""
+
+    class KilledError(Exception):
+        pass
+
+    def train(shards, out, settings, step):
+        def kill(event):
+            if event["kind"] == "step" and event["step"] == step:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            train_run(shards, out, settings, torch.device("cpu"), kill)
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,10 @@ def test_embeddings_that_became_one_point_are_a_collapse_whatever_the_loss_is():
 
 @pytest.mark.parametrize(
     ("triplet", "deviation"),
-    [(0.9 * COLLAPSED, 0.0), (COLLAPSED, MARGIN / 5)],  # it learns; pairs are hard, scores differ
+    [
+        (0.9 * COLLAPSED, 0.0),  # the loss falls
+        (COLLAPSED, MARGIN / 20),  # hardest negatives score as matches do, but scores differ
+    ],
 )
 def test_no_collapse_where_the_loss_falls_or_scores_differ(triplet, deviation):
     watch(3 * WINDOW, triplet, deviation)

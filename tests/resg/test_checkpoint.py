@@ -133,19 +133,10 @@ def test_a_checkpoint_of_another_preset_is_refused(runs, run):
     assert "this run's preset" in str(caught.value)
 
 
-def test_moved_shards_are_named_when_a_run_goes_on(shards, tmp_path):
+def test_moved_shards_are_named_when_a_run_goes_on(shards, train_until, tmp_path):
     moved = shutil.copytree(shards, tmp_path / "here")
     settings = load_settings("vse++", SMALL)
-
-    class KilledError(Exception):
-        pass
-
-    def kill(event):
-        if event["kind"] == "step" and event["step"] == 8:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(moved, tmp_path / "run", settings, CPU, kill)
+    train_until(moved, tmp_path / "run", settings, 8)
     moved.rename(tmp_path / "there")
     with pytest.raises(Exception, match="here"):
         resume_run(tmp_path / "run", CPU)

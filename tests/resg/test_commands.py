@@ -128,6 +128,12 @@ def test_evaluate_of_two_runs_is_an_ensemble_or_two_rows(run, shards, tmp_path):
     assert rows["run"] == single
 
 
+def test_runs_of_the_same_name_have_a_row_each(run, tmp_path):
+    twin = shutil.copytree(run, tmp_path / run.name)
+    arguments = ("--run", run, "--run", twin, "--each", "--json", "--device", "cpu")
+    assert list(json.loads(resg("evaluate", *arguments).output)) == [str(run), str(twin)]
+
+
 def test_evaluate_scores_anybodys_matrix(tmp_path):
     scores = np.repeat(np.eye(1000, dtype=np.float32), 5, axis=1)
     np.save(tmp_path / "scores.npy", scores)

@@ -6,11 +6,13 @@ import torch
 
 from pipeline.errors import DataError as ShardError
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
-from resg.checkpoint import load_tensors
+from pipeline.shards.writer import write_shard
+from resg.checkpoint import load_tensors, open_run
 from resg.config import load_settings, preset_names
 from resg.data import CaptionTable, DataError, ImageTable, drop_words
 from resg.errors import ResgError
 from resg.experiment import evaluate_runs, train_run
+from resg.graphs.visual import num_visual_edge_types
 from resg.losses import total_loss
 from resg.models.resg import Matcher
 from resg.run_log import read_metrics
@@ -246,3 +248,32 @@ def test_a_triple_without_words_of_its_own_is_typed_by_its_string(world):
         triples=(CaptionTriple(0, CaptionSpan(-1, -1, "have"), 1, None, "genitive"),),
     )
     assert "predicate:have" in Vocabulary.build([caption]).edge_types
+
+
+def test_a_detectors_predicates_become_visual_edges(world, tmp_path):
+    relations = np.array([[0, 1, 2], [2, 0, 1]], np.int32)
+    for number, (split, count) in enumerate((("train", 12), ("val", 6))):
+        images, captions = world.make_split(split, count, number)
+        images = [replace(image, relations=relations) for image in images]
+        common = {"settings": {}, "split": split}
+        write_shard(
+            tmp_path / "s" / f"regions-{number:05d}.h5",
+            "regions",
+            images,
+            fingerprint={"detector": "test"},
+            names={"relations": ["on", "near"]},
+            **common,
+        )
+        write_shard(
+            tmp_path / "s" / f"captions-{number:05d}.h5",
+            "captions",
+            captions,
+            fingerprint={"parser": "test"},
+            **common,
+        )
+    settings = small("resg-gru", "model.visual_graph.edges=[predicates]", "train.region_drop=0.3")
+    train_run(tmp_path / "s", tmp_path / "run", settings, CPU)
+    run = open_run(tmp_path / "run")
+    assert run.vocabulary.predicates == ("on", "near")
+    edges = load_tensors(run.folder / "best.safetensors")["visual_graph.layers.0.type_bias.weight"]
+    assert len(edges) == num_visual_edge_types(2)

@@ -66,6 +66,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(preset, world, tmp_pat
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
     one, two = (
         [e["loss"] for e in read_metrics(tmp_path / name) if e["kind"] == "step"]
         for name in ("one", "two")

@@ -75,7 +75,20 @@ def test_an_ensemble_is_the_mean_matrix(shards, tmp_path):
     assert figures["rsum"] == pytest.approx(score_matrix_metrics(mean, owner).rsum)
 
 
-def test_an_ensemble_over_different_data_is_refused():
+def test_an_ensemble_of_runs_on_other_captions_is_refused(shards, world, tmp_path):
+    other = tmp_path / "other"
+    for number, (split, count) in enumerate((("train", 48), ("val", 12), ("test", 12))):
+        images, captions = world.make_split(split, count, number)
+        world.write_split(other, number, split, images, captions[::-1])
+    for name, data in (("a", shards), ("b", other)):
+        train_run(data, tmp_path / name, load_settings("vse++", SMALL), CPU)
+    runs = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(ResgError, match="--shards"):
+        evaluate_runs(runs, "test", "full", CPU)
+    assert evaluate_runs(runs, "test", "full", CPU, shards)["rsum"] > 0
+
+
+def test_matrices_of_different_shapes_make_no_ensemble():
     with pytest.raises(ResgError, match="score the same data"):
         mean_scores([np.zeros((2, 4)), np.zeros((2, 6))])
 

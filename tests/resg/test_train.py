@@ -57,19 +57,10 @@ def without_times(events):
 
 
 @pytest.mark.parametrize("changes", [(), ("train.ema=0.9", "train.region_drop=0.2")])
-def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, tmp_path):
+def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_until, tmp_path):
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
     train_run(shards, tmp_path / "whole", settings, CPU)
-
-    class KilledError(Exception):
-        pass
-
-    def kill(event):
-        if event["kind"] == "step" and event["step"] == 14:  # in the middle of the third epoch
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(shards, tmp_path / "broken", settings, CPU, kill)
+    train_until(shards, tmp_path / "broken", settings, 14)  # in the middle of the third epoch
     resume_run(tmp_path / "broken", CPU)
     whole, broken = (read_metrics(tmp_path / name) for name in ("whole", "broken"))
     assert without_times(broken) == without_times(whole)
@@ -98,3 +89,36 @@ def test_accumulated_gradients_make_fewer_steps(shards, tmp_path):
     train_run(shards, tmp_path / "run", settings, CPU)
     steps = [e for e in read_metrics(tmp_path / "run") if e["kind"] == "step"]
     assert [e["step"] for e in steps] == [0, 1]  # six batches
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("preset", ["resg-gru", "scan-t2i"])
+def test_half_precision_trains_close_to_single_precision(precision, preset, shards, tmp_path):
+    for name in ("fp32", precision):
+        settings = small(preset, f"train.precision={name}", "model.graph.dropout=0")
+        train_run(shards, tmp_path / name, settings, CPU)
+    losses = [
+        [e["loss"] for e in read_metrics(tmp_path / name) if e["kind"] == "step"]
+        for name in ("fp32", precision)
+    ]
+    # fp16 leaves out its first steps, until the scale of its gradients fits
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.01)
+    assert losses[1][0] != losses[0][0]
+    assert losses[1][-1] == pytest.approx(losses[0][-1], rel=0.2)
+
+
+def test_metrics_go_to_tensorboard_where_it_is_installed(shards, tmp_path):
+    event_file = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train_run(shards, tmp_path / "run", small("vse++"), CPU)
+    board = event_file.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    steps = [e for e in read_metrics(tmp_path / "run") if e["kind"] == "step"]
+    shown = [(event.step, event.value) for event in board.Scalars("step/loss")]
+    assert shown == [(e["step"], pytest.approx(e["loss"])) for e in steps]
+    assert len(board.Scalars("validation/rsum")) == 2
+
+
+def test_the_best_weights_are_those_of_the_best_validation(shards, tmp_path):
+    settings = small("vse++", "train.epochs=6", "train.learning_rate=0.02", "train.decay_at=1")
+    train_run(shards, tmp_path / "run", settings, CPU)
+    rsums = [e["rsum"] for e in read_metrics(tmp_path / "run") if e["kind"] == "validation"]
+    assert evaluate_runs([tmp_path / "run"], "val", "full", CPU)["rsum"] == max(rsums)
