@@ -64,6 +64,8 @@ setup(
         "spacy_factories": [
             "relation_triples=pipeline.parsing.triples:make_relation_triples",
             "scene_graph=pipeline.parsing.scene_graph.component:make_scene_graph",
+            "stepwise_parser=pipeline.parsing.inference:make_stepwise_parser",
+            "word_lemmatizer=pipeline.parsing.inference:make_word_lemmatizer",
         ],
     },
     classifiers=[
