@@ -18,6 +18,10 @@ LICENCE = "MIT, as the program that draws them"
 HARD_SPLITS = ("val", "test")
 """Splits that have hard pairs; train holds the twins themselves."""
 
+SIGHTS = ("whole", "covered")
+LEAST_WHOLE = 0.99
+"""Visible share from which an object counts as whole; outlines alone hide less than 0.5 %."""
+
 Json = dict[str, Any]
 
 
@@ -38,6 +42,12 @@ class InstanceRecord:
     box: tuple[int, int, int, int]
     area: int
     visible: float
+
+    @property
+    def sight(self) -> str:
+        """Whether another object covers some of it."""
+        whole, covered = SIGHTS
+        return whole if self.visible >= LEAST_WHOLE else covered
 
 
 @dataclass(frozen=True)
@@ -177,7 +187,7 @@ def instances_json(pairs: Sequence[PairRecord], settings: Mapping[str, Any]) -> 
                         "bbox": list(instance.box),
                         "area": instance.area,
                         "iscrowd": 0,
-                        "attributes": list(instance.attributes),
+                        "attributes": [*instance.attributes, instance.sight],
                         "visible": instance.visible,
                     }
                 )
@@ -190,7 +200,7 @@ def instances_json(pairs: Sequence[PairRecord], settings: Mapping[str, Any]) -> 
                 }
                 for subject, name, other in image.relations
             ]
-    groups = {"size": SIZES, "texture": TEXTURES, "colour": tuple(COLOURS)}
+    groups = {"size": SIZES, "texture": TEXTURES, "colour": tuple(COLOURS), "sight": SIGHTS}
     return {
         "info": {"description": "Generated scenes", **settings},
         "licenses": [{"id": 1, "name": LICENCE}],

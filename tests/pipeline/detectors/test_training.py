@@ -24,7 +24,12 @@ def test_boxes_and_attributes_are_read(scenes):
     assert len(instances.classes) == 14
     assert dict(zip(instances.attributes, instances.groups, strict=True))["red"] == "colour"
     first = instances.records[0]["annotations"][0]
-    assert {instances.groups[k] for k in first["attributes"]} == {"size", "texture", "colour"}
+    assert {instances.groups[k] for k in first["attributes"]} == {
+        "size",
+        "texture",
+        "colour",
+        "sight",
+    }
 
 
 def test_attributes_may_be_plain_names_or_absent(tmp_path, scenes):
@@ -86,7 +91,7 @@ def test_a_run_is_trained_resumed_and_exported(scenes, tmp_path):
         main, ["export-detector", "--detector", spec, "--out", str(tmp_path / "small.onnx")]
     )
     assert exported.exit_code == 0, exported.output
-    assert "14 classes, 15 attributes, features of width 256" in exported.output
+    assert "14 classes, 17 attributes, features of width 256" in exported.output
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_instances_are_valid_coco(scenes):
     annotation_ids = [annotation["id"] for annotation in content["annotations"]]
     assert len(set(annotation_ids)) == len(annotation_ids)
     assert len(scenes.image_ids) == len(content["images"]) == 100
-    names = {attribute["name"] for attribute in content["attributes"]}
+    groups = {attribute["name"]: attribute["group"] for attribute in content["attributes"]}
     for annotation in content["annotations"]:
         image = scenes.image_ids[annotation["image_id"]]
         x, y, width, height = annotation["bbox"]
@@ -88,8 +88,9 @@ def test_instances_are_valid_coco(scenes):
         assert y + height <= image["height"]
         assert 0 < annotation["area"] <= width * height
         assert annotation["category_id"] in scenes.shapes
-        assert len(annotation["attributes"]) == 3
-        assert set(annotation["attributes"]) <= names
+        of_group = [groups[name] for name in annotation["attributes"]]
+        assert of_group == ["size", "texture", "colour", "sight"]
+        assert ("covered" in annotation["attributes"]) == (annotation["visible"] < 0.99)
     image_of = {a["id"]: a["image_id"] for a in content["annotations"]}
     for relation in content["relations"]:
         assert relation["predicate"] in content["predicates"]
