@@ -85,15 +85,13 @@ class WordEncoder(nn.Module):
         self.embedding = nn.Embedding(num_words, settings.word_width)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         self.dropout = nn.Dropout(settings.dropout)
-        self.directions = 2 if settings.bidirectional else 1
         self.gru = nn.GRU(
             settings.word_width, width, batch_first=True, bidirectional=settings.bidirectional
         )
 
     def forward(self, words_M: Tensor, layout: Layout) -> Tensor:
         """`[M]` word numbers and the captions' layout to `[M, d]`."""
-        states = run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
-        return states.unflatten(-1, (self.directions, -1)).mean(-2)
+        return run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
 
 
 class TransformerWordEncoder(nn.Module):
@@ -208,7 +206,7 @@ class GraphLayer(nn.Module):
 
 
 class ContextualOrder(nn.Module):
-    """Context in a given order: `h = GRU(x)`, `z = sigmoid(W [x; h])`, `x' = z h + (1 - z) x`.
+    """Context in a given order: `h = GRU(x)`, `z = sigmoid(W [x; h])`, `x' = x + z (h - x)`.
 
     *Reconstruction* of the paper's "contextual order": words as they stand in the sentence, regions
     as the detector ranked them.
@@ -223,7 +221,7 @@ class ContextualOrder(nn.Module):
         """`[M, d]` to `[M, d]`."""
         states_Md = run_gru(self.gru, nodes_Md, layout)
         gate_Md = self.gate(torch.cat([nodes_Md, states_Md], dim=-1)).sigmoid()
-        return gate_Md * states_Md + (1 - gate_Md) * nodes_Md
+        return nodes_Md + gate_Md * (states_Md - nodes_Md)
 
 
 def unit(rows: Tensor) -> Tensor:
