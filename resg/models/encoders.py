@@ -197,12 +197,22 @@ class GraphLayer(nn.Module):
         """`[M, d]` to `[M, d]`."""
         qkv = self.query_key_value(nodes_Md).unflatten(-1, (3, self.heads, -1))
         q_MHd, k_MHd, v_MHd = qkv.unbind(1)
-        bias_EH = self.type_bias(edges.types).sum(1)
-        if self.geometry_bias is not None and edges.geometry is not None:
-            bias_EH = bias_EH + self.geometry_bias(edges.geometry)
         with torch.autocast(nodes_Md.device.type, enabled=False):  # float32 inside, as it promises
+            bias_EH = type_counts(edges.types, len(self.type_bias.weight)) @ self.type_bias.weight
+            if self.geometry_bias is not None and edges.geometry is not None:
+                bias_EH = bias_EH + self.geometry_bias(edges.geometry)
             attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
         return self.norm(nodes_Md + self.dropout(self.out(attended_MHd.flatten(1))))
+
+
+def type_counts(types_EK: Tensor, num_types: int) -> Tensor:
+    """`[E, T]` float32, how often each edge has each type; the filling 0 does not count.
+
+    By this matrix a sum of embeddings is a product, and so is its gradient, for which
+    `nn.Embedding` sorts all edges by their types.
+    """
+    counts_ET = torch.zeros((len(types_EK), num_types), device=types_EK.device)
+    return counts_ET.scatter_add_(1, types_EK, (types_EK > 0).float())
 
 
 class ContextualOrder(nn.Module):
