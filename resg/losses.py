@@ -127,8 +127,7 @@ def center_loss(
     own_N = torch.cat([torch.arange(num_images, device=images_Id.device), image_of_caption_C])
     distance_NI = 1 - embeddings_Nd @ centers_Id.T
     own_distance_N = distance_NI.gather(1, own_N[:, None])[:, 0]
-    is_own_NI = F.one_hot(own_N, num_images).bool()
-    nearest_other_N = distance_NI.masked_fill(is_own_NI, float("inf")).amin(1)
+    nearest_other_N = distance_NI.scatter(1, own_N[:, None], float("inf")).amin(1)
     return (margin + own_distance_N - nearest_other_N).clamp_min(0).mean()
 
 

@@ -157,6 +157,7 @@ class GraphEncoder(nn.Module):
         self, width: int, num_edge_types: int, geometry_width: int, settings: GraphEncoderSettings
     ) -> None:
         super().__init__()
+        self.num_edge_types = num_edge_types
         self.layers = nn.ModuleList(
             GraphLayer(width, num_edge_types, geometry_width, settings)
             for _ in range(settings.layers)
@@ -165,8 +166,11 @@ class GraphEncoder(nn.Module):
 
     def forward(self, nodes_Md: Tensor, edges: Edges | None, layout: Layout) -> Tensor:
         """`[M, d]` nodes, their edges (None only where there are no layers) and layout."""
-        for layer in self.layers:
-            nodes_Md = layer(nodes_Md, edges)
+        if self.layers:
+            assert edges is not None, "layers of attention have edges to attend along"
+            counts_ET = type_counts(edges.types, self.num_edge_types)
+            for layer in self.layers:
+                nodes_Md = layer(nodes_Md, edges, counts_ET)
         return nodes_Md if self.order is None else self.order(nodes_Md, layout)
 
 
@@ -193,12 +197,12 @@ class GraphLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, nodes_Md: Tensor, edges: Edges) -> Tensor:
-        """`[M, d]` to `[M, d]`."""
+    def forward(self, nodes_Md: Tensor, edges: Edges, counts_ET: Tensor) -> Tensor:
+        """`[M, d]` to `[M, d]`; the counts are those of `type_counts`."""
         qkv = self.query_key_value(nodes_Md).unflatten(-1, (3, self.heads, -1))
         q_MHd, k_MHd, v_MHd = qkv.unbind(1)
         with torch.autocast(nodes_Md.device.type, enabled=False):  # float32 inside, as it promises
-            bias_EH = type_counts(edges.types, len(self.type_bias.weight)) @ self.type_bias.weight
+            bias_EH = counts_ET @ self.type_bias.weight
             if self.geometry_bias is not None and edges.geometry is not None:
                 bias_EH = bias_EH + self.geometry_bias(edges.geometry)
             attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)

@@ -22,21 +22,27 @@ def run_gru(gru: nn.GRU, rows_MD: Tensor, layout: Layout) -> Tensor:
     """
     if not len(rows_MD):
         return rows_MD.new_zeros((0, gru.hidden_size))
-    ahead_Md = _run_one_way(gru, rows_MD, layout)
+    step_sizes = torch.from_numpy(layout.step_sizes)
+    weights = [getattr(gru, name) for name in WEIGHTS]
+    steps_Md = _run_one_way(gru, weights, rows_MD.index_select(0, layout.by_step), step_sizes)
+    ahead_Md = steps_Md.index_select(0, layout.step_place)
     if not gru.bidirectional:
         return ahead_Md
-    back_Md = _run_one_way(gru, rows_MD.index_select(0, layout.mirror), layout, "_reverse")
-    return (ahead_Md + back_Md.index_select(0, layout.mirror)) / 2
+    weights = [getattr(gru, f"{name}_reverse") for name in WEIGHTS]
+    turned_MD = rows_MD.index_select(0, layout.mirror[layout.by_step])
+    steps_Md = _run_one_way(gru, weights, turned_MD, step_sizes)
+    return (ahead_Md + steps_Md.index_select(0, layout.step_place[layout.mirror])) / 2
 
 
-def _run_one_way(gru: nn.GRU, rows_MD: Tensor, layout: Layout, direction: str = "") -> Tensor:
-    weights: list[Tensor] = [getattr(gru, name + direction) for name in WEIGHTS]
-    if gru.bidirectional and rows_MD.is_cuda and not torch.is_autocast_enabled("cuda"):
+def _run_one_way(
+    gru: nn.GRU, weights: list[Tensor], steps_MD: Tensor, step_sizes: Tensor
+) -> Tensor:
+    """States of rows in the order of a packed sequence, by the weights of one direction."""
+    if gru.bidirectional and steps_MD.is_cuda and not torch.is_autocast_enabled("cuda"):
         weights = _side_by_side(weights)  # autocast copies them so itself
-    step_sizes = torch.from_numpy(layout.step_sizes)
-    start = rows_MD.new_zeros((1, int(layout.step_sizes[0]), gru.hidden_size))
+    start = steps_MD.new_zeros((1, int(step_sizes[0]), gru.hidden_size))
     states_Md, _ = torch.gru(
-        rows_MD.index_select(0, layout.by_step),
+        steps_MD,
         step_sizes,
         start,
         weights,
@@ -46,7 +52,7 @@ def _run_one_way(gru: nn.GRU, rows_MD: Tensor, layout: Layout, direction: str = 
         train=gru.training,
         bidirectional=False,
     )
-    return states_Md.index_select(0, layout.step_place)
+    return states_Md
 
 
 def _side_by_side(weights: list[Tensor]) -> list[Tensor]:
