@@ -14,8 +14,8 @@ WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 def run_gru(gru: nn.GRU, rows_MD: Tensor, layout: Layout) -> Tensor:
     """Run a GRU of one layer over each group of rows; groups without rows are passed over.
 
-    Two directions run one after the other, the second over the groups turned round. Given both at
-    once, cuDNN copies every sequence of a packed batch by a launch of its own.
+    Two directions run one after the other, the second over the groups turned round: given both at
+    once, cuDNN's launches grow with the groups (on an H200, 510 for 128 captions, 926 for 512).
 
     Returns:
         `[M, d]`, a state a row; of two directions, their mean.
