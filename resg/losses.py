@@ -93,8 +93,9 @@ def triplet_loss(
     image_C = is_match_IC.int().argmax(0)
     positive_C = scores_IC.gather(0, image_C[None, :])[0]
     # cost of each negative caption for the pair (image of c, c), and of each negative image for c
-    caption_cost_CC = (margin + scores_IC[image_C] - positive_C[:, None]).clamp_min(0)
-    caption_cost_CC = caption_cost_CC.masked_fill(is_match_IC[image_C], 0)
+    own_CC = scores_IC.index_select(0, image_C)
+    caption_cost_CC = (margin + own_CC - positive_C[:, None]).clamp_min(0)
+    caption_cost_CC = caption_cost_CC.masked_fill(is_match_IC.index_select(0, image_C), 0)
     image_cost_IC = (margin + scores_IC - positive_C[None, :]).clamp_min(0)
     image_cost_IC = image_cost_IC.masked_fill(is_match_IC, 0)
     if hardest:
@@ -126,8 +127,7 @@ def center_loss(
     own_N = torch.cat([torch.arange(num_images, device=images_Id.device), image_of_caption_C])
     distance_NI = 1 - embeddings_Nd @ centers_Id.T
     own_distance_N = distance_NI.gather(1, own_N[:, None])[:, 0]
-    is_own_NI = F.one_hot(own_N, num_images).bool()
-    nearest_other_N = distance_NI.masked_fill(is_own_NI, float("inf")).amin(1)
+    nearest_other_N = distance_NI.scatter(1, own_N[:, None], float("inf")).amin(1)
     return (margin + own_distance_N - nearest_other_N).clamp_min(0).mean()
 
 

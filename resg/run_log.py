@@ -31,6 +31,11 @@ class RunLog:
         """One evaluation on the validation split."""
         self._write({"kind": "validation", **event})
 
+    def close(self) -> None:
+        """Write all there is and let go of TensorBoard's file; a later event opens another."""
+        if self.board is not None:
+            self.board.close()
+
     def cut(self, step: int) -> None:
         """Forget what was written after a checkpoint that training goes on from."""
         kept = [

@@ -100,10 +100,14 @@ class Trainer:
             TrainingError: training cannot succeed as it goes.
         """
         metrics = None
-        while self.epoch < self.settings.train.epochs and not self._is_stale():
-            self._train_epoch()
-            self.epoch += 1
-            metrics = self._evaluate()
+        try:
+            while self.epoch < self.settings.train.epochs and not self._is_stale():
+                self._train_epoch()
+                self.epoch += 1
+                metrics = self._evaluate()
+        finally:
+            if self.log is not None:
+                self.log.close()
         return metrics or self._score_validation()
 
     def resume(self) -> None:

@@ -3,7 +3,7 @@
 M rows in all, N groups, L the largest group.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,8 +27,7 @@ class Layout:
         by_step: `[M]` rows in the order of a packed sequence: the groups' first rows, their second
             rows, and so on, longer groups first.
         step_place: `[M]` where each row lies in that order.
-        distinct: a layout of one group for each length that occurs; None in such a layout itself.
-        distinct_group: `[N]` the group of `distinct` that is as long as each group.
+        mirror: `[M]` rows with every group turned round, its last row first.
     """
 
     host_ptr: NDArray[np.int64]
@@ -39,20 +38,11 @@ class Layout:
     place: Tensor
     by_step: Tensor
     step_place: Tensor
-    distinct: "Layout | None" = None
-    distinct_group: Tensor | None = None
+    mirror: Tensor
 
     @classmethod
     def of(cls, ptr: Tensor) -> "Layout":
         """The layout of groups with these `[N+1]` offsets, a tensor on the host."""
-        occurring, group = np.unique(np.diff(ptr.numpy()), return_inverse=True)
-        distinct = cls._of(offsets(torch.from_numpy(occurring)))
-        return replace(
-            cls._of(ptr), distinct=distinct, distinct_group=torch.from_numpy(group.reshape(-1))
-        )
-
-    @classmethod
-    def _of(cls, ptr: Tensor) -> "Layout":
         host_ptr = ptr.numpy()
         counts = np.diff(host_ptr)
         longest = int(counts.max(initial=0))
@@ -72,6 +62,7 @@ class Layout:
             place=torch.from_numpy(group * longest + within),
             by_step=torch.from_numpy(by_step),
             step_place=torch.from_numpy(step_place),
+            mirror=torch.from_numpy(host_ptr[group + 1] - 1 - within),
         )
 
     @property
@@ -88,11 +79,6 @@ class Layout:
     def counts(self) -> Tensor:
         """`[N]` rows of each group."""
         return lengths(self.ptr)
-
-    @property
-    def within(self) -> Tensor:
-        """`[M]` the place of each row in its own group."""
-        return torch.arange(self.num_rows, device=self.ptr.device) - self.ptr[self.group]
 
     @property
     def is_row(self) -> Tensor:

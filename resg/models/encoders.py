@@ -85,15 +85,13 @@ class WordEncoder(nn.Module):
         self.embedding = nn.Embedding(num_words, settings.word_width)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         self.dropout = nn.Dropout(settings.dropout)
-        self.directions = 2 if settings.bidirectional else 1
         self.gru = nn.GRU(
             settings.word_width, width, batch_first=True, bidirectional=settings.bidirectional
         )
 
     def forward(self, words_M: Tensor, layout: Layout) -> Tensor:
         """`[M]` word numbers and the captions' layout to `[M, d]`."""
-        states = run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
-        return states.unflatten(-1, (self.directions, -1)).mean(-2)
+        return run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
 
 
 class TransformerWordEncoder(nn.Module):
@@ -159,6 +157,7 @@ class GraphEncoder(nn.Module):
         self, width: int, num_edge_types: int, geometry_width: int, settings: GraphEncoderSettings
     ) -> None:
         super().__init__()
+        self.num_edge_types = num_edge_types
         self.layers = nn.ModuleList(
             GraphLayer(width, num_edge_types, geometry_width, settings)
             for _ in range(settings.layers)
@@ -167,8 +166,11 @@ class GraphEncoder(nn.Module):
 
     def forward(self, nodes_Md: Tensor, edges: Edges | None, layout: Layout) -> Tensor:
         """`[M, d]` nodes, their edges (None only where there are no layers) and layout."""
-        for layer in self.layers:
-            nodes_Md = layer(nodes_Md, edges)
+        if self.layers:
+            assert edges is not None, "layers of attention have edges to attend along"
+            counts_ET = type_counts(edges.types, self.num_edge_types)
+            for layer in self.layers:
+                nodes_Md = layer(nodes_Md, edges, counts_ET)
         return nodes_Md if self.order is None else self.order(nodes_Md, layout)
 
 
@@ -195,20 +197,30 @@ class GraphLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, nodes_Md: Tensor, edges: Edges) -> Tensor:
-        """`[M, d]` to `[M, d]`."""
+    def forward(self, nodes_Md: Tensor, edges: Edges, counts_ET: Tensor) -> Tensor:
+        """`[M, d]` to `[M, d]`; the counts are those of `type_counts`."""
         qkv = self.query_key_value(nodes_Md).unflatten(-1, (3, self.heads, -1))
         q_MHd, k_MHd, v_MHd = qkv.unbind(1)
-        bias_EH = self.type_bias(edges.types).sum(1)
-        if self.geometry_bias is not None and edges.geometry is not None:
-            bias_EH = bias_EH + self.geometry_bias(edges.geometry)
         with torch.autocast(nodes_Md.device.type, enabled=False):  # float32 inside, as it promises
+            bias_EH = counts_ET @ self.type_bias.weight
+            if self.geometry_bias is not None and edges.geometry is not None:
+                bias_EH = bias_EH + self.geometry_bias(edges.geometry)
             attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
         return self.norm(nodes_Md + self.dropout(self.out(attended_MHd.flatten(1))))
 
 
+def type_counts(types_EK: Tensor, num_types: int) -> Tensor:
+    """`[E, T]` float32, how often each edge has each type; the filling 0 does not count.
+
+    By this matrix a sum of embeddings is a product, and so is its gradient, for which
+    `nn.Embedding` sorts all edges by their types.
+    """
+    counts_ET = torch.zeros((len(types_EK), num_types), device=types_EK.device)
+    return counts_ET.scatter_add_(1, types_EK, (types_EK > 0).float())
+
+
 class ContextualOrder(nn.Module):
-    """Context in a given order: `h = GRU(x)`, `z = sigmoid(W [x; h])`, `x' = z h + (1 - z) x`.
+    """Context in a given order: `h = GRU(x)`, `z = sigmoid(W [x; h])`, `x' = x + z (h - x)`.
 
     *Reconstruction* of the paper's "contextual order": words as they stand in the sentence, regions
     as the detector ranked them.
@@ -223,7 +235,7 @@ class ContextualOrder(nn.Module):
         """`[M, d]` to `[M, d]`."""
         states_Md = run_gru(self.gru, nodes_Md, layout)
         gate_Md = self.gate(torch.cat([nodes_Md, states_Md], dim=-1)).sigmoid()
-        return gate_Md * states_Md + (1 - gate_Md) * nodes_Md
+        return nodes_Md + gate_Md * (states_Md - nodes_Md)
 
 
 def unit(rows: Tensor) -> Tensor:

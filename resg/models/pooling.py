@@ -4,12 +4,12 @@ M nodes of all graphs, N graphs, L the largest number of nodes, d width.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from resg.graphs.ragged import Layout
-from resg.models.recurrent import run_gru
 
 
 class MeanPooling(nn.Module):
@@ -56,20 +56,43 @@ class GeneralisedPooling(nn.Module):
 
     def position_weights(self, layout: Layout) -> Tensor:
         """`[N, L]` weights of the sorted positions; beyond a graph's length they are 0."""
-        distinct, group_N = layout.distinct, layout.distinct_group
-        assert distinct is not None, "a batch's layout has the layout of its lengths"
-        assert group_N is not None, "and knows which of them is whose"
-        codes_Lc = self._codes(distinct.longest, layout.ptr.device)
-        # the backward direction starts at each length's own end
-        states = run_gru(self.positions, codes_Lc[distinct.within], distinct)
-        both = states.unflatten(-1, (2, self.code_width)).mean(-2)
-        logits_UL = distinct.pad(self.weight(both)[:, 0].float() / self.temperature, value=-1e4)
-        weights_UL = logits_UL.softmax(-1) * distinct.is_row  # an empty graph has no weight
-        return weights_UL.index_select(0, group_N)
+        if not layout.longest:
+            return self.weight.weight.new_zeros((layout.num_groups, 0))
+        weights = self._weights_by_length(layout.longest, layout.ptr.device)
+        return weights.index_select(0, layout.counts)
 
-    def _codes(self, length: int, device: torch.device) -> Tensor:
-        """`[L, c]` sinusoidal codes (Vaswani et al. 2017, section 3.5)."""
-        places_L1 = torch.arange(length, device=device, dtype=torch.float32)[:, None]
-        steps_c = torch.arange(0, self.code_width, 2, device=device, dtype=torch.float32)
-        angles = places_L1 * torch.exp(steps_c * (-math.log(10000.0) / self.code_width))
-        return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    def _weights_by_length(self, longest: int, device: torch.device) -> Tensor:
+        """`[L+1, L]` weights of the sorted positions of graphs of 0, 1, ... L nodes.
+
+        All lengths at once and filled up, not packed: so cuDNN has one launch for all steps of so
+        narrow a GRU, in each pass.
+        """
+        codes, column, is_place = _codes_by_length(longest, self.code_width, device)
+        states, _ = self.positions(codes)
+        ahead, back = self.weight(states.unflatten(-1, (2, -1)))[..., 0].float().unbind(-1)
+        # rows end together: the last one has no filling, so what it reads ahead holds for all
+        logits = (ahead[-1] + back.gather(1, column)) / (2 * self.temperature)
+        return logits.masked_fill(~is_place, -1e4).softmax(-1) * is_place  # no nodes, no weight
+
+
+@lru_cache(maxsize=64)
+def _codes_by_length(
+    longest: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of sequences of 0, 1, ... L places, that end in the same column.
+
+    Returns:
+        `[L+1, L, c]` sinusoidal codes (Vaswani et al. 2017, section 3.5), `[L+1, L]` the column of
+        each place, and `[L+1, L]` bool, whether the sequence has that place.
+    """
+    with torch.inference_mode(False):  # kept for training too
+        places_L = torch.arange(longest, device=device)
+        filling_N1 = torch.arange(longest, -1, -1, device=device)[:, None]
+        steps_c = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+        angles = places_L[:, None] * torch.exp(steps_c * (-math.log(10000.0) / width))
+        codes_Lc = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        return (
+            codes_Lc[(places_L - filling_N1).clamp_min(0)],
+            (places_L + filling_N1).clamp_max(longest - 1),
+            places_L < longest - filling_N1,
+        )

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 import torch
@@ -115,6 +116,18 @@ def test_metrics_go_to_tensorboard_where_it_is_installed(shards, tmp_path):
     shown = [(event.step, event.value) for event in board.Scalars("step/loss")]
     assert shown == [(e["step"], pytest.approx(e["loss"])) for e in steps]
     assert len(board.Scalars("validation/rsum")) == 2
+
+
+def test_an_error_in_training_leaves_no_thread_of_tensorboard(shards, tmp_path):
+    pytest.importorskip("tensorboard")
+    before = set(threading.enumerate())
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(shards, tmp_path / "run", small("vse++"), CPU, on_event=stop)
+    assert set(threading.enumerate()) <= before
 
 
 def test_the_best_weights_are_those_of_the_best_validation(shards, tmp_path):

@@ -46,8 +46,8 @@ def test_rows_by_step_are_those_of_a_packed_sequence(counts):
 
 
 @given(COUNTS)
-def test_a_layout_knows_its_distinct_lengths(counts):
+def test_the_mirror_turns_every_group_round(counts):
     layout = Layout.of(offsets(torch.tensor(counts)))
-    assert layout.distinct.counts.tolist() == sorted(set(counts))
-    assert layout.distinct.counts[layout.distinct_group].tolist() == counts
-    assert layout.within.tolist() == [place for count in counts for place in range(count)]
+    rows = torch.arange(sum(counts))
+    turned = [row for group in rows.split(counts) for row in group.flip(0).tolist()]
+    assert rows[layout.mirror].tolist() == turned

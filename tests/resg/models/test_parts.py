@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import embedding
 
 from resg.config import load_settings
 from resg.data import CaptionTable, ImageTable
 from resg.losses import total_loss
+from resg.models.encoders import type_counts
 from resg.models.resg import Matcher
 from resg.vocabulary import Vocabulary
 
@@ -94,3 +96,19 @@ def test_a_part_makes_a_difference_and_all_its_weights_learn(change, tables, wor
 def test_scores_are_cosines_in_the_resg_presets(tables, world):
     scores, _, _ = scored(tables, world)
     assert scores.abs().max() <= 1 + 1e-6
+
+
+def test_a_product_with_type_counts_is_a_sum_of_embeddings():
+    types = torch.tensor([[3, 1, 0], [2, 0, 0], [0, 0, 0], [1, 1, 3]])
+    weight = torch.randn(4, 5, requires_grad=True)
+    upstream = torch.randn(4, 5)
+    with torch.no_grad():
+        weight[0] = 0
+    by_counts = type_counts(types, 4) @ weight
+    by_embedding = embedding(types, weight, padding_idx=0).sum(1)
+    torch.testing.assert_close(by_counts, by_embedding)
+    grads = [
+        torch.autograd.grad((b * upstream).sum(), weight)[0] for b in (by_counts, by_embedding)
+    ]
+    torch.testing.assert_close(*grads)
+    assert not grads[0][0].any()
