@@ -26,7 +26,9 @@ RULES = "relation_triples"
 BATCH = 256
 """Captions that the model works on at a time."""
 
-_EMBEDDED_PATH = Path(__file__).with_name("model")
+EMBEDDED_FOLDER = Path(__file__).with_name("model")
+"""Where the pipeline lies that ships with the package, for `spacy.load`."""
+
 _UNUSED = ("ner", "senter", "entity_linker", "entity_ruler", "spancat", "textcat")
 _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologizer"}
 
@@ -103,8 +105,8 @@ def parse_texts(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
 
 
 def _source(name: str) -> str | Path:
-    if name == EMBEDDED and _EMBEDDED_PATH.is_dir():
-        return _EMBEDDED_PATH
+    if name == EMBEDDED and EMBEDDED_FOLDER.is_dir():
+        return EMBEDDED_FOLDER
     if spacy.util.is_package(name):
         return name
     folder = Path(name)
@@ -118,7 +120,7 @@ def _source(name: str) -> str | Path:
 def _advice() -> str:
     """What is installed, and how to get a model."""
     installed = spacy.util.get_installed_models()
-    if _EMBEDDED_PATH.is_dir():
+    if EMBEDDED_FOLDER.is_dir():
         installed = [f"{EMBEDDED} (ships with the package)", *installed]
     return (
         f"Installed: {', '.join(installed) or 'none'}. Get one with: "

@@ -18,7 +18,7 @@ def test_unknown_name_lists_what_is_installed(monkeypatch):
 
 
 def test_no_model_says_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(parser, "_EMBEDDED_PATH", tmp_path / "absent")
+    monkeypatch.setattr(parser, "EMBEDDED_FOLDER", tmp_path / "absent")
     monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
     with pytest.raises(SettingsError, match=r"no model.*spacy download"):
         load_parser()
