@@ -88,7 +88,8 @@ def model_fingerprint(nlp: Language) -> dict[str, Any]:
     if folder is None:
         weights = digest(nlp.to_bytes().hex())
     else:
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        found = (path for path in Path(folder).rglob("*") if path.is_file())
+        files = sorted(path for path in found if path.suffix != ".md")  # a card is no weight
         weights = digest([[str(p.relative_to(folder)), file_digest(p)] for p in files])
     return {
         "model": f"{nlp.meta['lang']}_{nlp.meta['name']}",
