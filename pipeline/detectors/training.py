@@ -136,7 +136,8 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
         solver.BASE_LR = settings.learning_rate
     if settings.iterations is not None:
         share = settings.iterations / solver.MAX_ITER
-        solver.STEPS = tuple(int(step * share) for step in solver.STEPS)
+        # in a short run some fall together or on the start, which detectron2 refuses
+        solver.STEPS = tuple(sorted({int(step * share) for step in solver.STEPS} - {0}))
         solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, max(1, settings.iterations // 10))
         solver.MAX_ITER = settings.iterations
     solver.AMP.ENABLED = settings.device == "cuda"

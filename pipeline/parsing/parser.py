@@ -26,7 +26,9 @@ RULES = "relation_triples"
 BATCH = 256
 """Captions that the model works on at a time."""
 
-_EMBEDDED_PATH = Path(__file__).with_name("model")
+EMBEDDED_FOLDER = Path(__file__).with_name("model")
+"""Where the pipeline lies that ships with the package, for `spacy.load`."""
+
 _UNUSED = ("ner", "senter", "entity_linker", "entity_ruler", "spancat", "textcat")
 _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologizer"}
 
@@ -86,7 +88,8 @@ def model_fingerprint(nlp: Language) -> dict[str, Any]:
     if folder is None:
         weights = digest(nlp.to_bytes().hex())
     else:
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        found = (path for path in Path(folder).rglob("*") if path.is_file())
+        files = sorted(path for path in found if path.suffix != ".md")  # a card is no weight
         weights = digest([[str(p.relative_to(folder)), file_digest(p)] for p in files])
     return {
         "model": f"{nlp.meta['lang']}_{nlp.meta['name']}",
@@ -103,8 +106,8 @@ def parse_texts(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
 
 
 def _source(name: str) -> str | Path:
-    if name == EMBEDDED and _EMBEDDED_PATH.is_dir():
-        return _EMBEDDED_PATH
+    if name == EMBEDDED and EMBEDDED_FOLDER.is_dir():
+        return EMBEDDED_FOLDER
     if spacy.util.is_package(name):
         return name
     folder = Path(name)
@@ -118,7 +121,7 @@ def _source(name: str) -> str | Path:
 def _advice() -> str:
     """What is installed, and how to get a model."""
     installed = spacy.util.get_installed_models()
-    if _EMBEDDED_PATH.is_dir():
+    if EMBEDDED_FOLDER.is_dir():
         installed = [f"{EMBEDDED} (ships with the package)", *installed]
     return (
         f"Installed: {', '.join(installed) or 'none'}. Get one with: "

@@ -7,8 +7,9 @@ from pipeline.parsing.clauses import read_scene
 from pipeline.parsing.relations import set_triples
 from pipeline.parsing.schemes import caption_tree
 
-RULES_VERSION = 1
-"""Raised when the rules give other triples, so that shards of different rules are not mixed."""
+RULES_VERSION = 2
+"""Raised when the program makes other triples of the same model's arcs, by these rules or in
+`scene_graph`, so that shards of different rules are not mixed."""
 
 
 class RelationTriples:

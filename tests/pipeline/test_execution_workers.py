@@ -40,7 +40,12 @@ def marks(tmp_path):
 
 @pytest.fixture
 def start():
-    """Start a program that is ended with the test, with all its children."""
+    """Start a program that is ended with the test, with all its children.
+
+    It heeds Ctrl-C, also where these tests themselves run in the background of a shell and ignore
+    it: a signal that is ignored stays ignored in a child, one with a handler gets its default.
+    """
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     started = []
 
     def run(*command, **options):
@@ -51,6 +56,7 @@ def start():
         return process
 
     yield run
+    signal.signal(signal.SIGINT, ours)
     for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

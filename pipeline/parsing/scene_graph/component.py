@@ -24,6 +24,7 @@ from spacy.util import minibatch
 
 from pipeline.errors import SettingsError
 from pipeline.parsing.relations import IS, NO_WORD, set_triples
+from pipeline.parsing.scene_graph.clauses import clause_offsets, whole_captions
 from pipeline.parsing.scene_graph.decode import Graph, Relation
 from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
@@ -69,30 +70,39 @@ class SceneGraph:
                 "load_parser('embedded'), or train one as pipeline/parsing/model/README.md says."
             )
         spoken = [doc for doc in docs if len(doc)]
-        captions = self._captions(self.model, spoken)
-        graphs = self.model.graphs(captions)
+        clauses = self._clauses(self.model, spoken)
+        graphs = self.model.graphs(clauses)
         for doc in docs:
             if not len(doc):
                 set_triples(doc, [], [])
-        for doc, words, graph in zip(spoken, captions.words, graphs, strict=True):
+        wholes = whole_captions(clauses.words, graphs, [len(doc) for doc in spoken])
+        for doc, (words, graph) in zip(spoken, wholes, strict=True):
             said, is_denying = without_denied(words, graph)
             set_triples(doc, *records(doc, words, said, self.model.lexicon), negated=is_denying)
         return docs
 
-    def _captions(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
+    def _clauses(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
+        """What the network reads: the captions, those of several clauses in as many parts."""
         if not docs:
             return Captions([], *[np.empty(0, np.int64)] * 3)
         strings = docs[0].vocab.strings
-        columns = np.concatenate([doc.to_array([LOWER, POS, DEP, HEAD]) for doc in docs])
-        lower, pos, deprels, offsets = columns.T
-        codes, places = np.unique(lower, return_inverse=True)
-        words = np.array([strings[code] for code in codes.tolist()], object)[places].tolist()
-        ends = np.cumsum([len(doc) for doc in docs]).tolist()
+        attributes = [LOWER, POS, DEP, HEAD]
+        columns = cast(Ints, np.concatenate([doc.to_array(attributes) for doc in docs]))
+        lower, pos, deprels, distances = columns.T
+        heads = np.arange(len(columns)) + distances.astype(np.int64)  # they are stored unsigned
+        codes, rows = np.unique(lower, return_inverse=True)
+        words = np.array([strings[code] for code in codes.tolist()], object)[rows].tolist()
+        lengths = [0, *(len(doc) for doc in docs)]
+        offsets = clause_offsets(columns[:, :3], heads, np.cumsum(lengths), strings)
+        clause = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        is_cut = clause[heads] != clause
+        heads[is_cut], deprels[is_cut] = np.flatnonzero(is_cut), strings["ROOT"]
+        ends = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
         return Captions(
-            words=[words[end - len(doc) : end] for doc, end in zip(docs, ends, strict=True)],
+            words=[words[start:end] for start, end in ends],
             pos=_rows(pos, model.pos, strings),
             deprels=_rows(deprels, model.deprels, strings),
-            heads=np.arange(len(columns)) + offsets.astype(np.int64),  # they are stored unsigned
+            heads=heads,
         )
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:

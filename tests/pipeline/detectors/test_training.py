@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.detectors.instances import read_instances
 from pipeline.detectors.specification import open_detector
+from pipeline.detectors.training import TrainingSettings, training_config
 from pipeline.errors import DataError
 from pipeline.manifest import load_manifest
 
@@ -58,6 +59,22 @@ def test_files_that_are_no_boxes_are_told(tmp_path, scenes):
     (tmp_path / "fewer.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="lists no picture"):
         read_instances(tmp_path / "fewer.json", items)
+
+
+@pytest.mark.detectron2
+@pytest.mark.parametrize("iterations", [1, 2, 3, 9, 90])
+def test_a_short_run_has_steps_that_detectron2_takes(scenes, tmp_path, iterations):
+    pytest.importorskip("detectron2", reason="detectron2 is not installed")
+    from detectron2.solver import build_lr_scheduler
+
+    items = load_manifest(scenes / "scenes.yaml").images(scenes)
+    instances = read_instances(scenes / "instances.json", items)
+    settings = TrainingSettings(config="r101-c4", iterations=iterations)
+    config = training_config(instances, tmp_path, settings)
+    weight = torch.zeros(1, requires_grad=True)
+    build_lr_scheduler(config, torch.optim.SGD([weight], lr=0.1))
+    assert all(0 < step < iterations for step in config.SOLVER.STEPS)
+    assert len(config.SOLVER.STEPS) == 2 or iterations < 9
 
 
 @pytest.mark.slow

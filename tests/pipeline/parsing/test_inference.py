@@ -29,7 +29,7 @@ def plain():
         "components.trainable_lemmatizer.factory": "trainable_lemmatizer",
         "components.trainable_lemmatizer.top_k": 1,
     }
-    return spacy.load(parser._EMBEDDED_PATH, config=factories, exclude=["scene_graph"])
+    return spacy.load(parser.EMBEDDED_FOLDER, config=factories, exclude=["scene_graph"])
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def test_unknown_name_lists_what_is_installed(monkeypatch):
 
 
 def test_no_model_says_how_to_get_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(parser, "_EMBEDDED_PATH", tmp_path / "absent")
+    monkeypatch.setattr(parser, "EMBEDDED_FOLDER", tmp_path / "absent")
     monkeypatch.setattr(spacy.util, "is_package", lambda name: False)
     with pytest.raises(SettingsError, match=r"no model.*spacy download"):
         load_parser()
@@ -48,3 +48,10 @@ def test_fingerprint_follows_the_files(model_folder, tmp_path):
     nlp.to_disk(tmp_path)
     assert model_fingerprint(load_parser(str(model_folder))) == first
     assert model_fingerprint(load_parser(str(tmp_path)))["digest"] != first["digest"]
+
+
+def test_fingerprint_heeds_no_card(model_folder, tmp_path):
+    spacy.load(model_folder).to_disk(tmp_path)
+    first = model_fingerprint(load_parser(str(tmp_path)))
+    (tmp_path / "README.md").write_text("What the model is.")
+    assert model_fingerprint(load_parser(str(tmp_path))) == first
