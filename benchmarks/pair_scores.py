@@ -101,6 +101,27 @@ def wall_seconds(function: Callable[[], object], device: str, calls: int = 20) -
     return (time.perf_counter() - begin) / calls
 
 
+def captured_seconds(function: Callable[[], object]) -> float | None:
+    """Median device time of a call, from replays of its CUDA graph; None where it has none.
+
+    A failed capture can spoil the process's later ones.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            function()
+        return timed(graph.replay, "cuda", 15)[0]
+    except RuntimeError as error:
+        print(f"not captured: {str(error).strip().splitlines()[0][:90]}", flush=True)
+        return None
+
+
 def product_alone(regions: Tensor, words: Tensor, block: int = 8192) -> Callable[[], None]:
     """The bare product of all nodes, in blocks that are thrown away."""
 
@@ -172,7 +193,11 @@ def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
 
 
 def training(report: Report, options: argparse.Namespace) -> None:
-    """Forward and backward of all pairs of a batch; captions of 12 words, for the obvious form."""
+    """Forward and backward of all pairs of a batch; captions of 12 words, for the obvious form.
+
+    Three clocks: a step alone with the host in its way, steps one after the other (wall), and the
+    device's own time under a CUDA graph, where the host is not in the way.
+    """
     device, dtype = options.device, options.dtype
     for batch in options.batches:
         generator = torch.Generator(device).manual_seed(1)
@@ -206,6 +231,9 @@ def training(report: Report, options: argparse.Namespace) -> None:
         if not options.no_compile:
             compiled = torch.compile(obvious_scores, dynamic=False)
             forms["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
+        steps: dict[str, Callable[[], None]] = {}
+        wall: dict[str, float] = {}
+        on_device: dict[str, float] = {}
         for name, form in forms.items():
 
             def step(form: Any = form, V: Any = V, T: Any = T, grad: Any = grad) -> None:
@@ -221,14 +249,26 @@ def training(report: Report, options: argparse.Namespace) -> None:
             finally:
                 if device == "cuda":
                     torch.cuda.empty_cache()
-            wall = wall_seconds(step, device)
+            steps[name] = step
+            wall[name] = wall_seconds(step, device)
             report.add(
                 f"training step, batch {batch}, {name}",
                 seconds,
-                wall_ms=round(wall * 1e3, 3),
+                wall_ms=round(wall[name] * 1e3, 3),
                 fastest_ms=round(fastest * 1e3, 3),
                 peak_gb=round(peak, 2),
             )
+        for name, step in steps.items():
+            seconds = captured_seconds(step) if device == "cuda" and "new" not in name else None
+            if seconds:
+                on_device[name] = seconds
+                report.add(f"training step, batch {batch}, {name}, on the device", seconds)
+        for clock, times in (("wall", wall), ("device", on_device)):
+            others = [seconds for name, seconds in times.items() if "obvious" in name]
+            if others and "pair_scores" in times:
+                ratio = round(min(others) / times["pair_scores"], 2)
+                label = f"training step, batch {batch}, {clock} time, best other form"
+                report.add(label, min(others), over_pair_scores=ratio)
         if device == "cuda":
             seconds, _ = timed(lambda V=V, T=T, grad=grad: _three_products(V, T), device, 20)
             report.add(f"training step, batch {batch}, the three products alone", seconds)
