@@ -258,8 +258,8 @@ def training(report: Report, options: argparse.Namespace) -> None:
                 fastest_ms=round(fastest * 1e3, 3),
                 peak_gb=round(peak, 2),
             )
-        for name, step in steps.items():
-            seconds = captured_seconds(step) if device == "cuda" and "new" not in name else None
+        for name, measured in steps.items():
+            seconds = captured_seconds(measured) if device == "cuda" and "new" not in name else None
             if seconds:
                 on_device[name] = seconds
                 report.add(f"training step, batch {batch}, {name}, on the device", seconds)
