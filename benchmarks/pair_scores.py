@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from resg.kernels.pair_scores import PairSettings, pair_scores
+from resg.kernels.pair_scores.backends import GPU_TILE_BYTES
 
 REGIONS, WIDTH = 36, 1024
 MATRIX_TFLOPS = 790.0  # measured bf16 product of 8192 cubed on the H200 this was tuned on
@@ -151,7 +152,9 @@ def peak_memory(device: str, function: Callable[[], object]) -> float:
 def evaluation(report: Report, options: argparse.Namespace) -> None:
     """All images against all captions, forward only."""
     device, dtype = options.device, options.dtype
-    for ragged in (False,) if options.even else (False, True):
+    for ragged in (False, True):
+        if (ragged and options.even) or (not ragged and options.ragged):
+            continue
         nodes = make_nodes(options.images, options.captions, device, dtype, ragged)
         regions, words = nodes[:2]
         flop = 2.0 * len(regions) * len(words) * WIDTH
@@ -161,6 +164,8 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
         for direction in options.directions if not ragged else ("both",):
 
             def run(nodes: Any = nodes, direction: Any = direction) -> Tensor:
+                if options.packed:
+                    return packed_scores(nodes, direction)
                 return pair_scores(*nodes, direction=direction, backend=options.backend)
 
             with torch.inference_mode():
@@ -168,7 +173,7 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
                 seconds, fastest = timed(run, device, options.repeats)
             bound = flop / (MATRIX_TFLOPS * 1e12)
             report.add(
-                f"pair_scores {direction}, {label}",
+                f"pair_scores {direction}, {label}" + (", packed kernel" if options.packed else ""),
                 seconds,
                 fastest_ms=round(fastest * 1e3, 2),
                 tflops=round(flop / seconds / 1e12, 2),
@@ -176,6 +181,15 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
                 share_of_bound=round(bound / seconds, 3) if device == "cuda" else "-",
                 peak_gb=round(peak, 2),
             )
+
+
+def packed_scores(nodes: Any, direction: Any) -> Tensor:
+    """Scores by the packed kernel, whatever the default is."""
+    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
+    from resg.kernels.pair_scores.launch import PairLaunch
+
+    tuning = replace(DEFAULT_TUNING, packed=True)
+    return PairLaunch(*nodes, PairSettings(direction), GPU_TILE_BYTES, tuning).forward()
 
 
 def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
@@ -454,6 +468,8 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=25000)
     parser.add_argument("--directions", nargs="+", default=["both", "t2i", "i2t"])
     parser.add_argument("--even", action="store_true", help="36 regions an image, no ragged ones")
+    parser.add_argument("--ragged", action="store_true", help="ragged ones alone")
+    parser.add_argument("--packed", action="store_true", help="evaluate by the packed kernel")
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)

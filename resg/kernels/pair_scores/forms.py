@@ -119,4 +119,4 @@ def _trait(operand: Any) -> Any:
         return operand.dtype, operand.data_ptr() % 16 == 0
     if isinstance(operand, int):
         return operand % 16 == 0, operand == 1, operand.bit_length() > 31
-    return float
+    return float if isinstance(operand, float) else operand
