@@ -183,7 +183,7 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
             )
 
 
-def packed_scores(nodes: Any, direction: Any) -> Tensor:
+def packed_scores(nodes: tuple[Tensor, Tensor, Tensor, Tensor], direction: Any) -> Tensor:
     """Scores by the packed kernel, whatever the default is."""
     from resg.kernels.pair_scores.forms import DEFAULT_TUNING
     from resg.kernels.pair_scores.launch import PairLaunch

@@ -166,15 +166,18 @@ def _blocks(ptr: bytes, side: int, above: int, device: torch.device) -> list[Blo
 def _on_device(device: torch.device, *arrays: NDArray[Any]) -> list[Tensor]:
     """The arrays as int32 on the device, in one copy, each where a vector can be loaded.
 
-    The host does not wait: CUDA has read pageable memory when an asynchronous copy returns.
+    The host does not wait: CUDA has read pageable memory when an asynchronous copy returns. On a
+    side stream it does, as the next call with this plan may come on another.
     """
+    is_cuda = device.type == "cuda"
+    is_main = is_cuda and torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
     ends = np.cumsum([-(-array.size // ALIGNMENT) * ALIGNMENT for array in arrays])
     joined = np.zeros(ends[-1], np.int32)
     starts = [0, *ends[:-1]]
     for array, start in zip(arrays, starts, strict=True):
         joined[start : start + array.size] = array
     with torch.inference_mode(False):
-        copied = torch.from_numpy(joined).to(device, non_blocking=True)
+        copied = torch.from_numpy(joined).to(device, non_blocking=is_main)
         return [
             copied[start : start + array.size] for array, start in zip(arrays, starts, strict=True)
         ]
