@@ -2,6 +2,7 @@
 
     python benchmarks/graph_attention.py                   # on a GPU: device and wall time
     python benchmarks/graph_attention.py --prepare         # compile all compiled peers, in parallel
+    python benchmarks/graph_attention.py --workloads 1 2 --skip Flex   # a part, for a short visit
     python benchmarks/graph_attention.py --device cpu      # scatter against torch on the CPU
     python benchmarks/graph_attention.py --tune            # launch shapes of the Triton kernels
 
@@ -336,13 +337,10 @@ def measure_peers(workload: Workload, bandwidth: float, names: list[str]) -> Ite
             return
 
 
-def measure_all(index: int, workload: Workload, bandwidth: float, only: str) -> list[Measurement]:
-    """All peers of a workload, in as few processes as failures allow."""
-    names = [
-        name
-        for name in Peers(workload, workload.graph()).all()
-        if not only or any(part in name for part in only.split(","))
-    ]
+def measure_all(
+    index: int, workload: Workload, bandwidth: float, names: list[str]
+) -> list[Measurement]:
+    """The named peers of a workload, in as few processes as failures allow."""
     if workload.device == "cpu":
         return list(measure_peers(workload, bandwidth, names))
     rows: list[Measurement] = []
@@ -366,15 +364,33 @@ def worker(index: int, bandwidth: float, names: list[str]) -> subprocess.Popen[s
     )
 
 
-def prepare() -> None:
-    """Compile every compiled peer of every workload, all at once; their cache keeps the kernels."""
+def chosen(options: argparse.Namespace) -> Iterator[tuple[int, Workload, list[str]]]:
+    """Workloads that the options name, each with its peers."""
+
+    def is_among(name: str, parts: str) -> bool:
+        return any(part in name for part in parts.split(",")) if parts else False
+
+    for index, (workload, peers) in enumerate(workloads(options.device)):
+        if options.workloads and index not in options.workloads:
+            continue
+        only = options.only or peers
+        names = Peers(workload, workload.graph()).all()
+        yield (
+            index,
+            workload,
+            [n for n in names if (not only or is_among(n, only)) and not is_among(n, options.skip)],
+        )
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Compile every chosen compiled peer, all at once; their cache keeps the kernels."""
     begin = time.perf_counter()
-    processes = []
-    for index, (workload, only) in enumerate(workloads("cuda")):
-        for name in Peers(workload, workload.graph()).all():
-            is_wanted = not only or any(part in name for part in only.split(","))
-            if is_wanted and any(part in name for part in COMPILED.split(",")):
-                processes.append(worker(index, 1.0, [name]))
+    processes = [
+        worker(index, 1.0, [name])
+        for index, _, names in chosen(options)
+        for name in names
+        if any(part in name for part in COMPILED.split(","))
+    ]
     for process in processes:
         process.communicate()
     print(f"compiled {len(processes)} peers in {time.perf_counter() - begin:.0f} s", flush=True)
@@ -475,6 +491,8 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default=default)
     parser.add_argument("--tune", action="store_true", help="time launch shapes and stop")
     parser.add_argument("--only", default="", help="names of peers, or parts, with commas")
+    parser.add_argument("--skip", default="", help="peers to leave out, likewise")
+    parser.add_argument("--workloads", type=int, nargs="+", help="numbers of workloads, from 0")
     parser.add_argument(
         "--prepare", action="store_true", help="compile the compiled peers and stop"
     )
@@ -488,7 +506,7 @@ def main() -> None:
             print(json.dumps(asdict(row)), flush=True)
         return
     if options.prepare:
-        prepare()
+        prepare(options)
         return
     bandwidth = 0.0
     if options.device == "cuda":
@@ -501,8 +519,8 @@ def main() -> None:
         tune(bandwidth)
         return
     written = []
-    for index, (workload, peers) in enumerate(workloads(options.device)):
-        rows = measure_all(index, workload, bandwidth, options.only or peers)
+    for index, workload, names in chosen(options):
+        rows = measure_all(index, workload, bandwidth, names)
         written += [asdict(row) for row in rows]
         if options.json:
             options.json.write_text(json.dumps(written, indent=1))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from resg.kernels.pair_scores import PairSettings, pair_scores
+from resg.kernels.pair_scores.backends import GPU_TILE_BYTES
 
 REGIONS, WIDTH = 36, 1024
 MATRIX_TFLOPS = 790.0  # measured bf16 product of 8192 cubed on the H200 this was tuned on
@@ -101,6 +102,27 @@ def wall_seconds(function: Callable[[], object], device: str, calls: int = 20) -
     return (time.perf_counter() - begin) / calls
 
 
+def captured_seconds(function: Callable[[], object]) -> float | None:
+    """Median device time of a call, from replays of its CUDA graph; None where it has none.
+
+    A failed capture can spoil the process's later ones.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph):
+            function()
+        return timed(graph.replay, "cuda", 15)[0]
+    except RuntimeError as error:
+        print(f"not captured: {str(error).strip().splitlines()[0][:90]}", flush=True)
+        return None
+
+
 def product_alone(regions: Tensor, words: Tensor, block: int = 8192) -> Callable[[], None]:
     """The bare product of all nodes, in blocks that are thrown away."""
 
@@ -130,7 +152,9 @@ def peak_memory(device: str, function: Callable[[], object]) -> float:
 def evaluation(report: Report, options: argparse.Namespace) -> None:
     """All images against all captions, forward only."""
     device, dtype = options.device, options.dtype
-    for ragged in (False,) if options.even else (False, True):
+    for ragged in (False, True):
+        if (ragged and options.even) or (not ragged and options.ragged):
+            continue
         nodes = make_nodes(options.images, options.captions, device, dtype, ragged)
         regions, words = nodes[:2]
         flop = 2.0 * len(regions) * len(words) * WIDTH
@@ -140,6 +164,8 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
         for direction in options.directions if not ragged else ("both",):
 
             def run(nodes: Any = nodes, direction: Any = direction) -> Tensor:
+                if options.packed:
+                    return packed_scores(nodes, direction)
                 return pair_scores(*nodes, direction=direction, backend=options.backend)
 
             with torch.inference_mode():
@@ -147,7 +173,7 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
                 seconds, fastest = timed(run, device, options.repeats)
             bound = flop / (MATRIX_TFLOPS * 1e12)
             report.add(
-                f"pair_scores {direction}, {label}",
+                f"pair_scores {direction}, {label}" + (", packed kernel" if options.packed else ""),
                 seconds,
                 fastest_ms=round(fastest * 1e3, 2),
                 tflops=round(flop / seconds / 1e12, 2),
@@ -155,6 +181,15 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
                 share_of_bound=round(bound / seconds, 3) if device == "cuda" else "-",
                 peak_gb=round(peak, 2),
             )
+
+
+def packed_scores(nodes: tuple[Tensor, Tensor, Tensor, Tensor], direction: Any) -> Tensor:
+    """Scores by the packed kernel, whatever the default is."""
+    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
+    from resg.kernels.pair_scores.launch import PairLaunch
+
+    tuning = replace(DEFAULT_TUNING, packed=True)
+    return PairLaunch(*nodes, PairSettings(direction), GPU_TILE_BYTES, tuning).forward()
 
 
 def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
@@ -172,7 +207,11 @@ def obvious_scores(V: Tensor, T: Tensor, settings: PairSettings) -> Tensor:
 
 
 def training(report: Report, options: argparse.Namespace) -> None:
-    """Forward and backward of all pairs of a batch; captions of 12 words, for the obvious form."""
+    """Forward and backward of all pairs of a batch; captions of 12 words, for the obvious form.
+
+    Three clocks: a step alone with the host in its way, steps one after the other (wall), and the
+    device's own time under a CUDA graph, where the host is not in the way.
+    """
     device, dtype = options.device, options.dtype
     for batch in options.batches:
         generator = torch.Generator(device).manual_seed(1)
@@ -206,6 +245,9 @@ def training(report: Report, options: argparse.Namespace) -> None:
         if not options.no_compile:
             compiled = torch.compile(obvious_scores, dynamic=False)
             forms["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
+        steps: dict[str, Callable[[], None]] = {}
+        wall: dict[str, float] = {}
+        on_device: dict[str, float] = {}
         for name, form in forms.items():
 
             def step(form: Any = form, V: Any = V, T: Any = T, grad: Any = grad) -> None:
@@ -221,14 +263,26 @@ def training(report: Report, options: argparse.Namespace) -> None:
             finally:
                 if device == "cuda":
                     torch.cuda.empty_cache()
-            wall = wall_seconds(step, device)
+            steps[name] = step
+            wall[name] = wall_seconds(step, device)
             report.add(
                 f"training step, batch {batch}, {name}",
                 seconds,
-                wall_ms=round(wall * 1e3, 3),
+                wall_ms=round(wall[name] * 1e3, 3),
                 fastest_ms=round(fastest * 1e3, 3),
                 peak_gb=round(peak, 2),
             )
+        for name, measured in steps.items():
+            seconds = captured_seconds(measured) if device == "cuda" and "new" not in name else None
+            if seconds:
+                on_device[name] = seconds
+                report.add(f"training step, batch {batch}, {name}, on the device", seconds)
+        for clock, times in (("wall", wall), ("device", on_device)):
+            others = [seconds for name, seconds in times.items() if "obvious" in name]
+            if others and "pair_scores" in times:
+                ratio = round(min(others) / times["pair_scores"], 2)
+                label = f"training step, batch {batch}, {clock} time, best other form"
+                report.add(label, min(others), over_pair_scores=ratio)
         if device == "cuda":
             seconds, _ = timed(lambda V=V, T=T, grad=grad: _three_products(V, T), device, 20)
             report.add(f"training step, batch {batch}, the three products alone", seconds)
@@ -414,6 +468,8 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=25000)
     parser.add_argument("--directions", nargs="+", default=["both", "t2i", "i2t"])
     parser.add_argument("--even", action="store_true", help="36 regions an image, no ragged ones")
+    parser.add_argument("--ragged", action="store_true", help="ragged ones alone")
+    parser.add_argument("--packed", action="store_true", help="evaluate by the packed kernel")
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)

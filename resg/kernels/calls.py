@@ -1,7 +1,7 @@
 """What do all kernels ask of a call: which backend was named, is Triton here, is it eager?"""
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 
 import torch
@@ -23,7 +23,10 @@ def is_interpreting() -> bool:
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which products keep the types that a kernel chose for them."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def is_eager(*tensors: Tensor) -> bool:

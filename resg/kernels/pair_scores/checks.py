@@ -1,6 +1,5 @@
 """Do nodes and pointers fit together?"""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,9 +45,9 @@ def check_pointer(name: str, ptr: Tensor, nodes: Tensor) -> None:
             f"{name} runs from 0 to the number of nodes, {len(nodes)} (nodes {list(nodes.shape)}); "
             f"came {bounds[0]} to {bounds[-1]}"
         )
-    steps = np.diff(bounds)
-    if (steps < 0).any():
-        at = int((steps < 0).argmax())
+    falls = bounds[1:] < bounds[:-1]
+    if falls.any():
+        at = int(falls.argmax())
         raise ValueError(
             f"{name} never falls; it goes from {bounds[at]} at {at} to {bounds[at + 1]}"
         )

@@ -6,7 +6,7 @@ V: [rows, d] regions of some images;  T: [runs * W, d] all captions' words;  S: 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +33,12 @@ from resg.kernels.pair_scores.layouts import (
     image_runs,
     large_images,
 )
-from resg.kernels.pair_scores.node_kernels import factor_kernel, gram_kernel, pack_kernel
+from resg.kernels.pair_scores.node_kernels import (
+    gram_kernel,
+    length_kernel,
+    pack_kernel,
+    scales_kernel,
+)
 from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
 from resg.kernels.pair_scores.reference import NORM_FLOOR
 from resg.kernels.pair_scores.score_kernel import score_kernel
@@ -45,7 +50,7 @@ registers that nothing wrote, and the kernel then reads outside its memory."""
 LARGEST_TEMPERATURE = 10.0  # of the packed kernel: exp(-2 * 10) of float16's largest is normal
 LARGEST_LAMBDA = 60.0  # of the packed kernel: exponents of cosines stay inside float32
 TOP_EXPONENT = 15.0  # the packed kernel's largest exponential, in base 2
-
+LONGEST_REGION, LONGEST_WORD = 3, 4  # where these lie in `PairLaunch.scales`
 
 REFUSED: set[tuple[Any, ...]] = set()
 """Forms of the kernels that need more shared memory than the card has, found by a first launch."""
@@ -59,6 +64,17 @@ class PackedRuns:
     nodes: Tensor
     inv_length: Tensor
     gram: Tensor
+
+    def part(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Nodes, gram matrices, slots, owners, one over the lengths: of runs `first` to `last`."""
+        layout = self.layout
+        parts = self.nodes, self.gram, layout.slot, layout.owner, self.inv_length
+        if last - first == len(layout):
+            return parts
+        nodes, gram, slot, owner, inv_length = parts
+        width = slot.shape[1]
+        rows = slice(first * width, last * width)
+        return nodes[rows], gram[first:last], slot[first:last], owner[first:last], inv_length[rows]
 
 
 @dataclass(frozen=True)
@@ -89,15 +105,16 @@ class PairLaunch:
         self.settings, self.tile_bytes, self.tuning = settings, tile_bytes, tuning
         self.precision = SINGLE if regions.dtype == torch.float32 else HALF
         self.device = regions.device
-        self.longest_region, self.longest_word = self._longest(regions), self._longest(words)
+        self.scales = self._scales()
         layout = caption_runs(word_ptr, tuning.width, tuning.slots, self.device)
-        self.captions = self._pack_runs(words, self.longest_word, layout, tuning.width)
+        self.captions = self._pack_runs(words, LONGEST_WORD, layout, tuning.width)
+        self.only_block: Images | None = None
         self.refused: list[Tensor] = []
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]` in float32; 0 where either side has no node."""
         self.refused = []
-        shape = len(self.region_ptr) - 1, len(self.word_ptr) - 1
+        shape = self.region_ptr.shape[0] - 1, self.word_ptr.shape[0] - 1
         out = torch.zeros(shape, dtype=torch.float32, device=self.device)
         itemsize = self.precision.nodes.itemsize
         if self.is_packed():
@@ -130,7 +147,7 @@ class PairLaunch:
         """All images that fit into runs, tile by tile."""
         width = self.tuning.regions
         layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
-        images = self._pack_runs(self.regions, self.longest_region, layout, width)
+        images = self._pack_runs(self.regions, LONGEST_REGION, layout, width)
         itemsize = self.precision.nodes.itemsize
         side = math.isqrt(max(self.tile_bytes // itemsize, 1))
         parts = math.ceil(layout.rows / max(side, width)) if layout.rows else 0
@@ -139,7 +156,7 @@ class PairLaunch:
             first_row, last_row = int(layout.starts[top]), int(layout.starts[bottom])
             V = images.nodes[first_row:last_row]
             for first, last in self.run_spans(len(V), itemsize):
-                S = V @ self.words_of(first, last).T
+                S = V @ self.captions.part(first, last)[0].T
                 self.launch_packed(images, (top, bottom), (first, last), S, out)
 
     def launch_packed(
@@ -199,8 +216,8 @@ class PairLaunch:
             )
 
     def _score_block(self, images: Images, out: Tensor) -> None:
-        for first, last in self.run_spans(len(images.nodes), self.precision.nodes.itemsize):
-            S = images.nodes @ self.words_of(first, last).T
+        for first, last in self.run_spans(images.nodes.shape[0], self.precision.nodes.itemsize):
+            S = images.nodes @ self.captions.part(first, last)[0].T
             self.launch_scores(images, first, last, S, out)
 
     def run_block(self, kernel: str, images: Images, work: Callable[[], None]) -> bool:
@@ -208,34 +225,39 @@ class PairLaunch:
 
         Triton refuses a kernel before its first launch, so nothing of the block is done then.
         """
-        form = kernel, self.device, self.tuning, *self.constants(images.layout.rows, 0).values()
-        if form not in REFUSED:
+        rows = images.layout.rows
+        if not REFUSED or self._form(kernel, rows) not in REFUSED:
             try:
                 work()
             except OutOfResources:
-                REFUSED.add(form)
+                REFUSED.add(self._form(kernel, rows))
             else:
                 return True
         self.refused.append(torch.from_numpy(images.layout.block.images))
         return False
 
+    def _form(self, kernel: str, rows: int) -> tuple[Any, ...]:
+        """All that decides whether a kernel fits on the card."""
+        return kernel, self.device, self.tuning, *self.constants(rows).values()
+
     def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
-        layout, words = images.layout, self.captions.layout
+        layout = images.layout
+        _, gram, slot, owner, inv_length = self.captions.part(first, last)
         grid = (last - first, math.ceil(len(layout) / self.tuning.images))
         run_kernel(
             score_kernel,
             grid,
             S,
             images.gram,
-            self.captions.gram[first:last],
-            words.slot[first:last],
-            words.owner[first:last],
+            gram,
+            slot,
+            owner,
             images.inv_length,
-            self.captions.inv_length[first * self.tuning.width :],
+            inv_length,
             layout.images,
             layout.counts,
-            self.factors,
+            self.scales,
             out,
             len(layout),
             layout.rows,
@@ -243,15 +265,16 @@ class PairLaunch:
             out.stride(0),
             *self.shifts(),
             self.settings.lambda_lse * LOG2_E,
-            **{"IMAGES": self.tuning.images, "maxnreg": self.tuning.registers},
-            **self.constants(layout.rows, self.tuning.warps),
+            IMAGES=self.tuning.images,
+            num_warps=self.tuning.warps,
+            maxnreg=self.tuning.registers,
+            **self.constants(layout.rows),
         )
 
-    def constants(self, rows: int, warps: int) -> dict[str, Any]:
+    def constants(self, rows: int) -> dict[str, Any]:
         """What the score kernel and the gradient kernel are compiled for."""
         safe_t2i, safe_i2t = self._is_safe()
         return {
-            "num_warps": warps,
             "num_stages": 1,
             "R": max(SMALLEST_TILE, 1 << (rows - 1).bit_length()),
             "W": self.tuning.width,
@@ -285,32 +308,43 @@ class PairLaunch:
             self.precision.shift(regions_attend, 8.0, safe_i2t),
         )
 
-    def _longest(self, nodes: Tensor) -> Tensor:
-        """Length of the longest node, where it is wanted."""
-        if not self.precision.is_scaled or len(nodes) == 0:
-            return nodes.new_ones((), dtype=torch.float32)
-        return torch.linalg.vector_norm(nodes, dim=1, dtype=torch.float32).amax()
-
-    @cached_property
-    def factors(self) -> Tensor:
-        """Temperatures in base 2 and the floor of norms, as the kernels of a block read them."""
-        factors = torch.empty(3, dtype=torch.float32, device=self.device)
+    def _scales(self) -> Tensor:
+        """`[5]`: temperatures in base 2 and floor of norms, as kernels read them; longest nodes."""
+        is_scaled = self.precision.is_scaled
+        num_regions, width = self.regions.shape
+        num_nodes = num_regions + self.words.shape[0]
+        lengths = torch.empty(
+            num_nodes if is_scaled else 0, dtype=torch.float32, device=self.device
+        )
         run_kernel(
-            factor_kernel,
+            length_kernel,
+            lengths.shape,
+            self.regions,
+            self.words,
+            lengths,
+            *self.regions.stride(),
+            *self.words.stride(),
+            num_regions,
+            width,
+            BLOCK=row_block(width),
+        )
+        scales = torch.empty(5, dtype=torch.float32, device=self.device)
+        run_kernel(
+            scales_kernel,
             (1,),
-            self.longest_region,
-            self.longest_word,
-            factors,
+            lengths,
+            scales,
+            num_regions,
+            num_nodes,
             *(temperature * LOG2_E for temperature in self.settings.temperatures),
             NORM_FLOOR,
-            SCALED=self.precision.is_scaled,
+            SCALED=is_scaled,
             PLAIN=self.settings.normalise == "plain",
+            BLOCK=4096,
         )
-        return factors
+        return scales
 
-    def _pack_runs(
-        self, nodes: Tensor, longest: Tensor, layout: RunLayout, width: int
-    ) -> PackedRuns:
+    def _pack_runs(self, nodes: Tensor, longest: int, layout: RunLayout, width: int) -> PackedRuns:
         packed, inv_length = self._pack(nodes, longest, layout.source)
         gram = packed.new_empty((len(layout), width, width))
         run_kernel(
@@ -329,13 +363,13 @@ class PairLaunch:
         return PackedRuns(layout, packed, inv_length, gram)
 
     def _pack_block(self, layout: BlockLayout) -> Images:
-        nodes, inv_length = self._pack(self.regions, self.longest_region, layout.source)
+        nodes, inv_length = self._pack(self.regions, LONGEST_REGION, layout.source)
         by_image = nodes.view(len(layout), layout.rows, nodes.shape[1])
         return Images(layout, nodes, inv_length, torch.bmm(by_image, by_image.transpose(1, 2)))
 
-    def _pack(self, nodes: Tensor, longest: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+    def _pack(self, nodes: Tensor, longest: int, source: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled nodes `[rows, d]`, zeros where there is no source, and one over their lengths."""
-        rows, width = len(source), nodes.shape[1]
+        rows, width = source.shape[0], nodes.shape[1]
         packed = torch.empty((rows, width), dtype=self.precision.nodes, device=self.device)
         inv_length = torch.empty(rows, dtype=torch.float32, device=self.device)
         run_kernel(
@@ -343,9 +377,10 @@ class PairLaunch:
             (rows,),
             nodes,
             source,
-            longest,
+            self.scales,
             packed,
             inv_length,
+            longest,
             *nodes.stride(),
             width,
             SCALED=self.precision.is_scaled,
@@ -354,10 +389,20 @@ class PairLaunch:
         return packed, inv_length
 
     def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[Images]:
-        """Images with more than `above` regions, in blocks that make tiles about square."""
+        """Images with more than `above` regions, in blocks that make tiles about square.
+
+        A block that holds all images is kept: the backward pass finds them packed.
+        """
+        if above == 0 and self.only_block is not None:
+            yield self.only_block
+            return
         side = math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
-        for layout in block_layouts(self.region_ptr, side, above, self.device):
-            yield self._pack_block(layout)
+        layouts = block_layouts(self.region_ptr, side, above, self.device)
+        for layout in layouts:
+            images = self._pack_block(layout)
+            if above == 0 and len(layouts) == 1:
+                self.only_block = images
+            yield images
 
     def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:
         """First and last run of each tile that these rows make within `tile_bytes`."""
@@ -367,15 +412,11 @@ class PairLaunch:
         bounds = [num_runs * part // max(parts, 1) for part in range(parts + 1)]
         yield from pairwise(bounds)
 
-    def words_of(self, first: int, last: int) -> Tensor:
-        """Nodes of the runs from `first` up to `last`."""
-        return self.captions.nodes[first * self.tuning.width : last * self.tuning.width]
-
     def left_out(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and captions whose pairs no tile held: too many regions or words, or refused."""
         too_large = large_images(self.region_ptr)
         too_long = self.captions.layout.left_out
-        if not (len(too_large) or len(too_long) or self.refused):
+        if not (too_large.numel() or too_long.numel() or self.refused):
             return
         every_image = torch.arange(len(self.region_ptr) - 1)
         every_caption = torch.arange(len(self.word_ptr) - 1)

@@ -1,7 +1,8 @@
 """Gradients of pair scores on the GPU: logits again, one kernel a tile, products that add up."""
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from math import inf
 
 import torch
 from torch import Tensor
@@ -9,7 +10,13 @@ from torch import Tensor
 from resg.kernels.pair_scores.composed import add_composed_gradients
 from resg.kernels.pair_scores.forms import LOG2_E, run_kernel
 from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
-from resg.kernels.pair_scores.launch import Images, PairLaunch, row_block
+from resg.kernels.pair_scores.launch import (
+    LONGEST_REGION,
+    LONGEST_WORD,
+    Images,
+    PairLaunch,
+    row_block,
+)
 from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
 
 TENSORS_PER_TILE = 6  # S, its gradient, and two of each direction's attention
@@ -21,19 +28,23 @@ class PairGradient(PairLaunch):
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients `[total regions, d]` and `[total words, d]` in the nodes' type."""
         self.refused = []
-        self.largest_grad = grad.abs().amax() if grad.numel() else grad.new_ones(())
+        is_empty = grad.numel() == 0
+        self.largest_grad = grad.new_ones(()) if is_empty else torch.linalg.vector_norm(grad, inf)
         grad_regions = torch.zeros(self.regions.shape, dtype=self.regions.dtype, device=self.device)
         grad_words = torch.zeros(self.words.shape, dtype=self.words.dtype, device=self.device)
-        packed = self.captions.nodes
-        sums = torch.zeros(packed.shape, dtype=torch.float32, device=self.device)
+        words = NodeGradient(grad_words, self.captions.layout.source, LONGEST_WORD)
         itemsize = TENSORS_PER_TILE * self.precision.nodes.itemsize
         for images in self.image_blocks(itemsize):
-            image_sums = torch.empty(images.nodes.shape, dtype=torch.float32, device=self.device)
-            work = partial(self._add_block, images, grad, image_sums, sums, itemsize)
+            regions = NodeGradient(grad_regions, images.layout.source, LONGEST_REGION)
+            spans = list(self.run_spans(images.nodes.shape[0], itemsize))
+            if images is not self.only_block or len(spans) != 1:
+                regions.sums = torch.zeros_like(images.nodes, dtype=torch.float32)
+                if words.sums is None:
+                    words.sums = torch.zeros_like(self.captions.nodes, dtype=torch.float32)
+            work = partial(self._add_block, images, spans, grad, regions, words)
             if self.run_block("gradients", images, work):
-                source = images.layout.source
-                self._unpack(image_sums, source, self.longest_region, grad_regions)
-        self._unpack(sums, self.captions.layout.source, self.longest_word, grad_words)
+                self._unpack(regions)
+        self._unpack(words)
         return self._with_left_out(grad, grad_regions, grad_words)
 
     def _with_left_out(
@@ -56,15 +67,15 @@ class PairGradient(PairLaunch):
         return sums[0].to(self.regions.dtype), sums[1].to(self.words.dtype)
 
     def _add_block(
-        self, images: Images, grad: Tensor, image_sums: Tensor, sums: Tensor, itemsize: int
+        self,
+        images: Images,
+        spans: list[tuple[int, int]],
+        grad: Tensor,
+        regions: "NodeGradient",
+        words: "NodeGradient",
     ) -> None:
-        width = self.tuning.width
-        spans = list(self.run_spans(len(images.nodes), itemsize))
-        if not spans:
-            image_sums.zero_()
         for first, last in spans:
-            rows = slice(first * width, last * width)
-            self._add_tile(images, first, last, grad, image_sums, sums[rows])
+            self._add_tile(images, first, last, grad, regions, words)
 
     def _add_tile(
         self,
@@ -72,117 +83,155 @@ class PairGradient(PairLaunch):
         first: int,
         last: int,
         grad: Tensor,
-        image_sums: Tensor,
-        sums: Tensor,
+        regions: "NodeGradient",
+        words: "NodeGradient",
     ) -> None:
         """Add what one tile gives to the gradients of its images' and its runs' nodes."""
-        V, T = images.nodes, self.words_of(first, last)
-        S = V @ T.T
+        V, (T, *_, inv_length_w) = images.nodes, self.captions.part(first, last)
         num_images, num_runs, width = len(images.layout), last - first, self.tuning.width
-        tile = self.launch_gradients(images, first, last, S, grad)
-        grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r = tile
-        through_gram_r = through_gram_w = coefficient_r = coefficient_w = None
+        S = torch.mm(V, T.T)
+        tile, length_w, length_r = self.launch_gradients(images, first, last, S, grad)
+        grad_S, *attentions = tile
+        through_gram_r = through_gram_w = None
         if self.settings.words_attend:
-            by_image = (num_images, images.layout.rows, S.shape[1])
-            gram = torch.bmm(E_t2i_scaled.view(by_image), E_t2i.view(by_image).transpose(1, 2))
-            nodes = V.view(num_images, images.layout.rows, V.shape[1])
-            through_gram_r = torch.bmm(gram, nodes)
-            coefficient_w = length_w.sum(0)
+            by_image = (num_images, images.layout.rows, -1)
+            E, E_scaled = (attention.view(by_image) for attention in attentions[:2])
+            through_gram_r = torch.bmm(torch.bmm(E_scaled, E.transpose(1, 2)), V.view(by_image))
         if self.settings.regions_attend:
-            by_run = (S.shape[0], num_runs, width)
-            left, right = (E.view(by_run).transpose(0, 1) for E in (E_i2t_scaled, E_i2t))
-            gram = torch.bmm(left.transpose(1, 2), right)
-            slot = self.captions.layout.slot[first:last]
-            gram *= slot[:, :, None] == slot[:, None, :]
-            nodes = T.view(num_runs, width, T.shape[1])
-            through_gram_w = torch.bmm(gram, nodes)
-            coefficient_r = length_r.sum(1)
-        is_first = first == 0
-        inv_length = images.inv_length
-        self._gather(image_sums, grad_S @ T, through_gram_r, coefficient_r, inv_length, V, is_first)
-        inv_length = self.captions.inv_length[first * width : last * width]
-        self._gather(sums, grad_S.T @ V, through_gram_w, coefficient_w, inv_length, T, False)
+            E, E_scaled = (attention.view(-1, num_runs, width) for attention in attentions[-2:])
+            gram = torch.bmm(E_scaled.permute(1, 2, 0), E.transpose(0, 1))
+            gram *= self.captions.layout.same[first:last]
+            through_gram_w = torch.bmm(gram, T.view(num_runs, width, -1))
+        through_S = torch.mm(grad_S, T)
+        self._gather(regions, 0, through_S, through_gram_r, length_r, 1, images.inv_length, V)
+        through_S = torch.mm(grad_S.T, V)
+        self._gather(words, first * width, through_S, through_gram_w, length_w, 0, inv_length_w, T)
 
     def _gather(
         self,
-        sums: Tensor,
+        into: "NodeGradient",
+        first_row: int,
         through_S: Tensor,
         through_gram: Tensor | None,
-        coefficient: Tensor | None,
+        lengths: Tensor | None,
+        summed: int,
         inv_length: Tensor,
         nodes: Tensor,
-        is_first: bool,
     ) -> None:
-        """Add a tile's parts to a side's sums `[rows, d]`, or write them where it is first."""
+        """Add a tile's parts to a side's sums, or, where that is all, write its gradient.
+
+        The coefficients of the nodes' lengths are those of `lengths`, summed along `summed`.
+        """
+        rows, width = nodes.shape
+        parts = (0, 0, 0)
+        if lengths is not None:
+            parts = lengths.stride(1 - summed), lengths.stride(summed), lengths.shape[summed]
         run_kernel(
             gather_gradient_kernel,
-            (len(sums),),
-            sums,
+            (rows,),
+            into.out if into.sums is None else into.sums[first_row:],
             through_S,
             through_S if through_gram is None else through_gram,
-            inv_length if coefficient is None else coefficient,
+            inv_length if lengths is None else lengths,
             inv_length,
             nodes,
-            nodes.shape[1],
-            FIRST=is_first,
+            into.source,
+            self.scales,
+            self.largest_grad,
+            into.out,
+            *parts,
+            into.longest,
+            width,
+            ONLY=into.sums is None,
             GRAM=through_gram is not None,
-            LENGTH=coefficient is not None,
-            BLOCK=row_block(nodes.shape[1]),
+            LENGTH=lengths is not None,
+            SCALED=self.precision.is_scaled,
+            BLOCK=row_block(width),
+            PARTS=128,
         )
 
-    def _unpack(self, sums: Tensor, source: Tensor, longest: Tensor, out: Tensor) -> None:
+    def _unpack(self, gradient: "NodeGradient") -> None:
         """Bring a side's sums to the nodes that they belong to."""
+        if gradient.sums is None:
+            return
+        rows, width = gradient.sums.shape
         run_kernel(
             unpack_kernel,
-            (len(sums),),
-            sums,
-            source,
-            longest,
+            (rows,),
+            gradient.sums,
+            gradient.source,
+            self.scales,
             self.largest_grad,
-            out,
-            out.shape[1],
+            gradient.out,
+            gradient.longest,
+            width,
             SCALED=self.precision.is_scaled,
-            BLOCK=row_block(out.shape[1]),
+            BLOCK=row_block(width),
         )
 
     def launch_gradients(
         self, images: Images, first: int, last: int, S: Tensor, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Gradient of S, each direction's attention plain and scaled, coefficients of lengths."""
-        layout, words = images.layout, self.captions.layout
+    ) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None]:
+        """Gradients and attentions of a tile, and coefficients of its nodes' lengths.
+
+        The gradient of S, then, for words and for regions where these attend, the attention and the
+        attention times its coefficient, all of S's shape; lengths `[images, words]` of words that
+        attend and `[regions, runs]` of regions that do.
+        """
+        layout, settings = images.layout, self.settings
+        _, gram, slot, owner, inv_length = self.captions.part(first, last)
         num_images, num_runs = len(layout), last - first
-        dtype = self.precision.nodes
-        nothing = S.new_empty(0, dtype=dtype)
-        tensors = [torch.empty_like(S, dtype=dtype)]
-        for is_wanted in (self.settings.words_attend, self.settings.regions_attend):
-            for _ in range(2):
-                tensors.append(torch.empty_like(S, dtype=dtype) if is_wanted else nothing)
-        length_w = S.new_empty((num_images, S.shape[1]), dtype=torch.float32)
-        length_r = S.new_empty((S.shape[0], num_runs), dtype=torch.float32)
-        operands: tuple[Any, ...] = (
+        num_tensors = 1 + 2 * settings.words_attend + 2 * settings.regions_attend
+        tile = S.new_empty((num_tensors, *S.shape)).unbind()
+        length_w = length_r = None
+        if settings.words_attend:
+            length_w = S.new_empty((num_images, S.shape[1]), dtype=torch.float32)
+        if settings.regions_attend:
+            length_r = S.new_empty((S.shape[0], num_runs), dtype=torch.float32)
+        run_kernel(
+            gradient_kernel,
+            (num_runs, num_images),
             S,
             images.gram,
-            self.captions.gram[first:last],
-            words.slot[first:last],
-            words.owner[first:last],
+            gram,
+            slot,
+            owner,
             images.inv_length,
-            self.captions.inv_length[first * self.tuning.width :],
+            inv_length,
             layout.images,
             layout.counts,
-            self.factors,
+            self.scales,
             grad,
             self.largest_grad,
-            *tensors,
-            length_w,
-            length_r,
+            tile[0],
+            *(tile[1:3] if settings.words_attend else (S, S)),
+            *(tile[-2:] if settings.regions_attend else (S, S)),
+            self.scales if length_w is None else length_w,
+            self.scales if length_r is None else length_r,
             layout.rows,
             S.stride(0),
             grad.stride(0),
             num_runs,
             *self.shifts(),
-            self.settings.lambda_lse * LOG2_E,
+            settings.lambda_lse * LOG2_E,
+            num_warps=self.tuning.backward_warps,
+            **self.constants(layout.rows),
         )
-        constants = self.constants(layout.rows, self.tuning.backward_warps)
-        run_kernel(gradient_kernel, (num_runs, num_images), *operands, **constants)
-        grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled = tensors
-        return grad_S, E_t2i, E_t2i_scaled, E_i2t, E_i2t_scaled, length_w, length_r
+        return tile, length_w, length_r
+
+
+@dataclass
+class NodeGradient:
+    """Where the gradients of one side's nodes go.
+
+    Attributes:
+        out: `[nodes, d]` in the nodes' type, 0 before.
+        source: `[rows]` the node that each packed row is, -1 for padding.
+        longest: where the length of the side's longest node lies in the scales.
+        sums: `[rows, d]` float32, what tiles gave so far; None where one tile gives all.
+    """
+
+    out: Tensor
+    source: Tensor
+    longest: int
+    sums: Tensor | None = None

@@ -5,7 +5,8 @@ block, so the last plans are kept, by the pointers' bytes.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,12 @@ class RunLayout:
     left_out: Tensor
 
     def __len__(self) -> int:
-        return len(self.slot)
+        return len(self.starts) - 1
+
+    @cached_property
+    def same(self) -> Tensor:
+        """`[runs, width, width]` whether two nodes of a run belong to one owner, or are padding."""
+        return self.slot[:, :, None] == self.slot[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,13 @@ def block_layouts(
 
 def large_images(region_ptr: Tensor) -> Tensor:
     """Images with more regions than any tile holds."""
-    return (region_ptr.diff() > LARGEST_REGIONS).nonzero().flatten()
+    return _large(region_ptr.numpy().tobytes())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _large(ptr: bytes) -> Tensor:
+    counts = np.diff(np.frombuffer(ptr, np.int64))
+    return torch.from_numpy(np.flatnonzero(counts > LARGEST_REGIONS))
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -105,10 +117,10 @@ def _runs(ptr: bytes, width: int, slots: int, is_padded: bool, device: torch.dev
     pointer = np.frombuffer(ptr, np.int64)
     runs = pack_runs(pointer, width, slots)
     source, starts = _padded_rows(runs) if is_padded else _compact_rows(runs)
-    source, start, slot, owner = _on_device(
-        device, source, starts[:-1], runs.slot.ravel(), runs.owner.ravel()
+    inv_count = _inverse_counts(runs, np.diff(pointer)).view(np.int32)
+    source, start, slot, owner, inv_count = _on_device(
+        device, source, starts[:-1], runs.slot.ravel(), runs.owner.ravel(), inv_count.ravel()
     )
-    inv_count = _inverse_counts(runs, np.diff(pointer))
     with torch.inference_mode(False):
         return RunLayout(
             rows=int(starts[-1]),
@@ -117,7 +129,7 @@ def _runs(ptr: bytes, width: int, slots: int, is_padded: bool, device: torch.dev
             start=start,
             slot=slot.view(len(runs), width),
             owner=owner.view(len(runs), slots),
-            inv_count=torch.from_numpy(inv_count).to(device),
+            inv_count=inv_count.view(torch.float32).view(len(runs), width),
             left_out=torch.from_numpy(runs.left_out),
         )
 
@@ -151,15 +163,21 @@ def _blocks(ptr: bytes, side: int, above: int, device: torch.device) -> list[Blo
     return layouts
 
 
-def _on_device(device: torch.device, *arrays: Ints) -> list[Tensor]:
-    """The arrays as int32 on the device, in one copy, each where a vector can be loaded."""
+def _on_device(device: torch.device, *arrays: NDArray[Any]) -> list[Tensor]:
+    """The arrays as int32 on the device, in one copy, each where a vector can be loaded.
+
+    The host does not wait: CUDA has read pageable memory when an asynchronous copy returns. On a
+    side stream it does, as the next call with this plan may come on another.
+    """
+    is_cuda = device.type == "cuda"
+    is_main = is_cuda and torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
     ends = np.cumsum([-(-array.size // ALIGNMENT) * ALIGNMENT for array in arrays])
     joined = np.zeros(ends[-1], np.int32)
     starts = [0, *ends[:-1]]
     for array, start in zip(arrays, starts, strict=True):
         joined[start : start + array.size] = array
     with torch.inference_mode(False):
-        copied = torch.from_numpy(joined).to(device)
+        copied = torch.from_numpy(joined).to(device, non_blocking=is_main)
         return [
             copied[start : start + array.size] for array, start in zip(arrays, starts, strict=True)
         ]

@@ -47,43 +47,32 @@ def pack_runs(ptr: Ints, width: int, slots: int) -> Runs:
     are in no run and in no list.
     """
     starts, counts = ptr[:-1], np.diff(ptr)
-    by_length = {
-        length: np.flatnonzero(counts == length)
-        for length in np.unique(counts).tolist()
-        if 0 < length <= width
-    }
-    used = dict.fromkeys(by_length, 0)
-    owner, run, slot, offset = [], [], [], []
+    histogram = np.bincount(counts).tolist()
+    left = {n: times for n, times in enumerate(histogram) if 0 < n <= width and times}
+    placed = []
     num_runs = 0
-    while any(used[length] < len(owners) for length, owners in by_length.items()):
-        pattern = _fill(by_length, used, width, slots)
-        repeats = min((len(by_length[n]) - used[n]) // taken for n, taken in pattern)
-        next_slot = next_offset = 0
-        for length, taken in pattern:
-            first = used[length]
-            used[length] += repeats * taken
-            owner.append(by_length[length][first : used[length]])
-            place, within = np.divmod(np.arange(repeats * taken), taken)
-            run.append(num_runs + place)
-            slot.append(next_slot + within)
-            offset.append(next_offset + within * length)
-            next_slot += taken
-            next_offset += taken * length
+    while left:
+        pattern = _fill(left, width, slots)
+        repeats = min(left[length] // taken for length, taken, _, _ in pattern)
+        for length, taken, first_slot, offset in pattern:
+            placed.append((length, taken, first_slot, offset, num_runs, repeats * taken))
+            left[length] -= repeats * taken
+            if not left[length]:
+                del left[length]
         num_runs += repeats
-    return _runs(starts, counts, width, slots, num_runs, (owner, run, slot, offset))
+    return _runs(starts, counts, width, slots, num_runs, placed)
 
 
-def _fill(
-    by_length: dict[int, Ints], used: dict[int, int], width: int, slots: int
-) -> list[tuple[int, int]]:
-    """Lengths of one run, and how often each: `[(length, times), ...]`."""
+def _fill(left: dict[int, int], width: int, slots: int) -> list[tuple[int, int, int, int]]:
+    """Lengths of one run: `[(length, times, the first's slot, its offset), ...]`."""
     pattern = []
-    for length in sorted(by_length, reverse=True):
-        taken = min(len(by_length[length]) - used[length], width // length, slots)
+    slot = offset = 0
+    for length in reversed(left):
+        taken = min(left[length], (width - offset) // length, slots - slot)
         if taken > 0:
-            pattern.append((length, taken))
-            width -= taken * length
-            slots -= taken
+            pattern.append((length, taken, slot, offset))
+            slot += taken
+            offset += taken * length
     return pattern
 
 
@@ -93,10 +82,18 @@ def _runs(
     width: int,
     slots: int,
     num_runs: int,
-    places: tuple[list[Ints], list[Ints], list[Ints], list[Ints]],
+    placed: list[tuple[int, int, int, int, int, int]],
 ) -> Runs:
-    nothing = [np.zeros(0, np.int64)]
-    owner, run, slot, offset = (np.concatenate(nothing + part) for part in places)
+    """From rows `(length, times a run, first slot, first offset, first run, owners)`."""
+    table = np.array(placed, np.int64).reshape(-1, 6)
+    table = table[table[:, 0].argsort(kind="stable")]
+    owners_of_row = table[:, 5]
+    lengths, taken, slot, offset, run, _ = np.repeat(table, owners_of_row, 0).T
+    by_length = counts.argsort(kind="stable")
+    first = np.searchsorted(counts, 1, sorter=by_length)
+    owner = by_length[first : first + len(lengths)]
+    more_runs, within = np.divmod(_within(owners_of_row), np.maximum(taken, 1))
+    run, slot, offset = run + more_runs, slot + within, offset + within * lengths
     order = owner.argsort()
     owner, run, slot, offset = owner[order], run[order], slot[order], offset[order]
     lengths = counts[owner]

@@ -7,6 +7,11 @@ from typing import Literal, get_args
 Direction = Literal["both", "t2i", "i2t"]
 Normalise = Literal["clipped_l2", "plain"]
 Pooling = Literal["mean", "lse"]
+CHOICES = {
+    "direction": get_args(Direction),
+    "normalise": get_args(Normalise),
+    "pooling": get_args(Pooling),
+}
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,10 @@ class PairSettings:
     lambda_lse: float = 6.0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("direction", Direction),
-            ("normalise", Normalise),
-            ("pooling", Pooling),
-        ):
-            if getattr(self, name) not in get_args(choices):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{name} is one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}"
+                    f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}"
                 )
         if len(self.temperatures) != 2 or not all(0 < value <= 1000 for value in self.temperatures):
             raise ValueError(

