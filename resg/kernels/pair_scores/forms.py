@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
-
-from resg.kernels.calls import is_interpreting
 
 LOG2_E = math.log2(math.e)
 
@@ -85,8 +82,12 @@ HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5
 SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0), False)
 
 
-TRITON_VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
-STARTS_BY_TRITON = is_interpreting() or TRITON_VERSION < (3, 3)  # 3.2's forms take no constants
+STARTS_BY_TRITON = True
+"""Whether Triton finds the compiled form of each call itself.
+
+It stays so until the tests passed on a GPU without; forms of Triton 3.2 and older, which take no
+constants, and the interpreter need it in any case.
+"""
 COMPILED: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 """Compiled kernels and the constants they take after their operands, by all they depend on.
 

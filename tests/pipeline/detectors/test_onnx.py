@@ -49,7 +49,7 @@ def test_the_embedded_detector_is_small_and_says_what_it_knows(embedded):
     assert SCENES_MODEL.stat().st_size < 12e6
     assert "circle" in embedded.info.classes
     assert {"red", "striped", "small"} <= set(embedded.info.attributes)
-    assert set(embedded.info.attribute_groups) == {"size", "texture", "colour"}
+    assert set(embedded.info.attribute_groups) == {"size", "texture", "colour", "sight"}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (31, 500)])
