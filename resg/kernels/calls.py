@@ -29,6 +29,14 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False)
 
 
+def in_autocast_type(tensor: Tensor) -> Tensor:
+    """The tensor in the type of autocast where that is on."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 def is_eager(*tensors: Tensor) -> bool:
     """Whether nothing looks on: no compiler, and no tensors that only stand for others.
 
