@@ -49,6 +49,9 @@ class Profile:
                 if part is not None:
                     part.forward = _named(name, part.forward)
         resg.train.total_loss = _named("loss", resg.train.total_loss)
+        if trainer.capacity is not None:  # the parts above are then launched as one
+            trainer.captured_encoders = _named("encoders, captured", trainer.captured_encoders)
+            trainer.captured_loss = _named("loss, captured", trainer.captured_loss)
         trainer._apply = _named("optimiser", trainer._apply)  # type: ignore[method-assign]
         trainer._load = _named("loading", trainer._load)  # type: ignore[method-assign]
 

@@ -85,7 +85,7 @@ class CapturedFunction:
         ]
         for dtype in {own.dtype for own, _ in pairs}:
             of_type = [(own, new) for own, new in pairs if own.dtype == dtype]
-            torch._foreach_copy_([own for own, _ in of_type], [new for _, new in of_type])
+            torch._foreach_copy_(*zip(*of_type, strict=True))  # type: ignore[attr-defined]
 
 
 class Replay(torch.autograd.Function):

@@ -197,10 +197,9 @@ def _filled(
     assert own is not None, "every caption has a word that fills it up"
     filled_words = words.new_zeros(layout.num_rows).index_copy(0, own, words)
     filling = torch.ones(layout.num_rows, dtype=torch.bool).index_fill(0, own, False).nonzero()
-    targets, sources, place = map(
-        torch.from_numpy,
-        filled_edges(*ends_E2.numpy().T, filling.numpy()[:, 0], layout.longest, num_edges),
-    )
+    target, source = ends_E2.numpy().T
+    found = filled_edges(target, source, filling.numpy()[:, 0], layout.longest, num_edges)
+    targets, sources, place = (torch.from_numpy(array) for array in found)
     graph = GraphBatch.from_sorted_edges(
         torch.from_numpy(layout.host_ptr),
         targets,
