@@ -78,7 +78,7 @@ def released_scan(model: Path, pooling: str = "Mean", lambda_lse: float = 6.0) -
 
     The functions alone are taken: the file as a whole asks for a PyTorch of 2018.
     """
-    functions = [
+    functions: list[ast.stmt] = [
         node for node in ast.parse(model.read_text()).body if isinstance(node, ast.FunctionDef)
     ]
     released: dict[str, Any] = {"torch": torch, "nn": torch.nn}

@@ -27,6 +27,7 @@ from resg.kernels.pair_scores.layouts import (
     block_layouts,
     caption_runs,
     image_runs,
+    is_one_block,
     large_images,
 )
 from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
@@ -76,9 +77,10 @@ class PairLaunch:
         shape = self.region_ptr.shape[0] - 1, self.word_ptr.shape[0] - 1
         out = torch.zeros(shape, dtype=torch.float32, device=self.device)
         itemsize = self.precision.nodes.itemsize
+        above = 0
         if self.is_packed():
             self._score_runs(out)
-        above = self.tuning.regions if self.is_packed() else 0
+            above = self.tuning.regions
         for images in self.image_blocks(itemsize, above):
             self.run_block("scores", images, partial(self._score_block, images, out))
         for image_owners, caption_owners in self.left_out():
@@ -92,13 +94,19 @@ class PairLaunch:
         return out
 
     def is_packed(self) -> bool:
-        """Whether the packed kernel can score with these settings."""
+        """Whether the packed kernel scores what it can.
+
+        Images of about equally many regions that make one block do not need it: what it saves the
+        device is little there, and it starts three kernels more. Such a block is also kept packed
+        for the backward pass.
+        """
         settings = self.settings
         return (
             self.precision is HALF
             and settings.normalise == "clipped_l2"
             and max(settings.temperatures) <= LARGEST_TEMPERATURE
             and (settings.pooling == "mean" or settings.lambda_lse <= LARGEST_LAMBDA)
+            and not is_one_block(self.region_ptr, self._side(self.precision.nodes.itemsize))
         )
 
     def _score_runs(self, out: Tensor) -> None:
@@ -107,8 +115,7 @@ class PairLaunch:
         layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
         images = self.packer.image_runs(layout)
         itemsize = self.precision.nodes.itemsize
-        side = math.isqrt(max(self.tile_bytes // itemsize, 1))
-        parts = math.ceil(layout.rows / max(side, width)) if layout.rows else 0
+        parts = math.ceil(layout.rows / max(self._side(itemsize), width)) if layout.rows else 0
         bounds = [len(layout) * part // parts for part in range(parts + 1)] if parts else [0]
         for top, bottom in pairwise(bounds):
             first_row, last_row = int(layout.starts[top]), int(layout.starts[bottom])
@@ -276,13 +283,17 @@ class PairLaunch:
         if above == 0 and self.only_block is not None:
             yield self.only_block
             return
-        side = math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
+        side = self._side(bytes_per_element)
         layouts = block_layouts(self.region_ptr, side, above, self.device)
         for layout in layouts:
             images = self.packer.image_block(layout)
             if above == 0 and len(layouts) == 1:
                 self.only_block = images
             yield images
+
+    def _side(self, bytes_per_element: int) -> int:
+        """Rows of a square tile."""
+        return math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
 
     def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:
         """First and last run of each tile that these rows make within `tile_bytes`."""

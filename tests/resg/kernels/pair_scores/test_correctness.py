@@ -238,22 +238,28 @@ def test_no_counts_and_no_tile_change_scores(regions, words, tile_bytes):
 
 
 @pytest.mark.parametrize(
-    ("form", "expected"),
+    ("form", "packed_launches"),
     [
-        ({}, ["packed_score_kernel"] * 2),
-        ({"direction": "t2i"}, ["packed_score_kernel"]),
-        ({"direction": "i2t", "pooling": "lse"}, ["packed_score_kernel"]),
-        ({"pooling": "lse", "lambda_lse": 70.0}, ["score_kernel"]),
-        ({"normalise": "plain"}, ["score_kernel"]),
-        ({"temperatures": (25.0, 4.0)}, ["score_kernel"]),
+        ({}, 2),
+        ({"direction": "t2i"}, 1),
+        ({"direction": "i2t", "pooling": "lse"}, 1),
+        ({"pooling": "lse", "lambda_lse": 70.0}, 0),
+        ({"normalise": "plain"}, 0),
+        ({"temperatures": (25.0, 4.0)}, 0),
     ],
 )
-def test_the_kernels_that_a_form_runs(place, make_case, started, form, expected):
-    case = make_case([5, 3], [4, 2], dtype=torch.float16, device=place.device)
-    case.run(place.backend, **form)
-    of_tiles = {"packed_score_kernel", "score_kernel", "gradient_kernel"}
-    tiles = [name for name in started if name in of_tiles]
-    assert tiles == ([*expected, "gradient_kernel"] if place.backend == "triton" else [])
+def test_the_kernels_that_a_form_runs(place, make_case, started, form, packed_launches):
+    """Images of unlike counts make two blocks; images of like counts one, which is not packed."""
+    for regions, blocks in (([5, 20], 2), ([5, 3], 1)):
+        started.clear()
+        case = make_case(regions, [4, 2], dtype=torch.float16, device=place.device)
+        case.run(place.backend, **form)
+        expected = ["score_kernel"] * blocks
+        if packed_launches and blocks > 1:
+            expected = ["packed_score_kernel"] * packed_launches
+        expected += ["gradient_kernel"] * blocks
+        tiles = [name for name in started if name in expected or "score" in name]
+        assert tiles == (expected if place.backend == "triton" else [])
 
 
 def test_large_images_beside_packed_ones(place, make_case, started):
