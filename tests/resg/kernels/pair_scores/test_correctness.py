@@ -284,3 +284,31 @@ def test_scores_are_those_of_released_scan(place, direction, pooling, named):
     scores = pair_scores(regions.flatten(0, 1), words, *ptrs, backend=place.backend, **settings)
     expected = torch.tensor(golden["scores"][f"{direction} {named}"])
     torch.testing.assert_close(scores.cpu(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("many", ["regions", "words"])
+def test_more_than_two_to_the_31_elements(many):
+    """2.2 million nodes x 1024 against three owners; the last owner must equal itself alone."""
+    count = 36 if many == "regions" else 12
+    owners = 2_200_032 // count
+    few = [12, 7, 30] if many == "regions" else [36, 20, 50]
+    nodes = torch.randn(owners * count, 1024, dtype=torch.bfloat16, device="cuda")
+    assert nodes.numel() > 2**31
+    others = torch.randn(sum(few), 1024, dtype=torch.bfloat16, device="cuda")
+    grad = torch.randn(owners, len(few), device="cuda")
+
+    def run(nodes, others, owners, grad, backend):
+        nodes = nodes.detach().requires_grad_()
+        ptr, few_ptr = torch.arange(owners + 1) * count, torch.tensor([0, *few]).cumsum(0)
+        if many == "regions":
+            scores = pair_scores(nodes, others, ptr, few_ptr, backend=backend)
+        else:
+            scores = pair_scores(others, nodes, few_ptr, ptr, backend=backend).T
+        return scores[-1], torch.autograd.grad(scores, nodes, grad.to(scores.dtype))[0][-count:]
+
+    results = run(nodes, others, owners, grad, "triton")
+    alone = nodes[-count:].double(), others.double(), 1, grad[-1:], "reference"
+    for result, exact in zip(results, run(*alone), strict=True):
+        assert (result.double() - exact).norm() <= HALF_ERROR * exact.norm()
