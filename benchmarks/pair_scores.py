@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tile-mib", type=int, default=512)
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--skip", default="", help="forms that training leaves out: parts of names")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     default = "bfloat16" if options.device == "cuda" else "float32"

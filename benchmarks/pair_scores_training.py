@@ -68,10 +68,10 @@ def forms(V: Tensor, T: Tensor, options: argparse.Namespace) -> dict[str, Callab
         "pair_scores, new lengths each step": lambda: ours(next(pointers)),
         "eager, obvious": partial(obvious_scores, V, T, PairSettings()),
     }
-    if not options.no_compile:
-        compiled = torch.compile(obvious_scores, dynamic=False)
-        found["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
-    return found
+    compiled = torch.compile(obvious_scores, dynamic=False)
+    found["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
+    skipped = options.skip.split(",") if options.skip else []
+    return {name: form for name, form in found.items() if not any(part in name for part in skipped)}
 
 
 def fresh_pointers(batch: int) -> Iterator[Tensor]:
