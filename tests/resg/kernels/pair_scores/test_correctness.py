@@ -196,16 +196,17 @@ def test_strides_do_not_matter(place, make_case):
 
 @pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")
 def test_nothing_is_read_before_it_is_written(place, make_case):
-    case = make_case([12, 5, 40], [7, 1, 50], device=place.device)
-    expected = case.run(place.backend)
-    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
-    try:
-        assert torch.empty(3, device=place.device).isnan().all()
-        results = case.run(place.backend)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    for result, value in zip(results, expected, strict=True):
-        torch.testing.assert_close(result, value)
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case([12, 5, 40], [7, 1, 50], dtype=dtype, device=place.device)
+        expected = case.run(place.backend)
+        torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
+        try:
+            assert torch.empty(3, device=place.device).isnan().all()
+            results = case.run(place.backend)
+        finally:
+            torch.use_deterministic_algorithms(False)
+        for result, value in zip(results, expected, strict=True):
+            torch.testing.assert_close(result, value)
 
 
 def test_two_runs_are_equal_bit_for_bit(place, make_case):
