@@ -22,179 +22,25 @@ their own, and after a failure the next peers in a fresh one.
 import argparse
 import json
 import platform
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from graph_attention_peers import WIDTH, Peers, Workload
+from measuring import captured_seconds, kernels_seconds, wall_seconds
 from torch import Tensor
-from torch.nn import functional as F
 
 from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import graph_attention
 
-HEADS, WIDTH = 8, 128
 UNCAPTURED = {"torch-scatter composition", "resg scatter"}  # wait for the device while they run
 COMPILED = "compile,Flex"
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Graphs of one size; sources of each node are drawn without repetition."""
-
-    graphs: int
-    nodes: int
-    degree: int
-    dtype: torch.dtype = torch.bfloat16
-    device: str = "cuda"
-
-    def __str__(self) -> str:
-        kind = str(self.dtype).removeprefix("torch.")
-        return f"{self.graphs} graphs x {self.nodes} nodes, degree {self.degree}, {kind}"
-
-    def graph(self) -> GraphBatch:
-        """The batch, on the device."""
-        torch.manual_seed(0)
-        keys = torch.rand(self.graphs * self.nodes, self.nodes)
-        sources = keys.topk(self.degree, 1).indices.sort(1).values
-        first = torch.arange(self.graphs * self.nodes) // self.nodes * self.nodes
-        graph = GraphBatch.from_csr(
-            torch.arange(self.graphs + 1) * self.nodes,
-            torch.arange(self.graphs * self.nodes + 1) * self.degree,
-            (sources + first[:, None]).flatten(),
-        )
-        return graph.to(self.device)
-
-    def inputs(self) -> list[Tensor]:
-        """q, k, v, edge bias and the gradient of the output."""
-        rows = self.graphs * self.nodes
-        shapes = [(rows, HEADS, WIDTH)] * 3 + [(rows * self.degree, HEADS), (rows, HEADS, WIDTH)]
-        made = [torch.randn(shape, dtype=self.dtype, device=self.device) for shape in shapes]
-        return [x.requires_grad_() for x in made[:4]] + [made[4]]
-
-    def bytes(self) -> int:
-        """Least traffic of one step."""
-        rows = self.graphs * self.nodes
-        return self.dtype.itemsize * HEADS * rows * (11 * WIDTH + 3 * self.degree)
-
-
-class Peers:
-    """The operation as others write it; each takes (q, k, v, edge_bias) and returns the output."""
-
-    def __init__(self, workload: Workload, graph: GraphBatch) -> None:
-        self.graph, self.workload = graph, workload
-        self.sources, self.targets = graph.indices, graph.targets
-        batch, nodes = workload.graphs, workload.nodes
-        owner = graph.owners[self.targets]
-        local = [x - graph.node_ptr[owner] for x in (self.targets, self.sources)]
-        self.places = (owner, local[0], local[1])
-        self.adjacency = torch.zeros(batch, nodes, nodes, dtype=torch.bool, device=graph.device)
-        self.adjacency[self.places] = True
-        self.compiled_dense = torch.compile(self.dense)
-        self.compiled_flex: Any = None
-
-    def torch_scatter(self, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor) -> Tensor:
-        """Gather, softmax and sum over CSR segments, with autograd."""
-        from torch_scatter import gather_csr, segment_csr
-
-        pointers = self.graph.indptr
-        scores = (gather_csr(q, pointers) * k[self.sources]).sum(-1) * WIDTH**-0.5 + edge_bias
-        top = segment_csr(scores, pointers, reduce="max")
-        weights = (scores - gather_csr(top, pointers)).exp()
-        weights = weights / gather_csr(segment_csr(weights, pointers), pointers)
-        return segment_csr(v[self.sources] * weights[..., None], pointers)
-
-    def geometric(self, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor) -> Tensor:
-        """As PyTorch Geometric's TransformerConv does it."""
-        from torch_geometric.utils import scatter, softmax
-
-        count = self.graph.num_nodes
-        scores = (q[self.targets] * k[self.sources]).sum(-1) * WIDTH**-0.5 + edge_bias
-        weights = softmax(scores, self.targets, num_nodes=count)
-        return scatter(v[self.sources] * weights[..., None], self.targets, 0, count, "sum")
-
-    def heads_first(self, rows: Tensor) -> Tensor:
-        """`[B * N, H, d]` to `[B, H, N, d]`."""
-        return rows.view(self.workload.graphs, -1, HEADS, WIDTH).transpose(1, 2)
-
-    def dense_bias(self, edge_bias: Tensor) -> Tensor:
-        """`[E, H]` to `[B, H, N, N]`, -inf where there is no edge."""
-        batch, nodes = self.workload.graphs, self.workload.nodes
-        matrix = edge_bias.new_full((batch, nodes, nodes, HEADS), -torch.inf)
-        return matrix.index_put(self.places, edge_bias).permute(0, 3, 1, 2)
-
-    def ready_bias(self, edge_bias: Tensor) -> Tensor:
-        """The dense bias as a leaf that takes a gradient."""
-        return self.dense_bias(edge_bias.detach()).contiguous().requires_grad_()
-
-    def dense(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
-        """Masked softmax in plain PyTorch."""
-        query, key, value = (self.heads_first(x) for x in (q, k, v))
-        scores = (query @ key.mT).float() * WIDTH**-0.5 + matrix
-        out = scores.softmax(-1).to(v.dtype) @ value
-        return out.transpose(1, 2).reshape(q.shape)
-
-    def sdpa(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
-        """PyTorch's fused attention, with the mask and the bias in one matrix."""
-        query, key, value = (self.heads_first(x) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=matrix)
-        return out.transpose(1, 2).reshape(q.shape)
-
-    def flex(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
-        """FlexAttention with a block mask made beforehand."""
-        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-        if self.compiled_flex is None:
-            batch, nodes, adjacency = self.workload.graphs, self.workload.nodes, self.adjacency
-
-            def is_edge(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-                return adjacency[b, i, j]
-
-            self.block_mask = create_block_mask(is_edge, batch, None, nodes, nodes, q.device)
-            self.compiled_flex = torch.compile(flex_attention)
-
-        def biased(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            return score + matrix[b, h, i, j]
-
-        query, key, value = (self.heads_first(x) for x in (q, k, v))
-        out = self.compiled_flex(query, key, value, biased, block_mask=self.block_mask)
-        return out.transpose(1, 2).reshape(q.shape)
-
-    def all(self) -> dict[str, tuple[Callable[..., Tensor], bool]]:
-        """Name, function, and whether its bias is a ready matrix."""
-
-        def ours(backend: str) -> Callable[..., Tensor]:
-            return lambda q, k, v, b: graph_attention(q, k, v, self.graph, b, backend=backend)
-
-        def built(peer: Callable[..., Tensor]) -> Callable[..., Tensor]:
-            return lambda q, k, v, b: peer(q, k, v, self.dense_bias(b))
-
-        peers: dict[str, tuple[Callable[..., Tensor], bool]] = {}
-        if self.workload.device == "cuda":
-            peers["resg triton"] = (ours("triton"), False)
-        peers["resg torch"] = (ours("torch"), False)
-        if find_spec("torch_scatter"):
-            peers["resg scatter"] = (ours("scatter"), False)
-            peers["torch-scatter composition"] = (self.torch_scatter, False)
-        if find_spec("torch_geometric"):
-            peers["PyG softmax and scatter"] = (self.geometric, False)
-        if self.workload.device == "cuda":
-            compiled = self.compiled_dense
-            whole = torch.compile(lambda q, k, v, b: self.dense(q, k, v, self.dense_bias(b)))
-            peers["torch.compile dense"] = (whole, False)
-            peers["torch.compile dense, ready"] = (compiled, True)
-            peers["SDPA with mask"] = (built(self.sdpa), False)
-            peers["SDPA with mask, ready"] = (self.sdpa, True)
-            peers["FlexAttention"] = (built(self.flex), False)
-            peers["FlexAttention, ready"] = (self.flex, True)
-        return peers
 
 
 @dataclass
@@ -216,55 +62,6 @@ class Measurement:
 def step(peer: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
     out = peer(*inputs[:4])
     return [out, *torch.autograd.grad(out, inputs[:4], inputs[4])]
-
-
-def captured_ms(work: Callable[[], Any], steps: int, replays: int = 15) -> float:
-    """Median device time of one of `steps` steps, from replays of a CUDA graph of them all."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    times = []
-    for _ in range(replays + 3):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) / steps)
-    return statistics.median(times[3:])
-
-
-def kernels_ms(work: Callable[[], Any], steps: int) -> float:
-    """Device time of one of `steps` steps as the sum of its kernels' times."""
-    work()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        work()
-        torch.cuda.synchronize()
-    total = sum(event.self_device_time_total for event in profiler.key_averages())
-    return total / steps / 1e3
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def wall_ms(work: Callable[[], Any], steps: int, repeats: int = 7) -> float:
-    """Median wall time of one of `steps` steps, launched one after the other."""
-    times = []
-    for _ in range(repeats + 2):
-        synchronize()
-        start = time.perf_counter()
-        work()
-        synchronize()
-        times.append((time.perf_counter() - start) * 1e3 / steps)
-    return statistics.median(times[2:])
 
 
 def worst_error(results: list[Tensor], inputs: list[Tensor], graph: GraphBatch) -> float:
@@ -302,12 +99,13 @@ def measure(
                 for inputs in sets:
                     results[0] = peer(*inputs[:4])
 
-        result.wall_ms = wall_ms(steps, len(sets), 7 if bandwidth else 3)
+        to_ms = 1e3 / len(sets)
+        result.wall_ms = wall_seconds(steps, 7 if bandwidth else 3) * to_ms
         if workload.device == "cuda":
             result.is_kernel_sum = name in UNCAPTURED
-            device_ms = kernels_ms if result.is_kernel_sum else captured_ms
-            result.device_ms = device_ms(steps, len(sets))
-            result.forward_ms = device_ms(forwards, len(sets))
+            device_seconds = kernels_seconds if result.is_kernel_sum else captured_seconds
+            result.device_ms = device_seconds(steps) * to_ms
+            result.forward_ms = device_seconds(forwards) * to_ms
             result.gb_per_second = workload.bytes() / result.device_ms / 1e6
             result.share = result.gb_per_second / bandwidth
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
@@ -339,18 +137,21 @@ def measure_peers(workload: Workload, bandwidth: float, names: list[str]) -> Ite
 
 def measure_all(
     index: int, workload: Workload, bandwidth: float, names: list[str]
-) -> list[Measurement]:
+) -> Iterator[Measurement]:
     """The named peers of a workload, in as few processes as failures allow."""
     if workload.device == "cpu":
-        return list(measure_peers(workload, bandwidth, names))
-    rows: list[Measurement] = []
-    while len(rows) < len(names):
-        left = names[len(rows) :]
-        with worker(index, bandwidth, left) as process:
+        yield from measure_peers(workload, bandwidth, names)
+        return
+    while names:
+        with worker(index, bandwidth, names) as process:
             assert process.stdout is not None
-            found = [Measurement(**json.loads(line)) for line in process.stdout]
-        rows += found or [Measurement(str(workload), left[0], failure="the process ended")]
-    return rows
+            before = len(names)
+            for line in process.stdout:
+                yield Measurement(**json.loads(line))
+                names = names[1:]
+        if len(names) == before:
+            yield Measurement(str(workload), names[0], failure="the process ended")
+            names = names[1:]
 
 
 def worker(index: int, bandwidth: float, names: list[str]) -> subprocess.Popen[str]:
@@ -400,31 +201,30 @@ def copy_bandwidth() -> float:
     """GB/s of a large copy on the device, bytes read and bytes written."""
     source = torch.randn(2**29, device="cuda")
     target = torch.empty_like(source)
-    milliseconds = captured_ms(lambda: target.copy_(source), 1)
-    return 2 * source.nbytes / milliseconds / 1e6
+    return 2 * source.nbytes / captured_seconds(lambda: target.copy_(source)) / 1e9
 
 
-def table(rows: list[Measurement]) -> str:
+HEADER = (
+    f"{'':28}{'device ms':>10}{'forward':>9}{'wall ms':>9}{'GB/s':>7}{'bound':>7}"
+    f"{'ratio':>7}{'wall x':>7}{'error':>9}"
+)
+
+
+def table_row(row: Measurement, ours: Measurement | None) -> str:
+    """A line of the table; ratios are to our Triton kernel, where it was measured."""
+
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
-    ours = next((row for row in rows if row.peer == "resg triton" and row.device_ms), None)
-    lines = [
-        f"{rows[0].workload}",
-        f"{'':28}{'device ms':>10}{'forward':>9}{'wall ms':>9}{'GB/s':>7}{'bound':>7}"
-        f"{'ratio':>7}{'wall x':>7}{'error':>9}",
-    ]
-    for row in rows:
-        ratio = wall = None
-        if ours and ours.device_ms and ours.wall_ms and row.device_ms and row.wall_ms:
-            ratio, wall = row.device_ms / ours.device_ms, row.wall_ms / ours.wall_ms
-        lines.append(
-            f"{row.peer:28}{number(row.device_ms, '10.4f'):>10}{number(row.forward_ms, '9.4f'):>9}"
-            f"{number(row.wall_ms, '9.3f'):>9}{number(row.gb_per_second, '7.0f'):>7}"
-            f"{number(row.share, '7.1%'):>7}{number(ratio, '7.2f'):>7}{number(wall, '7.2f'):>7}"
-            f"{number(row.error, '9.1e'):>9}{' k' if row.is_kernel_sum else ''}  {row.failure}"
-        )
-    return "\n".join(lines)
+    ratio = wall = None
+    if ours and ours.device_ms and ours.wall_ms and row.device_ms and row.wall_ms:
+        ratio, wall = row.device_ms / ours.device_ms, row.wall_ms / ours.wall_ms
+    return (
+        f"{row.peer:28}{number(row.device_ms, '10.4f'):>10}{number(row.forward_ms, '9.4f'):>9}"
+        f"{number(row.wall_ms, '9.3f'):>9}{number(row.gb_per_second, '7.0f'):>7}"
+        f"{number(row.share, '7.1%'):>7}{number(ratio, '7.2f'):>7}{number(wall, '7.2f'):>7}"
+        f"{number(row.error, '9.1e'):>9}{' k' if row.is_kernel_sum else ''}  {row.failure}"
+    )
 
 
 def tune(bandwidth: float) -> None:
@@ -458,8 +258,8 @@ def tune(bandwidth: float) -> None:
                 for s, (out, lse) in zip(sets, kept, strict=True):
                     module.backward(s[4], *s[:4], out, lse, graph, WIDTH**-0.5)
 
-            forward = captured_ms(forwards, len(sets)) * 1e3
-            backward = captured_ms(backwards, len(sets)) * 1e3
+            forward = captured_seconds(forwards) / len(sets) * 1e6
+            backward = captured_seconds(backwards) / len(sets) * 1e6
             share = workload.bytes() / (forward + backward) / 1e3 / bandwidth
             print(
                 f"  block {launch.block:4} warps {launch.warps} registers {launch.registers!s:5}"
@@ -520,11 +320,15 @@ def main() -> None:
         return
     written = []
     for index, workload, names in chosen(options):
-        rows = measure_all(index, workload, bandwidth, names)
-        written += [asdict(row) for row in rows]
-        if options.json:
-            options.json.write_text(json.dumps(written, indent=1))
-        print(f"\n{table(rows)}", flush=True)
+        print(f"\n{workload}\n{HEADER}", flush=True)
+        ours = None
+        for row in measure_all(index, workload, bandwidth, names):
+            if row.peer == "resg triton":
+                ours = row
+            print(table_row(row, ours), flush=True)
+            written.append(asdict(row))
+            if options.json:
+                options.json.write_text(json.dumps(written, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What do all kernels ask of a call: which backend was named, is Triton here, is it eager?"""
+"""What do all kernels ask of a call: which backend, is Triton here, which device, is it eager?"""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +35,11 @@ def in_autocast_type(tensor: Tensor) -> Tensor:
     if not torch.is_autocast_enabled(device):
         return tensor
     return tensor.to(torch.get_autocast_dtype(device))
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """A context in which Triton starts kernels where this tensor lies: on the current device."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def is_eager(*tensors: Tensor) -> bool:

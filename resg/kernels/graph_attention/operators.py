@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.calls import without_autocast
+from resg.kernels.calls import on_device, without_autocast
 
 MODULES = {"scatter": "scatter", "torch": "plain", "triton": "triton"}
 
@@ -55,7 +55,7 @@ def attention(
     )
     if q.numel() == 0:
         return torch.empty_like(q), _empty_lse(q)
-    with without_autocast(q):
+    with on_device(q), without_autocast(q):
         return implementation(backend).forward(q, k, v, edge_bias, graph, scale)
 
 
@@ -98,7 +98,7 @@ def attention_backward(
     if q.numel() == 0:
         return tuple(x.new_zeros(x.shape) for x in (q, k, v, edge_bias))  # type: ignore[return-value]
     module = implementation(backend)
-    with without_autocast(q):
+    with on_device(q), without_autocast(q):
         return module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
 
 
@@ -151,7 +151,7 @@ class EagerAttention(torch.autograd.Function):
         if q.numel() == 0:
             out, lse = torch.empty_like(q), _empty_lse(q)
         else:
-            with without_autocast(q):
+            with on_device(q), without_autocast(q):
                 out, lse = implementation(backend).forward(q, k, v, edge_bias, graph, scale)
         ctx.save_for_backward(q, k, v, edge_bias, out if backend == "triton" else None, lse)
         ctx.settings = graph, scale, backend
@@ -166,6 +166,6 @@ class EagerAttention(torch.autograd.Function):
         if q.numel() == 0:
             return (*(x.new_zeros(x.shape) for x in (q, k, v, edge_bias)), None, None, None)
         module = implementation(backend)
-        with without_autocast(q):
+        with on_device(q), without_autocast(q):
             gradients = module.backward(grad, q, k, v, edge_bias, out, lse, graph, scale)
         return (*gradients, None, None, None)

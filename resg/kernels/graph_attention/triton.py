@@ -4,15 +4,14 @@ M nodes, E edges, H heads, d head width.  Launch shapes are fixed by the sizes (
 time), so that a result does not depend on what was timed before.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import dense_kernels, edge_kernels
+from resg.kernels.starting import run_kernel
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,10 @@ class Launch:
     warps: int
     registers: int | None = None
 
+    def options(self) -> dict[str, int | None]:
+        """As Triton calls them."""
+        return {"num_warps": self.warps, "maxnreg": self.registers}
+
 
 def uses_tiles(graph: GraphBatch, dtype: torch.dtype) -> bool:
     """Whether the dense kernels run.
@@ -39,24 +42,17 @@ def uses_tiles(graph: GraphBatch, dtype: torch.dtype) -> bool:
     return graph.masks is not None and dtype != torch.float32
 
 
-def dense_launch(kernel: str, nodes: int, width: int) -> Launch:
-    """The launch of the `forward` or `backward` kernel for tiles of `nodes` rows."""
+def dense_launch(nodes: int, width: int) -> Launch:
+    """The launch of both dense kernels for tiles of `nodes` rows."""
     return Launch(
         block=min(max(16, _power_of_two(width)), 128),
         warps={16: 1, 32: 2, 64: 4}[nodes],
     )
 
 
-def edge_launch(kernel: str, width: int) -> Launch:
-    """The launch of the `forward`, `targets` or `sources` kernel for heads of `width`."""
+def edge_launch(width: int) -> Launch:
+    """The launch of all three edge kernels for heads of `width`."""
     return Launch(block=16, warps=2 if width > 128 else 1)
-
-
-def run_kernel(
-    kernel: Any, programs: int, launch: Launch, *arguments: Any, **constants: int
-) -> None:
-    """Start `programs` programs of a kernel; every launch of this backend comes through here."""
-    kernel[(programs,)](*arguments, **constants, num_warps=launch.warps, maxnreg=launch.registers)
 
 
 def forward(
@@ -69,30 +65,29 @@ def forward(
     lse = torch.empty((num_nodes, num_heads), dtype=torch.float32, device=q.device)
     arrays = (q, k, v, edge_bias, out, lse)
     numbers = (*_strides(q, k, v, out), scale, num_heads)
-    with _on(q.device):
-        if uses_tiles(graph, q.dtype):
-            nodes = max(16, _power_of_two(graph.max_nodes))
-            launch = dense_launch("forward", nodes, width)
-            run_kernel(
-                dense_kernels.dense_forward,
-                graph.num_graphs * num_heads,
-                launch,
-                *(*arrays, graph.node_ptr, graph.indptr, graph.masks, *numbers),
-                HEAD_DIM=width,
-                NODES=nodes,
-                BLOCK=launch.block,
-            )
-        else:
-            launch = edge_launch("forward", width)
-            run_kernel(
-                edge_kernels.edges_forward,
-                num_nodes * num_heads,
-                launch,
-                *(*arrays, graph.indptr, graph.indices, *numbers),
-                HEAD_DIM=width,
-                WIDTH=_power_of_two(width),
-                EDGES=launch.block,
-            )
+    if uses_tiles(graph, q.dtype):
+        nodes = max(16, _power_of_two(graph.max_nodes))
+        launch = dense_launch(nodes, width)
+        run_kernel(
+            dense_kernels.dense_forward,
+            (graph.num_graphs * num_heads,),
+            *(*arrays, graph.node_ptr, graph.indptr, graph.masks, *numbers),
+            HEAD_DIM=width,
+            NODES=nodes,
+            BLOCK=launch.block,
+            **launch.options(),
+        )
+    else:
+        launch = edge_launch(width)
+        run_kernel(
+            edge_kernels.edges_forward,
+            (num_nodes * num_heads,),
+            *(*arrays, graph.indptr, graph.indices, *numbers),
+            HEAD_DIM=width,
+            WIDTH=_power_of_two(width),
+            EDGES=launch.block,
+            **launch.options(),
+        )
     return out, lse
 
 
@@ -109,12 +104,11 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the edge bias; the dense kernels do not read `out`."""
     grad, q, k, v, edge_bias = _rows(grad), _rows(q), _rows(k), _rows(v), edge_bias.contiguous()
-    with _on(q.device):
-        if uses_tiles(graph, q.dtype):
-            return _dense_backward(grad, q, k, v, edge_bias, lse, graph, scale)
-        if out is None:
-            raise ValueError("the edge kernels need the forward output, and out is None.")
-        return _edges_backward(grad, q, k, v, edge_bias, out.contiguous(), lse, graph, scale)
+    if uses_tiles(graph, q.dtype):
+        return _dense_backward(grad, q, k, v, edge_bias, lse, graph, scale)
+    if out is None:
+        raise ValueError("the edge kernels need the forward output, and out is None.")
+    return _edges_backward(grad, q, k, v, edge_bias, out.contiguous(), lse, graph, scale)
 
 
 def _dense_backward(
@@ -130,17 +124,17 @@ def _dense_backward(
     num_heads, width = q.shape[1:]
     grad_q, grad_k, grad_v, grad_bias = _empty_like(q, q, q, edge_bias)
     nodes = max(16, _power_of_two(graph.max_nodes))
-    launch = dense_launch("backward", nodes, width)
+    launch = dense_launch(nodes, width)
     run_kernel(
         dense_kernels.dense_backward,
-        graph.num_graphs * num_heads,
-        launch,
+        (graph.num_graphs * num_heads,),
         *(grad, q, k, v, edge_bias, lse, grad_q, grad_k, grad_v, grad_bias),
         *(graph.node_ptr, graph.indptr, graph.masks),
         *(*_strides(grad, q, k, v, grad_q), scale, num_heads),
         HEAD_DIM=width,
         NODES=nodes,
         BLOCK=launch.block,
+        **launch.options(),
     )
     return grad_q, grad_k, grad_v, grad_bias
 
@@ -162,29 +156,28 @@ def _edges_backward(
     weights, grad_scores = (
         torch.empty(edge_bias.shape, dtype=torch.float32, device=q.device) for _ in range(2)
     )
-    launch = edge_launch("targets", width)
+    launch = edge_launch(width)
     run_kernel(
         edge_kernels.edges_backward_targets,
-        num_nodes * num_heads,
-        launch,
+        (num_nodes * num_heads,),
         *(grad, q, k, v, edge_bias, out, lse, grad_q, weights, grad_scores),
         *(graph.indptr, graph.indices),
         *(*_strides(grad, q, k, v, out), scale, num_heads),
         HEAD_DIM=width,
         WIDTH=_power_of_two(width),
         EDGES=launch.block,
+        **launch.options(),
     )
-    launch = edge_launch("sources", width)
     run_kernel(
         edge_kernels.edges_backward_sources,
-        num_nodes * num_heads,
-        launch,
+        (num_nodes * num_heads,),
         *(grad, q, weights, grad_scores, grad_k, grad_v),
         *(graph.reverse_indptr, graph.reverse_indices, graph.reverse_edges),
         *(*_strides(grad, q, grad_k), scale, num_heads),
         HEAD_DIM=width,
         WIDTH=_power_of_two(width),
         EDGES=launch.block,
+        **launch.options(),
     )
     return grad_q, grad_k, grad_v, grad_scores.to(edge_bias.dtype)
 
@@ -206,8 +199,3 @@ def _empty_like(*arrays: Tensor) -> list[Tensor]:
 def _power_of_two(number: int) -> int:
     """The least that is not below the number."""
     return 1 << (number - 1).bit_length() if number > 0 else 1
-
-
-def _on(device: torch.device) -> AbstractContextManager[object]:
-    """Triton launches on the current device; in its interpreter there is none."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

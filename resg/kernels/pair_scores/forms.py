@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton.language as tl
@@ -18,7 +17,6 @@ class Tuning:
         width: words of a run.
         slots: most owners in a run.
         regions: regions of a run of images, and the most of an image that the packed kernel takes.
-        packed: whether the packed kernel scores where it can; off until the tests passed on a GPU.
         runs: runs of captions that one program of the packed kernel works through.
         together: whether it scores both directions in one launch.
         packed_warps: warps of one of its programs. Triton gives 4 warps Hopper's group products,
@@ -35,7 +33,6 @@ class Tuning:
     width: int = 64
     slots: int = 16
     regions: int = 64
-    packed: bool = False
     runs: int = 8
     together: bool = False
     packed_warps: int = 2
@@ -80,44 +77,3 @@ class Precision:
 
 HALF = Precision(torch.float16, tl.float16, "ieee", 2.0**12, 2.0**-8, (10.0, 7.5), True)
 SINGLE = Precision(torch.float32, tl.float32, "tf32x3", 1.0, 1.0, (20.0, 20.0), False)
-
-
-STARTS_BY_TRITON = True
-"""Whether Triton finds the compiled form of each call itself.
-
-It stays so until the tests passed on a GPU without; forms of Triton 3.2 and older, which take no
-constants, and the interpreter need it in any case.
-"""
-COMPILED: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
-"""Compiled kernels and the constants they take after their operands, by all they depend on.
-
-Triton's own search, 20 us of the host a launch, is most of what a small training step costs.
-"""
-
-
-def run_kernel(kernel: Any, grid: tuple[int, ...], *operands: Any, **constants: Any) -> None:
-    """Start a kernel, unless its grid is empty."""
-    if not all(grid):
-        return
-    if STARTS_BY_TRITON:
-        kernel[grid](*operands, **constants)
-        return
-    traits = map(_trait, operands)
-    form = kernel.fn, torch.cuda.current_device(), *traits, *constants, *constants.values()
-    found = COMPILED.get(form)
-    if found is None:
-        compiled = kernel[grid](*operands, **constants)
-        last = tuple(constants[name] for name in kernel.arg_names[len(operands) :])
-        COMPILED[form] = compiled, last
-    else:
-        compiled, last = found
-        compiled[(*grid, 1, 1)](*operands, *last)
-
-
-def _trait(operand: Any) -> Any:
-    """What Triton compiles a kernel for, of an operand: never less, so that forms are not mixed."""
-    if isinstance(operand, torch.Tensor):
-        return operand.dtype, operand.data_ptr() % 16 == 0
-    if isinstance(operand, int):
-        return operand % 16 == 0, operand == 1, operand.bit_length() > 31
-    return float if isinstance(operand, float) else operand

@@ -5,7 +5,6 @@ V: [rows, d] regions of some images;  T: [runs * W, d] all captions' words;  S: 
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -23,26 +22,19 @@ from resg.kernels.pair_scores.forms import (
     LOG2_E,
     SINGLE,
     Tuning,
-    run_kernel,
 )
 from resg.kernels.pair_scores.layouts import (
-    BlockLayout,
-    RunLayout,
     block_layouts,
     caption_runs,
     image_runs,
+    is_one_block,
     large_images,
 )
-from resg.kernels.pair_scores.node_kernels import (
-    gram_kernel,
-    length_kernel,
-    pack_kernel,
-    scales_kernel,
-)
 from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
-from resg.kernels.pair_scores.reference import NORM_FLOOR
+from resg.kernels.pair_scores.packed_nodes import NodePacker, PackedBlock, PackedRuns
 from resg.kernels.pair_scores.score_kernel import score_kernel
 from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.starting import run_kernel
 
 SMALLEST_TILE = 64
 """Rows of a tile at least: ptxas 12.8 forms some addresses of products with 16 or 32 columns from
@@ -50,41 +42,9 @@ registers that nothing wrote, and the kernel then reads outside its memory."""
 LARGEST_TEMPERATURE = 10.0  # of the packed kernel: exp(-2 * 10) of float16's largest is normal
 LARGEST_LAMBDA = 60.0  # of the packed kernel: exponents of cosines stay inside float32
 TOP_EXPONENT = 15.0  # the packed kernel's largest exponential, in base 2
-LONGEST_REGION, LONGEST_WORD = 3, 4  # where these lie in `PairLaunch.scales`
 
 REFUSED: set[tuple[Any, ...]] = set()
 """Forms of the kernels that need more shared memory than the card has, found by a first launch."""
-
-
-@dataclass(frozen=True)
-class PackedRuns:
-    """Owners in runs: `nodes [rows, d]`, one over their lengths, gram matrices of the runs."""
-
-    layout: RunLayout
-    nodes: Tensor
-    inv_length: Tensor
-    gram: Tensor
-
-    def part(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Nodes, gram matrices, slots, owners, one over the lengths: of runs `first` to `last`."""
-        layout = self.layout
-        parts = self.nodes, self.gram, layout.slot, layout.owner, self.inv_length
-        if last - first == len(layout):
-            return parts
-        nodes, gram, slot, owner, inv_length = parts
-        width = slot.shape[1]
-        rows = slice(first * width, last * width)
-        return nodes[rows], gram[first:last], slot[first:last], owner[first:last], inv_length[rows]
-
-
-@dataclass(frozen=True)
-class Images:
-    """A block of images: `nodes [I * rows, d]`, one over their lengths, their gram matrices."""
-
-    layout: BlockLayout
-    nodes: Tensor
-    inv_length: Tensor
-    gram: Tensor
 
 
 class PairLaunch:
@@ -105,10 +65,10 @@ class PairLaunch:
         self.settings, self.tile_bytes, self.tuning = settings, tile_bytes, tuning
         self.precision = SINGLE if regions.dtype == torch.float32 else HALF
         self.device = regions.device
-        self.scales = self._scales()
+        self.packer = NodePacker(regions, words, settings, self.precision)
         layout = caption_runs(word_ptr, tuning.width, tuning.slots, self.device)
-        self.captions = self._pack_runs(words, LONGEST_WORD, layout, tuning.width)
-        self.only_block: Images | None = None
+        self.captions = self.packer.caption_runs(layout)
+        self.only_block: PackedBlock | None = None
         self.refused: list[Tensor] = []
 
     def forward(self) -> Tensor:
@@ -117,9 +77,10 @@ class PairLaunch:
         shape = self.region_ptr.shape[0] - 1, self.word_ptr.shape[0] - 1
         out = torch.zeros(shape, dtype=torch.float32, device=self.device)
         itemsize = self.precision.nodes.itemsize
+        above = 0
         if self.is_packed():
             self._score_runs(out)
-        above = self.tuning.regions if self.is_packed() else 0
+            above = self.tuning.regions
         for images in self.image_blocks(itemsize, above):
             self.run_block("scores", images, partial(self._score_block, images, out))
         for image_owners, caption_owners in self.left_out():
@@ -133,24 +94,28 @@ class PairLaunch:
         return out
 
     def is_packed(self) -> bool:
-        """Whether the packed kernel can score with these settings."""
+        """Whether the packed kernel scores what it can.
+
+        Images of about equally many regions that make one block do not need it: what it saves the
+        device is little there, and it starts three kernels more. Such a block is also kept packed
+        for the backward pass.
+        """
         settings = self.settings
         return (
-            self.tuning.packed
-            and self.precision is HALF
+            self.precision is HALF
             and settings.normalise == "clipped_l2"
             and max(settings.temperatures) <= LARGEST_TEMPERATURE
             and (settings.pooling == "mean" or settings.lambda_lse <= LARGEST_LAMBDA)
+            and not is_one_block(self.region_ptr, self._side(self.precision.nodes.itemsize))
         )
 
     def _score_runs(self, out: Tensor) -> None:
         """All images that fit into runs, tile by tile."""
         width = self.tuning.regions
         layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
-        images = self._pack_runs(self.regions, LONGEST_REGION, layout, width)
+        images = self.packer.image_runs(layout)
         itemsize = self.precision.nodes.itemsize
-        side = math.isqrt(max(self.tile_bytes // itemsize, 1))
-        parts = math.ceil(layout.rows / max(side, width)) if layout.rows else 0
+        parts = math.ceil(layout.rows / max(self._side(itemsize), width)) if layout.rows else 0
         bounds = [len(layout) * part // parts for part in range(parts + 1)] if parts else [0]
         for top, bottom in pairwise(bounds):
             first_row, last_row = int(layout.starts[top]), int(layout.starts[bottom])
@@ -215,12 +180,12 @@ class PairLaunch:
                 maxnreg=tuning.packed_registers,
             )
 
-    def _score_block(self, images: Images, out: Tensor) -> None:
+    def _score_block(self, images: PackedBlock, out: Tensor) -> None:
         for first, last in self.run_spans(images.nodes.shape[0], self.precision.nodes.itemsize):
             S = images.nodes @ self.captions.part(first, last)[0].T
             self.launch_scores(images, first, last, S, out)
 
-    def run_block(self, kernel: str, images: Images, work: Callable[[], None]) -> bool:
+    def run_block(self, kernel: str, images: PackedBlock, work: Callable[[], None]) -> bool:
         """Do a block's work, or leave its images out where the kernel does not fit on the card.
 
         Triton refuses a kernel before its first launch, so nothing of the block is done then.
@@ -240,7 +205,9 @@ class PairLaunch:
         """All that decides whether a kernel fits on the card."""
         return kernel, self.device, self.tuning, *self.constants(rows).values()
 
-    def launch_scores(self, images: Images, first: int, last: int, S: Tensor, out: Tensor) -> None:
+    def launch_scores(
+        self, images: PackedBlock, first: int, last: int, S: Tensor, out: Tensor
+    ) -> None:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
         layout = images.layout
         _, gram, slot, owner, inv_length = self.captions.part(first, last)
@@ -257,7 +224,7 @@ class PairLaunch:
             inv_length,
             layout.images,
             layout.counts,
-            self.scales,
+            self.packer.scales,
             out,
             len(layout),
             layout.rows,
@@ -308,87 +275,7 @@ class PairLaunch:
             self.precision.shift(regions_attend, 8.0, safe_i2t),
         )
 
-    def _scales(self) -> Tensor:
-        """`[5]`: temperatures in base 2 and floor of norms, as kernels read them; longest nodes."""
-        is_scaled = self.precision.is_scaled
-        num_regions, width = self.regions.shape
-        num_nodes = num_regions + self.words.shape[0]
-        lengths = torch.empty(
-            num_nodes if is_scaled else 0, dtype=torch.float32, device=self.device
-        )
-        run_kernel(
-            length_kernel,
-            lengths.shape,
-            self.regions,
-            self.words,
-            lengths,
-            *self.regions.stride(),
-            *self.words.stride(),
-            num_regions,
-            width,
-            BLOCK=row_block(width),
-        )
-        scales = torch.empty(5, dtype=torch.float32, device=self.device)
-        run_kernel(
-            scales_kernel,
-            (1,),
-            lengths,
-            scales,
-            num_regions,
-            num_nodes,
-            *(temperature * LOG2_E for temperature in self.settings.temperatures),
-            NORM_FLOOR,
-            SCALED=is_scaled,
-            PLAIN=self.settings.normalise == "plain",
-            BLOCK=4096,
-        )
-        return scales
-
-    def _pack_runs(self, nodes: Tensor, longest: int, layout: RunLayout, width: int) -> PackedRuns:
-        packed, inv_length = self._pack(nodes, longest, layout.source)
-        gram = packed.new_empty((len(layout), width, width))
-        run_kernel(
-            gram_kernel,
-            (len(layout),),
-            packed,
-            layout.start,
-            layout.slot,
-            gram,
-            packed.shape[1],
-            W=width,
-            BLOCK=64,
-            PRECISION=self.precision.product,
-            num_warps=4,
-        )
-        return PackedRuns(layout, packed, inv_length, gram)
-
-    def _pack_block(self, layout: BlockLayout) -> Images:
-        nodes, inv_length = self._pack(self.regions, LONGEST_REGION, layout.source)
-        by_image = nodes.view(len(layout), layout.rows, nodes.shape[1])
-        return Images(layout, nodes, inv_length, torch.bmm(by_image, by_image.transpose(1, 2)))
-
-    def _pack(self, nodes: Tensor, longest: int, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Scaled nodes `[rows, d]`, zeros where there is no source, and one over their lengths."""
-        rows, width = source.shape[0], nodes.shape[1]
-        packed = torch.empty((rows, width), dtype=self.precision.nodes, device=self.device)
-        inv_length = torch.empty(rows, dtype=torch.float32, device=self.device)
-        run_kernel(
-            pack_kernel,
-            (rows,),
-            nodes,
-            source,
-            self.scales,
-            packed,
-            inv_length,
-            longest,
-            *nodes.stride(),
-            width,
-            SCALED=self.precision.is_scaled,
-            BLOCK=row_block(width),
-        )
-        return packed, inv_length
-
-    def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[Images]:
+    def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[PackedBlock]:
         """Images with more than `above` regions, in blocks that make tiles about square.
 
         A block that holds all images is kept: the backward pass finds them packed.
@@ -396,13 +283,17 @@ class PairLaunch:
         if above == 0 and self.only_block is not None:
             yield self.only_block
             return
-        side = math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
+        side = self._side(bytes_per_element)
         layouts = block_layouts(self.region_ptr, side, above, self.device)
         for layout in layouts:
-            images = self._pack_block(layout)
+            images = self.packer.image_block(layout)
             if above == 0 and len(layouts) == 1:
                 self.only_block = images
             yield images
+
+    def _side(self, bytes_per_element: int) -> int:
+        """Rows of a square tile."""
+        return math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
 
     def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:
         """First and last run of each tile that these rows make within `tile_bytes`."""
@@ -426,8 +317,3 @@ class PairLaunch:
             yield every_image[~torch.isin(every_image, too_large)], too_long
         if self.refused:
             yield torch.cat(self.refused), every_caption[~torch.isin(every_caption, too_long)]
-
-
-def row_block(width: int) -> int:
-    """Columns that a program of the node kernels reads at a time."""
-    return min(1024, max(16, 1 << (width - 1).bit_length()))

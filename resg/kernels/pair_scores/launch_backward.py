@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from resg.kernels.pair_scores.composed import add_composed_gradients
-from resg.kernels.pair_scores.forms import LOG2_E, run_kernel
+from resg.kernels.pair_scores.forms import LOG2_E
 from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
-from resg.kernels.pair_scores.launch import (
+from resg.kernels.pair_scores.launch import PairLaunch
+from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
+from resg.kernels.pair_scores.packed_nodes import (
     LONGEST_REGION,
     LONGEST_WORD,
-    Images,
-    PairLaunch,
+    PackedBlock,
     row_block,
 )
-from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
+from resg.kernels.starting import run_kernel
 
 TENSORS_PER_TILE = 6  # S, its gradient, and two of each direction's attention
 
@@ -68,7 +69,7 @@ class PairGradient(PairLaunch):
 
     def _add_block(
         self,
-        images: Images,
+        images: PackedBlock,
         spans: list[tuple[int, int]],
         grad: Tensor,
         regions: "NodeGradient",
@@ -79,7 +80,7 @@ class PairGradient(PairLaunch):
 
     def _add_tile(
         self,
-        images: Images,
+        images: PackedBlock,
         first: int,
         last: int,
         grad: Tensor,
@@ -136,7 +137,7 @@ class PairGradient(PairLaunch):
             inv_length,
             nodes,
             into.source,
-            self.scales,
+            self.packer.scales,
             self.largest_grad,
             into.out,
             *parts,
@@ -160,7 +161,7 @@ class PairGradient(PairLaunch):
             (rows,),
             gradient.sums,
             gradient.source,
-            self.scales,
+            self.packer.scales,
             self.largest_grad,
             gradient.out,
             gradient.longest,
@@ -170,7 +171,7 @@ class PairGradient(PairLaunch):
         )
 
     def launch_gradients(
-        self, images: Images, first: int, last: int, S: Tensor, grad: Tensor
+        self, images: PackedBlock, first: int, last: int, S: Tensor, grad: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None]:
         """Gradients and attentions of a tile, and coefficients of its nodes' lengths.
 
@@ -200,14 +201,14 @@ class PairGradient(PairLaunch):
             inv_length,
             layout.images,
             layout.counts,
-            self.scales,
+            self.packer.scales,
             grad,
             self.largest_grad,
             tile[0],
             *(tile[1:3] if settings.words_attend else (S, S)),
             *(tile[-2:] if settings.regions_attend else (S, S)),
-            self.scales if length_w is None else length_w,
-            self.scales if length_r is None else length_r,
+            self.packer.scales if length_w is None else length_w,
+            self.packer.scales if length_r is None else length_r,
             layout.rows,
             S.stride(0),
             grad.stride(0),

@@ -19,6 +19,7 @@ from resg.kernels.pair_scores.packing import (
     Ints,
     Runs,
     image_blocks,
+    makes_one_block,
     pack_runs,
 )
 
@@ -101,9 +102,19 @@ def block_layouts(
     return _blocks(region_ptr.numpy().tobytes(), side, above, device)
 
 
+def is_one_block(region_ptr: Tensor, side: int) -> bool:
+    """Whether all images make one block of about `side` rows."""
+    return _is_one(region_ptr.numpy().tobytes(), side)
+
+
 def large_images(region_ptr: Tensor) -> Tensor:
     """Images with more regions than any tile holds."""
     return _large(region_ptr.numpy().tobytes())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _is_one(ptr: bytes, side: int) -> bool:
+    return makes_one_block(np.frombuffer(ptr, np.int64), side)
 
 
 @lru_cache(maxsize=REMEMBERED)

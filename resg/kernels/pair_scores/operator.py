@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from resg.kernels.calls import without_autocast
+from resg.kernels.calls import on_device, without_autocast
 from resg.kernels.pair_scores.checks import check_pointer
 from resg.kernels.pair_scores.composed import ComposedPasses, working_dtype
 from resg.kernels.pair_scores.settings import PairSettings
@@ -34,7 +34,7 @@ def pair_scores_operator(
 ) -> Tensor:
     """Scores `[images, captions]`; see `resg.kernels.pair_scores.pair_scores`."""
     settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    with without_autocast(regions):
+    with on_device(regions), without_autocast(regions):
         passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
         return passes.forward()
 
@@ -62,7 +62,7 @@ def pair_scores_backward_operator(
 ) -> tuple[Tensor, Tensor]:
     """Gradients for regions and words; logits and attention are computed again, tile by tile."""
     settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    with without_autocast(regions):
+    with on_device(regions), without_autocast(regions):
         passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
         return passes.backward(grad)
 
@@ -135,7 +135,7 @@ class EagerPairScores(torch.autograd.Function):
         backend: str,
     ) -> Tensor:
         """Scores `[images, captions]`."""
-        with without_autocast(regions):
+        with on_device(regions), without_autocast(regions):
             passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
             scores = passes.forward()
         if any(ctx.needs_input_grad):
@@ -148,5 +148,5 @@ class EagerPairScores(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients for regions and words."""
         regions, _ = ctx.saved_tensors  # says so where one was changed in place since
-        with without_autocast(regions):
+        with on_device(regions), without_autocast(regions):
             return (*ctx.passes.backward(grad.contiguous()), *[None] * 5)

@@ -151,6 +151,17 @@ def image_blocks(region_ptr: Ints, side: int, above: int = 0) -> list[ImageBlock
     return blocks
 
 
+def makes_one_block(region_ptr: Ints, side: int) -> bool:
+    """Whether `image_blocks` makes one block, or none, of all images."""
+    counts = np.diff(region_ptr)
+    counts = counts[counts > 0]
+    if not len(counts):
+        return True
+    most, fewest = int(counts.max()), int(counts.min())
+    is_level = -(-most // ROW_STEP) == -(-fewest // ROW_STEP)
+    return is_level and len(counts) * most <= max(side, most)
+
+
 def _within(lengths: Ints) -> Ints:
     """0 up to `lengths[0]`, 0 up to `lengths[1]`, ..."""
     return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)

@@ -154,6 +154,8 @@ def test_operators_pass_opcheck(place, make_case, sizes):
     torch.library.opcheck(operators.attention_backward, (*values, *arrays))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch[.]jit")  # on importing inductor
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # its advice
 def test_compiled_without_a_graph_break(place, make_case):
     """Fixed and changing sizes, forward and backward."""
     compiler = "inductor" if place.name == "cuda" else "aot_eager"

@@ -24,7 +24,7 @@ PLACES = [
 LONG_TO_COMPILE = (
     "test_large_images_in_every_form",  # 30 s a form in float32, on one core
     "test_float32_scores_and_gradients_match_the_reference",  # 10 s
-    "test_the_packed_kernel_matches_the_reference",
+    "test_half_scores_and_gradients_match_the_reference",
 )
 
 
@@ -144,3 +144,21 @@ def ran(monkeypatch):
         ):
             monkeypatch.setattr(owner, method, counted("triton", getattr(owner, method)))
     return counts
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Names of the Triton kernels started since this fixture was made."""
+    names = []
+    if INTERPRETING or torch.cuda.is_available():
+        from resg.kernels.pair_scores import launch, launch_backward
+
+        for module in (launch, launch_backward):
+            run = module.run_kernel
+
+            def spy(kernel, *args, run=run, **constants):
+                names.append(getattr(kernel, "fn", kernel).__name__)
+                return run(kernel, *args, **constants)
+
+            monkeypatch.setattr(module, "run_kernel", spy)
+    return names

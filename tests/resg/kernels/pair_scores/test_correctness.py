@@ -1,5 +1,8 @@
 """Do all backends compute what the reference computes, forward and backward?"""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -39,7 +42,7 @@ def test_half_scores_and_gradients_match_the_reference(place, make_case, ran, fo
     assert sum(ran.values()) == ran[place.backend] > 0
 
 
-@pytest.mark.parametrize("num_regions", [1, 2, 36, 64, 100])
+@pytest.mark.parametrize("num_regions", [1, 2, 36, 63, 64, 65, 100, 200])
 def test_any_number_of_regions(place, make_case, num_regions):
     for dtype in (torch.float32, *place.half_dtypes):
         case = make_case([num_regions], [12, 3], dtype=dtype, device=place.device, seed=num_regions)
@@ -193,16 +196,17 @@ def test_strides_do_not_matter(place, make_case):
 
 @pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")
 def test_nothing_is_read_before_it_is_written(place, make_case):
-    case = make_case([12, 5, 40], [7, 1, 50], device=place.device)
-    expected = case.run(place.backend)
-    torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
-    try:
-        assert torch.empty(3, device=place.device).isnan().all()
-        results = case.run(place.backend)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    for result, value in zip(results, expected, strict=True):
-        torch.testing.assert_close(result, value)
+    for dtype in (torch.float32, *place.half_dtypes):
+        case = make_case([12, 5, 40], [7, 1, 50], dtype=dtype, device=place.device)
+        expected = case.run(place.backend)
+        torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
+        try:
+            assert torch.empty(3, device=place.device).isnan().all()
+            results = case.run(place.backend)
+        finally:
+            torch.use_deterministic_algorithms(False)
+        for result, value in zip(results, expected, strict=True):
+            torch.testing.assert_close(result, value)
 
 
 def test_two_runs_are_equal_bit_for_bit(place, make_case):
@@ -234,20 +238,78 @@ def test_no_counts_and_no_tile_change_scores(regions, words, tile_bytes):
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", [FORMS[0], FORMS[1], FORMS[2], FORMS[4]])
-def test_the_packed_kernel_matches_the_reference(place, make_case, form):
-    if place.backend != "triton":
-        pytest.skip("a kernel of the triton backend")
-    from dataclasses import replace
+@pytest.mark.parametrize(
+    ("form", "packed_launches"),
+    [
+        ({}, 2),
+        ({"direction": "t2i"}, 1),
+        ({"direction": "i2t", "pooling": "lse"}, 1),
+        ({"pooling": "lse", "lambda_lse": 70.0}, 0),
+        ({"normalise": "plain"}, 0),
+        ({"temperatures": (25.0, 4.0)}, 0),
+    ],
+)
+def test_the_kernels_that_a_form_runs(place, make_case, started, form, packed_launches):
+    """Images of unlike counts make two blocks; images of like counts one, which is not packed."""
+    for regions, blocks in (([5, 20], 2), ([5, 3], 1)):
+        started.clear()
+        case = make_case(regions, [4, 2], dtype=torch.float16, device=place.device)
+        case.run(place.backend, **form)
+        expected = ["score_kernel"] * blocks
+        if packed_launches and blocks > 1:
+            expected = ["packed_score_kernel"] * packed_launches
+        expected += ["gradient_kernel"] * blocks
+        tiles = [name for name in started if name in expected or "score" in name]
+        assert tiles == (expected if place.backend == "triton" else [])
 
-    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
-    from resg.kernels.pair_scores.launch import PairLaunch
 
-    case = make_case([36, 5, 20], [12, 2, 7, 30], dtype=torch.float16, device=place.device)
-    inputs = case.regions, case.words, case.region_ptr, case.word_ptr
-    tuning = replace(DEFAULT_TUNING, packed=True)
-    launch = PairLaunch(*inputs, PairSettings(**form), 2**20, tuning)
-    assert launch.is_packed()
-    exact = case.run("reference", torch.float64, **form)[0]
-    error = float((launch.forward().double() - exact).norm() / exact.norm())
-    assert error <= HALF_ERROR, error
+def test_large_images_beside_packed_ones(place, make_case, started):
+    for dtype in place.half_dtypes:
+        case = make_case([36, 65, 5], [12, 2], dtype=dtype, device=place.device)
+        errors = case.errors(case.run(place.backend))
+        assert max(errors) <= HALF_ERROR, errors
+    if place.backend == "triton":
+        assert {"packed_score_kernel", "score_kernel", "gradient_kernel"} <= set(started)
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+@pytest.mark.parametrize(("pooling", "named"), [("mean", "Mean"), ("lse", "LogSumExp")])
+def test_scores_are_those_of_released_scan(place, direction, pooling, named):
+    """benchmarks/pair_scores_golden.py made the file with the functions of Lee et al.'s release."""
+    golden = json.loads((Path(__file__).parent / "released_scan.json").read_text())
+    regions = torch.tensor(golden["regions"], device=place.device)
+    words = torch.tensor(golden["words"], device=place.device)
+    region_ptr = torch.arange(len(regions) + 1) * regions.shape[1]
+    ptrs = region_ptr, torch.tensor([0, *golden["lengths"]]).cumsum(0)
+    settings = {"direction": direction, "pooling": pooling, "lambda_lse": 6.0}
+    scores = pair_scores(regions.flatten(0, 1), words, *ptrs, backend=place.backend, **settings)
+    expected = torch.tensor(golden["scores"][f"{direction} {named}"])
+    torch.testing.assert_close(scores.cpu(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("many", ["regions", "words"])
+def test_more_than_two_to_the_31_elements(many):
+    """2.2 million nodes x 1024 against three owners; the last owner must equal itself alone."""
+    count = 36 if many == "regions" else 12
+    owners = 2_200_032 // count
+    few = [12, 7, 30] if many == "regions" else [36, 20, 50]
+    nodes = torch.randn(owners * count, 1024, dtype=torch.bfloat16, device="cuda")
+    assert nodes.numel() > 2**31
+    others = torch.randn(sum(few), 1024, dtype=torch.bfloat16, device="cuda")
+    grad = torch.randn(owners, len(few), device="cuda")
+
+    def run(nodes, others, owners, grad, backend):
+        nodes = nodes.detach().requires_grad_()
+        ptr, few_ptr = torch.arange(owners + 1) * count, torch.tensor([0, *few]).cumsum(0)
+        if many == "regions":
+            scores = pair_scores(nodes, others, ptr, few_ptr, backend=backend)
+        else:
+            scores = pair_scores(others, nodes, few_ptr, ptr, backend=backend).T
+        return scores[-1], torch.autograd.grad(scores, nodes, grad.to(scores.dtype))[0][-count:]
+
+    results = run(nodes, others, owners, grad, "triton")
+    alone = nodes[-count:].double(), others.double(), 1, grad[-1:], "reference"
+    for result, exact in zip(results, run(*alone), strict=True):
+        assert (result.double() - exact).norm() <= HALF_ERROR * exact.norm()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
 from resg.kernels.pair_scores.layouts import caption_runs, image_runs
-from resg.kernels.pair_scores.packing import image_blocks, pack_runs
+from resg.kernels.pair_scores.packing import image_blocks, makes_one_block, pack_runs
 
 counts = st.lists(st.integers(0, 40), max_size=40)
 
@@ -56,6 +56,8 @@ def test_blocks_hold_every_region_once(region_counts, side):
             assert source[:count].tolist() == list(range(ptr[image], ptr[image + 1]))
             assert (source[count:] == -1).all()
     assert sorted(images) == [i for i, count in enumerate(region_counts) if 0 < count <= 128]
+    if max(region_counts, default=0) <= 128:
+        assert makes_one_block(ptr.numpy(), side) == (len(image_blocks(ptr.numpy(), side)) < 2)
 
 
 @given(lengths=counts, slots=st.integers(1, 16))

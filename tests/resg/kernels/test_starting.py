@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from resg.kernels.pair_scores import forms
+from resg.kernels import starting
 
 
 class Kernel:
@@ -38,14 +38,14 @@ class Form:
 
 @pytest.fixture
 def start(monkeypatch):
-    monkeypatch.setattr(forms, "STARTS_BY_TRITON", False)
-    monkeypatch.setattr(forms, "COMPILED", {})
+    monkeypatch.setattr(starting, "STARTS_BY_TRITON", False)
+    monkeypatch.setattr(starting, "COMPILED", {})
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     kernel = Kernel()
 
     def run(nodes, count=32, factor=1.0, grid=(4,), **changes):
         constants = {"BLOCK": 8, "num_warps": 4, "WIDTH": 64} | changes
-        forms.run_kernel(kernel, grid, nodes, count, factor, **constants)
+        starting.run_kernel(kernel, grid, nodes, count, factor, **constants)
         return kernel
 
     return run
