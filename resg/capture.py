@@ -2,8 +2,7 @@
 
 A step of a hundred pairs launches 1,500 small kernels, and to launch one takes the host longer than
 to run it takes the GPU. A CUDA graph launches all of its kernels at once. It repeats them on the
-same memory, so inputs are copied to where the first ones lay, and what it gives is there only until
-it runs again.
+same memory, so inputs are copied into the graph's own, and what it gives lasts only until the next.
 
 `torch.cuda.make_graphed_callables` does the same. It keeps the outputs' autograd graph, and with it
 the nodes that add up gradients of weights on the stream of the capture: every later step would then
@@ -33,14 +32,26 @@ Function = Callable[..., tuple[Tensor, ...]]
 Side = TypeVar("Side", ImageBatch, CaptionBatch)
 
 
+class Pool:
+    """Memory that graphs share: each may use again what another has freed.
+
+    What a pass leaves for its gradient's pass therefore lasts until a graph of the pool runs again.
+    """
+
+    def __init__(self) -> None:
+        self.handle = torch.cuda.graph_pool_handle()
+        self.last_run: object | None = None  # whose gradient can be taken
+
+
 class CapturedFunction:
     """A function of tensors and its gradient as two CUDA graphs.
 
     Args:
-        function: launches the same kernels whatever the values; its outputs are tensors.
-        inputs: whose memory the graphs read from then on.
+        function: launches the same kernels whatever the values; its outputs are float32 tensors.
+        inputs: of the first call. The graphs read copies of them, in memory that no other graph
+            and no caller has.
         weights: others that it is differentiable in, which stay where they are.
-        pool: of memory; graphs that share one must not run between another's two passes.
+        pool: where outputs, gradients and what lies between them are.
     """
 
     def __init__(
@@ -48,23 +59,19 @@ class CapturedFunction:
         function: Function,
         inputs: Sequence[Tensor],
         weights: Sequence[nn.Parameter],
-        pool: Any,
+        pool: Pool,
     ) -> None:
-        self.inputs = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in inputs]
+        self.inputs = [t.detach().clone().requires_grad_(t.requires_grad) for t in inputs]
         self.weights = tuple(weights)
+        self.pool = pool
         variables = [t for t in (*self.inputs, *weights) if t.requires_grad]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARMUP):
-                outputs = function(*self.inputs)
-                _gradients(outputs, variables, [torch.zeros_like(out) for out in outputs])
+        self._warm_up(function, variables)
         self.ahead, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # other threads may go on, unlike with the default
-        with torch.cuda.graph(self.ahead, pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.ahead, pool.handle, capture_error_mode="thread_local"):
             outputs = function(*self.inputs)
         self.output_gradients = [torch.zeros_like(out) for out in outputs]
-        with torch.cuda.graph(self.back, pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.back, pool.handle, capture_error_mode="thread_local"):
             found = iter(_gradients(outputs, variables, self.output_gradients))
         self.gradients = [
             next(found) if t.requires_grad else None for t in (*self.inputs, *weights)
@@ -76,15 +83,26 @@ class CapturedFunction:
         """The outputs, differentiable, for other inputs of the same shapes."""
         return Replay.apply(self, *inputs, *self.weights)  # type: ignore[return-value]
 
+    def _warm_up(self, function: Function, variables: Sequence[Tensor]) -> None:
+        """Run both passes beside the current stream, as the capture will.
+
+        The autograd graphs must be gone by then: the nodes that take the gradients of `variables`
+        live as long, and would bring this stream into the capture.
+        """
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARMUP):
+                outputs = function(*self.inputs)
+                _gradients(outputs, variables, [torch.zeros_like(out) for out in outputs])
+        torch.cuda.current_stream().wait_stream(stream)
+
     def take(self, inputs: Sequence[Tensor]) -> None:
         """Copy inputs to where the graphs read them, tensors of a type together."""
-        pairs = [
-            (own, new)
-            for own, new in zip(self.inputs, inputs, strict=True)
-            if own.data_ptr() != new.data_ptr()
-        ]
-        for dtype in {own.dtype for own, _ in pairs}:
-            of_type = [(own, new) for own, new in pairs if own.dtype == dtype]
+        for dtype in {own.dtype for own in self.inputs}:
+            of_type = [
+                pair for pair in zip(self.inputs, inputs, strict=True) if pair[0].dtype == dtype
+            ]
             torch._foreach_copy_(*zip(*of_type, strict=True))  # type: ignore[attr-defined]
 
 
@@ -93,11 +111,11 @@ class Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, captured: CapturedFunction, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Its outputs; they are overwritten when it runs again."""
+        """Its outputs; they are overwritten when a graph of the pool runs again."""
         captured.take(tensors[: len(captured.inputs)])
         captured.ahead.replay()
-        ctx.captured = captured
-        ctx.set_materialize_grads(False)
+        ctx.captured, ctx.run = captured, object()
+        captured.pool.last_run = ctx.run
         outputs = tuple(out.detach() for out in captured.outputs)
         figures = zip(outputs, captured.differentiable, strict=True)
         ctx.mark_non_differentiable(*(out for out, is_on in figures if not is_on))
@@ -105,12 +123,20 @@ class Replay(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """The gradients of inputs and weights; they are overwritten, too."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The gradients of inputs and weights; they are overwritten, too.
+
+        Raises:
+            RuntimeError: what the run left for it is overwritten already.
+        """
         captured: CapturedFunction = ctx.captured
-        for own, new in zip(captured.output_gradients, gradients, strict=True):
-            if new is not None:
-                own.copy_(new)
+        if captured.pool.last_run is not ctx.run:
+            raise RuntimeError(
+                "expected the gradient of a captured function right after its run, and once; got "
+                "it after another run, or again. Set train.cuda_graphs=never for other orders."
+            )
+        captured.pool.last_run = None
+        torch._foreach_copy_(captured.output_gradients, gradients)  # type: ignore[attr-defined]
         captured.back.replay()
         return (None, *(g if g is None else g.detach() for g in captured.gradients))
 
@@ -140,7 +166,7 @@ class CapturedEncoders:
         not_here = {id(weight) for weight in matcher.similarity.parameters()}
         self.weights = [w for w in matcher.parameters() if id(w) not in not_here]
         self.graphs: dict[tuple[torch.Size, ...], CapturedFunction] = {}
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool = Pool()
         self.beside = torch.cuda.Stream()
 
     def __call__(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
@@ -192,7 +218,7 @@ class CapturedLoss:
     def __init__(self, loss: Function) -> None:
         self.loss = loss
         self.graphs: dict[tuple[bool, torch.Size], CapturedFunction] = {}
-        self.pool = torch.cuda.graph_pool_handle()  # runs between the encoders' two passes
+        self.pool = Pool()  # its own: it runs between the encoders' two passes
 
     def __call__(
         self, scores_IC: Tensor, images_Id: Tensor, captions_Cd: Tensor, hardest: bool

@@ -361,5 +361,7 @@ def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) ->
     """Make a share of the words unknown at random (pieces of a Hugging Face encoder stay)."""
     if not share:
         return captions
-    is_dropped = torch.rand(len(captions.words), generator=random) < share
-    return replace(captions, words=captions.words.masked_fill(is_dropped, 0))
+    own = captions.layout.own_rows
+    is_dropped = torch.rand(captions.layout.num_own_rows, generator=random) < share
+    rows = is_dropped.nonzero()[:, 0] if own is None else own[is_dropped]
+    return replace(captions, words=captions.words.index_fill(0, rows, 0))

@@ -129,6 +129,11 @@ class Layout:
         return int(self.host_ptr[-1])
 
     @property
+    def num_own_rows(self) -> int:
+        """M'."""
+        return int(self.own_host_ptr[-1])
+
+    @property
     def is_filled(self) -> bool:
         """Whether groups are filled up to L rows."""
         return self.filled_counts is not None

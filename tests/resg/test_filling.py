@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
 from resg.config import load_settings, preset_names
-from resg.data import CaptionTable, ImageTable
+from resg.data import CaptionTable, ImageTable, drop_words
 from resg.filling import Capacity, Shape, filled_edges
 from resg.graphs.batch import GraphBatch
 from resg.graphs.ragged import lengths
@@ -118,6 +118,17 @@ def test_every_kind_of_visual_edge_is_the_same_in_a_filled_batch(edges, has_boxe
     matcher = make_matcher("resg-gru", vocabulary, f"model.visual_graph.edges={edges}")
     fill = Shape(regions=6, words=12, edges=100, device=CPU)
     assert_same(matcher, batches(images, captions, None), batches(images, captions, fill))
+
+
+def test_the_same_words_are_dropped_of_a_filled_batch():
+    images, captions, _ = make_tables()
+    fill = Shape(regions=6, words=16, edges=128, device=CPU)
+    plain, filled = (
+        drop_words(batches(images, captions, shape)[1], 0.5, generator(2)) for shape in (None, fill)
+    )
+    assert 0 < int((plain.words == 0).sum()) < len(plain.words)
+    assert torch.equal(filled.words[filled.layout.own_rows], plain.words)
+    assert int((filled.words != 0).sum()) == int((plain.words != 0).sum())
 
 
 def test_images_that_are_full_and_dropped_regions_are_the_same_in_a_filled_batch():
