@@ -222,6 +222,7 @@ def test_a_gradient_is_refused_once_its_run_is_overwritten():
         ("resg-gru", 0.3),
         ("resg-no-edges", 0.3),
         ("scan-i2t", 0.3),
+        ("vse++", 0.3),
         ("vse-inf", 0.3),
     ],
 )
