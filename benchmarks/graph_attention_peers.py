@@ -18,8 +18,8 @@ from resg.kernels.graph_attention import graph_attention
 
 HEADS, WIDTH = 8, 128
 
-# FlexAttention's own choice for the backward pass on an H100 or H200 (blocks of 64 x 128, 3 stages)
-# also prefetches a bias whose rows are contiguous, which needs more shared memory than there is.
+# With torch 2.11 FlexAttention's own choice on an H200 (backward: blocks of 64 x 128, 3 stages) has
+# no room there for a contiguous bias, which its pipeline probably prefetches too.
 FLEX_OPTIONS = {
     "fwd_BLOCK_M": 64,
     "fwd_BLOCK_N": 64,
