@@ -155,7 +155,8 @@ class Run:
 
 def take_turn(parent: Connection, workload: Workload, name: str) -> None:
     """A peer's process: prepare, say so, wait for the word, measure, answer, and keep still."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a compiler's complaint is in the row already
+    for stream in (1, 2):  # a compiler's complaint is in the row already
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     run = Run(workload, name)
     run.prepare()
     parent.send("ready")
