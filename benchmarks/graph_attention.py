@@ -1,8 +1,7 @@
 """Is `resg.kernels.graph_attention` worth having? Time, share of the bandwidth bound, and peers.
 
     python benchmarks/graph_attention.py                   # on a GPU: device and wall time
-    python benchmarks/graph_attention.py --prepare         # compile all compiled peers, in parallel
-    python benchmarks/graph_attention.py --workloads 1 2 --skip Flex   # a part, for a short visit
+    python benchmarks/graph_attention.py --workloads 1 2 --skip "resg torch,resg scatter"   # a part
     python benchmarks/graph_attention.py --device cpu      # scatter against torch on the CPU
     python benchmarks/graph_attention.py --tune            # launch shapes of the Triton kernels
 
@@ -14,25 +13,27 @@ Peers are given what favours them: graphs of one size, so that dense forms need 
 (`ready`) a bias that lies in a dense matrix already. Inputs rotate through more memory than the L2
 cache holds. Errors are RMS, relative to the float64 reference, worst of output and four gradients.
 
-Device time is that of a CUDA graph's replays; where a form cannot be captured, the sum of its
-kernels (marked k). A failed capture poisons its process, so peers are measured in a process of
-their own, and after a failure the next peers in a fresh one.
+On a GPU every peer has a process of its own: all compile side by side, then they take turns. Device
+time is that of a CUDA graph's replays; where a form cannot be captured, the sum of its kernels
+(marked k).
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from itertools import chain
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
-from graph_attention_peers import WIDTH, Peers, Workload
+from graph_attention_peers import WIDTH, Peers, Workload, peer_names
 from measuring import captured_seconds, kernels_seconds, wall_seconds
 from torch import Tensor
 
@@ -40,7 +41,10 @@ from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import graph_attention
 
 UNCAPTURED = {"torch-scatter composition", "resg scatter"}  # wait for the device while they run
-COMPILED = "compile,Flex"
+# a peer that cannot run is a row of the table; torch's compiler errors are RuntimeErrors
+FAILURES = (RuntimeError, ValueError, TypeError, NotImplementedError)
+
+Job = tuple[Workload, str]  # and a peer's name
 
 
 @dataclass
@@ -75,126 +79,155 @@ def worst_error(results: list[Tensor], inputs: list[Tensor], graph: GraphBatch) 
     return max(float((x - y).norm() / y.norm()) for x, y in pairs)
 
 
-def measure(
-    name: str,
-    peer: Callable[..., Tensor],
-    sets: list[list[Tensor]],
-    workload: Workload,
-    graph: GraphBatch,
-    is_ready: bool,
-    bandwidth: float,
-) -> Measurement:
-    result = Measurement(str(workload), name)
-    try:
-        if not is_ready and workload.graphs * workload.nodes < 20_000:
-            result.error = worst_error(step(peer, sets[0]), sets[0], graph)
-        results: list[Any] = [None]
+class Run:
+    """One peer on one workload: compiled and checked first, measured later."""
 
-        def steps() -> None:
-            for inputs in sets:
-                results[0] = step(peer, inputs)
+    def __init__(self, workload: Workload, name: str) -> None:
+        self.workload, self.name = workload, name
+        self.result = Measurement(str(workload), name)
+        self.sets: list[list[Tensor]] = []
+        self.peer: Callable[..., Tensor] = torch.add
 
-        def forwards() -> None:
-            with torch.no_grad():
-                for inputs in sets:
-                    results[0] = peer(*inputs[:4])
+    def prepare(self) -> None:
+        """Make inputs, compile both passes, compare with the reference where that fits."""
+        try:
+            workload, graph = self.workload, self.workload.graph()
+            peers = Peers(workload, graph)
+            self.peer, is_ready = peers.function(self.name), self.name.endswith("ready")
+            size = workload.bytes() / 11 * 8
+            count = 1 if workload.device == "cpu" else max(1, min(8, int(5e8 / size)))
+            self.sets = [workload.inputs() for _ in range(count)]
+            if is_ready:
+                self.sets = [[*s[:3], peers.ready_bias(s[3]), s[4]] for s in self.sets]
+            results = step(self.peer, self.sets[0])
+            if not is_ready and workload.graphs * workload.nodes < 20_000:
+                self.result.error = worst_error(results, self.sets[0], graph)
+            self.forwards()
+        except FAILURES as error:
+            self.fail(error)
+        torch.cuda.empty_cache()
 
-        to_ms = 1e3 / len(sets)
-        result.wall_ms = wall_seconds(steps, 7 if bandwidth else 3) * to_ms
-        if workload.device == "cuda":
-            result.is_kernel_sum = name in UNCAPTURED
-            device_seconds = kernels_seconds if result.is_kernel_sum else captured_seconds
-            result.device_ms = device_seconds(steps) * to_ms
-            result.forward_ms = device_seconds(forwards) * to_ms
-            result.gb_per_second = workload.bytes() / result.device_ms / 1e6
-            result.share = result.gb_per_second / bandwidth
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        # a peer that cannot run is a row of the table; torch's compiler errors are RuntimeErrors
-        result.failure = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:90]}"
+    def measure(self) -> Measurement:
+        """The times of a step, unless the preparation failed."""
+        if self.result.failure:
+            return self.result
+        result, to_ms = self.result, 1e3 / len(self.sets)
+        try:
+            is_cuda = self.workload.device == "cuda"
+            result.wall_ms = wall_seconds(self.steps, 7 if is_cuda else 3) * to_ms
+            if is_cuda:
+                result.device_ms = self.device_seconds(self.steps) * to_ms
+                result.forward_ms = self.device_seconds(self.forwards) * to_ms
+        except FAILURES as error:
+            self.fail(error)
+        return result
+
+    def steps(self) -> None:
+        """Both passes on every set of inputs; keeps no result.
+
+        A kept result keeps its leaves' gradient nodes, and these the stream that they were made
+        on; a capture that meets another stream fails (github.com/pytorch/pytorch/pull/180090).
+        """
+        for inputs in self.sets:
+            step(self.peer, inputs)
+
+    def forwards(self) -> None:
+        """The forward pass on every set of inputs."""
+        with torch.no_grad():
+            for inputs in self.sets:
+                self.peer(*inputs[:4])
+
+    def device_seconds(self, work: Callable[[], None]) -> float:
+        """Device time from replays, or from the kernels where a capture is bound to fail or did."""
+        result = self.result
+        result.is_kernel_sum |= self.name in UNCAPTURED
+        if not result.is_kernel_sum:
+            try:
+                return captured_seconds(work)
+            except RuntimeError:
+                result.is_kernel_sum = True
+        return kernels_seconds(work)
+
+    def fail(self, error: Exception) -> None:
+        """Say in the row why the peer cannot run."""
+        self.result.failure = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def take_turn(parent: Connection, workload: Workload, name: str) -> None:
+    """A peer's process: prepare, say so, wait for the word, measure, answer, and keep still."""
+    for stream in (1, 2):  # a compiler's complaint is in the row already
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    run = Run(workload, name)
+    run.prepare()
+    parent.send("ready")
+    parent.recv()
+    parent.send(run.measure())
     torch.cuda.empty_cache()
-    return result
+    parent.poll(None)  # a process that ends now would disturb the next
 
 
-def measure_peers(workload: Workload, bandwidth: float, names: list[str]) -> Iterator[Measurement]:
-    """The named peers, one after another, up to the first that fails."""
-    graph = workload.graph()
-    peers = Peers(workload, graph)
-    functions = peers.all()
-    size = workload.bytes() / 11 * 8
-    count = 1 if workload.device == "cpu" else max(1, min(8, int(5e8 / size)))
-    sets = [workload.inputs() for _ in range(count)]
-    for name in names:
-        peer, is_ready = functions[name]
-        torch._dynamo.reset()
-        chosen = sets
-        if is_ready:
-            chosen = [[*s[:3], peers.ready_bias(s[3]), s[4]] for s in sets]
-        result = measure(name, peer, chosen, workload, graph, is_ready, bandwidth)
-        yield result
-        if result.failure:
-            return
+def measure_apart(jobs: list[Job], patience: float) -> Iterator[Measurement]:
+    """Each peer in a process of its own, measured alone once all are ready.
+
+    Compiling takes seconds and many cores, measuring takes milliseconds and wants the machine
+    alone. What spoils one process does not reach the next. Peers that are not ready after
+    `patience` seconds come after the others.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])  # read once for all; it leaves the device alone
+    waiting: dict[Job, Connection] = {}
+    processes = []
+    for job in jobs:
+        here, there = context.Pipe()
+        processes.append(context.Process(target=take_turn, args=(there, *job), daemon=True))
+        processes[-1].start()
+        there.close()  # so that its end is noticed
+        waiting[job] = here
+    connections = list(waiting.values())
+    while waiting:
+        until = time.monotonic() + patience
+        ready = [j for j, here in waiting.items() if here.poll(max(0, until - time.monotonic()))]
+        for job in ready or list(waiting):
+            here = waiting.pop(job)
+            row = Measurement(str(job[0]), job[1], failure="not ready in time")
+            if ready:
+                try:
+                    here.recv()
+                    here.send("go")
+                    row = here.recv()
+                except (EOFError, OSError):
+                    row.failure = "the process ended"
+            yield row
+    for process in processes:
+        process.kill()
+        process.join()
+    for here in connections:
+        here.close()
 
 
-def measure_all(
-    index: int, workload: Workload, bandwidth: float, names: list[str]
-) -> Iterator[Measurement]:
-    """The named peers of a workload, in as few processes as failures allow."""
-    if workload.device == "cpu":
-        yield from measure_peers(workload, bandwidth, names)
-        return
-    while names:
-        with worker(index, bandwidth, names) as process:
-            assert process.stdout is not None
-            before = len(names)
-            for line in process.stdout:
-                yield Measurement(**json.loads(line))
-                names = names[1:]
-        if len(names) == before:
-            yield Measurement(str(workload), names[0], failure="the process ended")
-            names = names[1:]
+def measure_here(jobs: list[Job]) -> Iterator[Measurement]:
+    """On a CPU: one after another in this process."""
+    for workload, name in jobs:
+        run = Run(workload, name)
+        run.prepare()
+        yield run.measure()
 
 
-def worker(index: int, bandwidth: float, names: list[str]) -> subprocess.Popen[str]:
-    """A process that measures peers of a workload and prints a line of JSON for each."""
-    job = json.dumps({"index": index, "bandwidth": bandwidth, "names": names})
-    return subprocess.Popen(
-        [sys.executable, __file__, "--worker", job],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def chosen(options: argparse.Namespace) -> Iterator[tuple[int, Workload, list[str]]]:
-    """Workloads that the options name, each with its peers."""
+def chosen(options: argparse.Namespace) -> list[Job]:
+    """Workloads that the options name, each with every peer."""
 
     def is_among(name: str, parts: str) -> bool:
         return any(part in name for part in parts.split(",")) if parts else False
 
+    jobs = []
     for index, (workload, peers) in enumerate(workloads(options.device)):
         if options.workloads and index not in options.workloads:
             continue
         only = options.only or peers
-        names = Peers(workload, workload.graph()).all()
-        yield (
-            index,
-            workload,
-            [n for n in names if (not only or is_among(n, only)) and not is_among(n, options.skip)],
-        )
-
-
-def prepare(options: argparse.Namespace) -> None:
-    """Compile every chosen compiled peer, all at once; their cache keeps the kernels."""
-    begin = time.perf_counter()
-    processes = [
-        worker(index, 1.0, [name])
-        for index, _, names in chosen(options)
-        for name in names
-        if any(part in name for part in COMPILED.split(","))
-    ]
-    for process in processes:
-        process.communicate()
-    print(f"compiled {len(processes)} peers in {time.perf_counter() - begin:.0f} s", flush=True)
+        for name in peer_names(workload.device):
+            if (not only or is_among(name, only)) and not is_among(name, options.skip):
+                jobs.append((workload, name))
+    return jobs
 
 
 def copy_bandwidth() -> float:
@@ -223,7 +256,7 @@ def table_row(row: Measurement, ours: Measurement | None) -> str:
         f"{row.peer:28}{number(row.device_ms, '10.4f'):>10}{number(row.forward_ms, '9.4f'):>9}"
         f"{number(row.wall_ms, '9.3f'):>9}{number(row.gb_per_second, '7.0f'):>7}"
         f"{number(row.share, '7.1%'):>7}{number(ratio, '7.2f'):>7}{number(wall, '7.2f'):>7}"
-        f"{number(row.error, '9.1e'):>9}{' k' if row.is_kernel_sum else ''}  {row.failure}"
+        f"{number(row.error, '9.1e'):>9}{' k' if row.is_kernel_sum else ''}  {row.failure[:110]}"
     )
 
 
@@ -294,41 +327,50 @@ def main() -> None:
     parser.add_argument("--skip", default="", help="peers to leave out, likewise")
     parser.add_argument("--workloads", type=int, nargs="+", help="numbers of workloads, from 0")
     parser.add_argument(
-        "--prepare", action="store_true", help="compile the compiled peers and stop"
+        "--patience", type=float, default=120, help="seconds in which all peers should compile"
     )
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--side-by-side", type=int, default=12, help="peers that compile and wait at a time"
+    )
     options = parser.parse_args()
-    if options.worker:
-        job = json.loads(options.worker)
-        workload, _ = workloads("cuda")[job["index"]]
-        for row in measure_peers(workload, job["bandwidth"], job["names"]):
-            print(json.dumps(asdict(row)), flush=True)
-        return
-    if options.prepare:
-        prepare(options)
-        return
+    if options.tune:
+        tune(copy_bandwidth())
+    else:
+        report(options)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print a row for each peer as it comes, and write all of them as JSON."""
+    jobs = chosen(options)
     bandwidth = 0.0
     if options.device == "cuda":
+        # before the processes start: one thread each, since there are about as many as cores
+        os.environ |= {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         bandwidth = copy_bandwidth()
         name = torch.cuda.get_device_name()
-        print(f"{name}, copy {bandwidth:.0f} GB/s, torch {torch.__version__}")
+        print(f"{name}, copy {bandwidth:.0f} GB/s, torch {torch.__version__}", flush=True)
+        size = options.side_by_side
+        groups = (jobs[first : first + size] for first in range(0, len(jobs), size))
+        rows = chain.from_iterable(measure_apart(group, options.patience) for group in groups)
     else:
         print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    if options.tune:
-        tune(bandwidth)
-        return
-    written = []
-    for index, workload, names in chosen(options):
-        print(f"\n{workload}\n{HEADER}", flush=True)
-        ours = None
-        for row in measure_all(index, workload, bandwidth, names):
-            if row.peer == "resg triton":
-                ours = row
-            print(table_row(row, ours), flush=True)
-            written.append(asdict(row))
-            if options.json:
-                options.json.write_text(json.dumps(written, indent=1))
+        rows = measure_here(jobs)
+    written: list[Measurement] = []
+    ours: dict[str, Measurement] = {}
+    bytes_of = {str(workload): workload.bytes() for workload, _ in workloads(options.device)}
+    for row in rows:
+        if not written or written[-1].workload != row.workload:
+            print(f"\n{row.workload}\n{HEADER}")
+        if row.device_ms:
+            row.gb_per_second = bytes_of[row.workload] / row.device_ms / 1e6
+            row.share = row.gb_per_second / bandwidth
+        if row.peer == "resg triton":
+            ours[row.workload] = row
+        print(table_row(row, ours.get(row.workload)), flush=True)
+        written.append(row)
+        if options.json:
+            options.json.write_text(json.dumps([asdict(row) for row in written], indent=1))
 
 
 if __name__ == "__main__":

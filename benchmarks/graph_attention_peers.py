@@ -5,6 +5,7 @@ B graphs, N nodes each, E edges, H heads, d head width.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +17,19 @@ from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import graph_attention
 
 HEADS, WIDTH = 8, 128
+
+# With torch 2.11 FlexAttention's own choice on an H200 (backward: blocks of 64 x 128, 3 stages) has
+# no room there for a contiguous bias, which its pipeline probably prefetches too.
+FLEX_OPTIONS = {
+    "fwd_BLOCK_M": 64,
+    "fwd_BLOCK_N": 64,
+    "bwd_BLOCK_M1": 64,
+    "bwd_BLOCK_N1": 64,
+    "bwd_BLOCK_M2": 64,
+    "bwd_BLOCK_N2": 64,
+    "bwd_num_stages": 2,
+    "bwd_num_warps": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,6 @@ class Peers:
         self.places = (owner, local[0], local[1])
         self.adjacency = torch.zeros(batch, nodes, nodes, dtype=torch.bool, device=graph.device)
         self.adjacency[self.places] = True
-        self.compiled_dense = torch.compile(self.dense)
         self.compiled_flex: Any = None
 
     def torch_scatter(self, q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor) -> Tensor:
@@ -120,7 +133,14 @@ class Peers:
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=matrix)
         return out.transpose(1, 2).reshape(q.shape)
 
-    def flex(self, q: Tensor, k: Tensor, v: Tensor, matrix: Tensor) -> Tensor:
+    def flex(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        matrix: Tensor,
+        options: dict[str, int] | None = None,
+    ) -> Tensor:
         """FlexAttention with a block mask made beforehand."""
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -137,11 +157,13 @@ class Peers:
             return score + matrix[b, h, i, j]
 
         query, key, value = (self.heads_first(x) for x in (q, k, v))
-        out = self.compiled_flex(query, key, value, biased, block_mask=self.block_mask)
+        out = self.compiled_flex(
+            query, key, value, biased, block_mask=self.block_mask, kernel_options=options
+        )
         return out.transpose(1, 2).reshape(q.shape)
 
-    def all(self) -> dict[str, tuple[Callable[..., Tensor], bool]]:
-        """Name, function, and whether its bias is a ready matrix."""
+    def function(self, name: str) -> Callable[..., Tensor]:
+        """The peer of that name."""
 
         def ours(backend: str) -> Callable[..., Tensor]:
             return lambda q, k, v, b: graph_attention(q, k, v, self.graph, b, backend=backend)
@@ -149,22 +171,32 @@ class Peers:
         def built(peer: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return lambda q, k, v, b: peer(q, k, v, self.dense_bias(b))
 
-        peers: dict[str, tuple[Callable[..., Tensor], bool]] = {}
-        if self.workload.device == "cuda":
-            peers["resg triton"] = (ours("triton"), False)
-        peers["resg torch"] = (ours("torch"), False)
-        if find_spec("torch_scatter"):
-            peers["resg scatter"] = (ours("scatter"), False)
-            peers["torch-scatter composition"] = (self.torch_scatter, False)
-        if find_spec("torch_geometric"):
-            peers["PyG softmax and scatter"] = (self.geometric, False)
-        if self.workload.device == "cuda":
-            compiled = self.compiled_dense
-            whole = torch.compile(lambda q, k, v, b: self.dense(q, k, v, self.dense_bias(b)))
-            peers["torch.compile dense"] = (whole, False)
-            peers["torch.compile dense, ready"] = (compiled, True)
-            peers["SDPA with mask"] = (built(self.sdpa), False)
-            peers["SDPA with mask, ready"] = (self.sdpa, True)
-            peers["FlexAttention"] = (built(self.flex), False)
-            peers["FlexAttention, ready"] = (self.flex, True)
-        return peers
+        functions: dict[str, Callable[..., Tensor]] = {
+            "resg triton": ours("triton"),
+            "resg torch": ours("torch"),
+            "resg scatter": ours("scatter"),
+            "torch-scatter composition": self.torch_scatter,
+            "PyG softmax and scatter": self.geometric,
+            "torch.compile dense": built(self.dense),
+            "torch.compile dense, ready": self.dense,
+            "SDPA with mask": built(self.sdpa),
+            "SDPA with mask, ready": self.sdpa,
+            "FlexAttention": built(self.flex),
+            "FlexAttention, ready": partial(self.flex, options=FLEX_OPTIONS),
+        }
+        function = functions[name]
+        return torch.compile(function) if name.startswith("torch.compile") else function
+
+
+def peer_names(device: str) -> list[str]:
+    """The peers that run on the device with what is installed; `ready` ones get a dense bias."""
+    names = ["resg torch"]
+    if find_spec("torch_scatter"):
+        names += ["resg scatter", "torch-scatter composition"]
+    if find_spec("torch_geometric"):
+        names.append("PyG softmax and scatter")
+    if device == "cuda":
+        forms = ["torch.compile dense", "SDPA with mask", "FlexAttention"]
+        names = ["resg triton", *names]
+        names += [form + ending for form in forms for ending in ("", ", ready")]
+    return names
