@@ -49,6 +49,10 @@ class Profile:
                 if part is not None:
                     part.forward = _named(name, part.forward)
         resg.train.total_loss = _named("loss", resg.train.total_loss)
+        if trainer.capacity is not None:  # the parts above are then launched as one
+            for part in ("encoders", "loss"):
+                captured = getattr(trainer, f"captured_{part}")
+                setattr(trainer, f"captured_{part}", _named(f"{part}, captured", captured))
         trainer._apply = _named("optimiser", trainer._apply)  # type: ignore[method-assign]
         trainer._load = _named("loading", trainer._load)  # type: ignore[method-assign]
 

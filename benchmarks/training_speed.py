@@ -135,7 +135,9 @@ def stop_after(trainer: Trainer, steps: int) -> None:
 
 def make_settings(arguments: argparse.Namespace, batch: int) -> RunSettings:
     """The preset's settings with the batch size, the width and what --set changes."""
-    changes = (f"train.batch_size={batch}", f"model.width={arguments.width}", *arguments.set)
+    changes = [f"train.batch_size={batch}", f"model.width={arguments.width}", *arguments.set]
+    if arguments.compile:
+        changes.append("train.cuda_graphs=never")
     return load_settings(arguments.preset, changes)
 
 
@@ -200,7 +202,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="steps of a window")
     parser.add_argument("--profile", action="store_true", help="then profile some steps")
     parser.add_argument("--syncs", action="store_true", help="then list what waits for the GPU")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the encoders")
+    parser.add_argument("--compile", action="store_true", help="torch.compile instead of graphs")
     parser.add_argument("--device", type=choose_device, default="auto")
     arguments = parser.parse_args()
     device = arguments.device

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.errors import ResgError
+from resg.filling import Shape, filled_edges, filled_rows
 from resg.graphs.batch import GraphBatch
-from resg.graphs.ragged import Layout, gather_groups, group_of_row, offsets
+from resg.graphs.ragged import Layout, gather_groups, group_of_row, lengths, offsets
 from resg.graphs.textual import textual_edges
 from resg.graphs.visual import Edges
 from resg.pieces import PieceTokeniser
@@ -146,16 +147,35 @@ class CaptionTable:
     def __len__(self) -> int:
         return len(self.image)
 
-    def batch(self, numbers: Tensor, image: Tensor) -> CaptionBatch:
-        """Captions by number; `image` is the row of each one's image in the batch."""
+    @property
+    def num_edges(self) -> Tensor:
+        """`[C]` edges of each caption."""
+        return lengths(self.edge_ptr)
+
+    def batch(self, numbers: Tensor, image: Tensor, fill: Shape | None = None) -> CaptionBatch:
+        """Captions by number.
+
+        Args:
+            numbers: on the host.
+            image: the row of each one's image in the batch.
+            fill: the shape that the batch is filled up to; the GRU reads such captions, a Hugging
+                Face encoder does not.
+        """
         word_rows, ptr = gather_groups(self.word_ptr, numbers)
         edge_rows, edge_ptr = gather_groups(self.edge_ptr, numbers)
-        shift = ptr[group_of_row(edge_ptr, len(edge_rows))]
-        target, source = self.edge_places[edge_rows].long().unbind(1)
-        graph = GraphBatch.from_sorted_edges(ptr, target + shift, source + shift)
-        edges = Edges(graph, self.edge_types[edge_rows].long())
+        owner = group_of_row(edge_ptr, len(edge_rows))
+        ends = self.edge_places[edge_rows].long()
+        words, types = self.words[word_rows].long(), self.edge_types[edge_rows].long()
+        if fill is not None:
+            layout = Layout.filled(lengths(ptr).numpy(), fill.words, fill.device)
+            ends = ends + fill.words * owner[:, None]
+            return CaptionBatch(*_filled(words, layout, ends, types, fill.edges), image)
+        target, source = (ends + ptr[owner][:, None]).T.contiguous()
         layout = Layout.of(ptr)
-        batch = CaptionBatch(self.words[word_rows].long(), layout, edges, image)
+        graph = GraphBatch.from_sorted_edges(
+            ptr, target, source, num_nodes=layout.num_rows, max_nodes=layout.longest
+        )
+        batch = CaptionBatch(words, layout, Edges(graph, types), image)
         if self.pieces is None:
             return batch
         piece_rows, piece_ptr = gather_groups(self.pieces.ptr, numbers)
@@ -167,6 +187,28 @@ class CaptionTable:
             pieces=pieces.pad(self.pieces.numbers[piece_rows], value=-1),
             word_of_piece=pieces.pad(torch.where(word < 0, -1, word + first_word), value=-1),
         )
+
+
+def _filled(
+    words: Tensor, layout: Layout, ends_E2: Tensor, types_EK: Tensor, num_edges: int
+) -> tuple[Tensor, Layout, Edges]:
+    """Words, their layout and edges, filled up; the ends are rows of the layout already."""
+    own = layout.own_rows
+    assert own is not None, "every caption has a word that fills it up"
+    filled_words = words.new_zeros(layout.num_rows).index_copy(0, own, words)
+    filling = torch.ones(layout.num_rows, dtype=torch.bool).index_fill(0, own, False).nonzero()
+    target, source = ends_E2.numpy().T
+    found = filled_edges(target, source, filling.numpy()[:, 0], layout.longest, num_edges)
+    targets, sources, place = (torch.from_numpy(array) for array in found)
+    graph = GraphBatch.from_sorted_edges(
+        torch.from_numpy(layout.host_ptr),
+        targets,
+        sources,
+        num_nodes=layout.num_rows,
+        max_nodes=layout.longest,
+    )
+    types = types_EK.new_zeros((num_edges, types_EK.shape[1])).index_copy(0, place, types_EK)
+    return filled_words, layout, Edges(replace(graph, node_ptr=layout.ptr), types)
 
 
 def _row_of(caption: ParsedCaption, image_row: dict[str, int]) -> int:
@@ -244,7 +286,11 @@ class ImageTable:
         return features
 
     def batch(
-        self, rows: Tensor, drop: float = 0.0, random: torch.Generator | None = None
+        self,
+        rows: Tensor,
+        drop: float = 0.0,
+        random: torch.Generator | None = None,
+        fill: Shape | None = None,
     ) -> ImageBatch:
         """Images by row.
 
@@ -253,31 +299,45 @@ class ImageTable:
             drop: share of the regions that are left out at random, and their relations with them;
                 every image keeps its first one.
             random: for dropping.
+            fill: the shape that the batch is filled up to, which has no relations.
         """
         region_rows, ptr = gather_groups(self.ptr, rows)
-        relation_rows, relation_ptr = gather_groups(self.relation_ptr, rows)
-        owner = group_of_row(relation_ptr, len(relation_rows))
-        relations = torch.cat([owner[:, None], self.relations[relation_rows]], dim=1)
-        is_kept = torch.ones(len(region_rows), dtype=torch.bool)
+        chosen: Tensor | None = None  # of the regions of all these images; None for all
+        relations = self._relations(rows)
         if drop:
             is_kept = kept_regions(ptr, drop, random)
             relations = kept_relations(relations, ptr, is_kept)
-            region_rows = region_rows[is_kept]
+            chosen = is_kept.nonzero()[:, 0]
             ptr = offsets(is_kept)[ptr]
+        if fill is not None:
+            layout = Layout.filled(lengths(ptr).numpy(), fill.regions, fill.device)
+            if layout.own_rows is not None:
+                filled = torch.from_numpy(filled_rows(ptr.numpy(), fill.regions))
+                chosen = filled if chosen is None else chosen[filled]
+        else:
+            layout = Layout.of(ptr)
+        if chosen is not None:
+            region_rows = region_rows[chosen]
         return ImageBatch(
-            features=self._features(rows, region_rows, is_kept),
-            layout=Layout.of(ptr),
+            features=self._features(rows, region_rows, chosen),
+            layout=layout,
             boxes=None if self.boxes is None else self.boxes[region_rows],
             sizes=None if self.sizes is None else self.sizes[rows],
-            relations=relations,
+            relations=relations if fill is None else None,
         )
 
-    def _features(self, rows: Tensor, region_rows: Tensor, is_kept: Tensor) -> Tensor:
+    def _relations(self, rows: Tensor) -> Tensor:
+        """`[P, 4]` relations of images: row in the batch, subject, predicate, object."""
+        relation_rows, ptr = gather_groups(self.relation_ptr, rows)
+        owner = group_of_row(ptr, len(relation_rows))
+        return torch.cat([owner[:, None], self.relations[relation_rows]], dim=1)
+
+    def _features(self, rows: Tensor, region_rows: Tensor, chosen: Tensor | None) -> Tensor:
         if self.features is not None:
             return self.features.index_select(0, sent(region_rows, self.features.device))
         parts = [self.images[row].features for row in rows.tolist()]
         features = torch.from_numpy(np.concatenate(parts))
-        return features if len(region_rows) == len(features) else features[is_kept]
+        return features if chosen is None else features[chosen]
 
 
 def kept_regions(ptr: Tensor, drop: float, random: torch.Generator | None) -> Tensor:
@@ -301,5 +361,7 @@ def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) ->
     """Make a share of the words unknown at random (pieces of a Hugging Face encoder stay)."""
     if not share:
         return captions
-    is_dropped = torch.rand(len(captions.words), generator=random) < share
-    return replace(captions, words=captions.words.masked_fill(is_dropped, 0))
+    own = captions.layout.own_rows
+    is_dropped = torch.rand(captions.layout.num_own_rows, generator=random) < share
+    rows = is_dropped.nonzero()[:, 0] if own is None else own[is_dropped]
+    return replace(captions, words=captions.words.index_fill(0, rows, 0))

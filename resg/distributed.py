@@ -77,6 +77,8 @@ def gather_encoded(encoded: Encoded, nodes: Sequence[Tensor]) -> Encoded:
         encoded: by this process.
         nodes: for each process, how many nodes each of its items has, on the host.
     """
+    if len(nodes) == 1:
+        return encoded
     return Encoded(
         gather_rows(encoded.embeddings, [len(counts) for counts in nodes]),
         gather_rows(encoded.nodes, [int(counts.sum()) for counts in nodes]),

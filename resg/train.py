@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from resg.alarms import CollapseAlarm, check_chance, check_finite, spread
+from resg.capture import CapturedEncoders, CapturedLoss, can_capture
 from resg.checkpoint import (
     Run,
     last_checkpoint,
@@ -30,6 +31,8 @@ from resg.config import RunSettings, TrainSettings
 from resg.data import PairBatch, drop_words
 from resg.distributed import Processes, gather_encoded, gather_rows
 from resg.evaluate import image_of_caption, score_matrix
+from resg.filling import Capacity
+from resg.graphs.ragged import lengths
 from resg.losses import PARTS, total_loss
 from resg.models.resg import Matcher
 from resg.placement import HostCopy, load_ahead, placed
@@ -79,6 +82,10 @@ class Trainer:
         self.average = (
             AveragedModel(self.matcher, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         )
+        self.capacity = self._capacity()
+        if self.capacity is not None:
+            self.captured_encoders = CapturedEncoders(self.matcher, self.autocast_type)
+            self.captured_loss = CapturedLoss(self._loss)
         self.collapse = CollapseAlarm(self.settings)
         self.log = RunLog(run.folder, on_event) if self.processes.is_first else None
         self.recent_Id = torch.zeros(
@@ -148,11 +155,13 @@ class Trainer:
         settings, training = self.settings.train, self.training
         own = self.processes.shares(numbers)[self.processes.rank]
         random = generator(settings.seed, self.epoch, place, self.processes.rank)
-        images = training.images.batch(training.captions.image[own], settings.region_drop, random)
-        captions = training.captions.batch(own, torch.arange(len(own)))
+        fill = None if self.capacity is None else self.capacity.shape(own)
+        own_rows = training.captions.image[own]
+        images = training.images.batch(own_rows, settings.region_drop, random, fill)
+        captions = training.captions.batch(own, torch.arange(len(own)), fill)
         captions = drop_words(captions, settings.word_drop, random)
-        images = placed(images, self.device)
-        if self.settings.model.graph.layers:
+        if self.settings.model.graph.layers and fill is None:
+            images = placed(images, self.device)
             images = replace(images, edges=self.matcher.visual_edges(images))
         rows = training.captions.image[numbers]
         return placed(PairBatch(place, numbers.tolist(), rows, images, captions), self.device)
@@ -162,26 +171,22 @@ class Trainer:
         shares = self.processes.shares(torch.tensor(pairs.numbers))
         words = [self.training.captions.num_words[share] for share in shares]
         counts = [len(share) for share in shares]
+        is_captured = pairs.images.layout.is_filled
+        encode = self.captured_encoders if is_captured else self.model
         with self._autocast():
-            images, own_captions = self.model(pairs.images, pairs.captions)
+            images, own_captions = encode(pairs.images, pairs.captions)
             captions = gather_encoded(own_captions, words)
             own_scores = self.matcher.score(images, captions)
         scores = gather_rows(own_scores, counts)
         embeddings = gather_rows(images.embeddings, counts)
         self.recent_Id[pairs.image_rows] = embeddings.detach().half()
         is_hardest = self._takes_hardest()
-        losses = total_loss(
-            scores,
-            embeddings,
-            captions.embeddings,
-            torch.arange(len(pairs.numbers), device=self.device),
-            self.settings.loss,
-            hardest=is_hardest,
-        )
-        figures = HostCopy(losses.with_figures(*spread(scores, captions.embeddings)))
-        self.scaler.scale(losses.total / self.settings.train.accumulate).backward()
+        loss = self.captured_loss if is_captured else self._loss
+        total, figures = loss(scores, embeddings, captions.embeddings, is_hardest)
+        on_host = HostCopy(figures)
+        self.scaler.scale(total / self.settings.train.accumulate).backward()
         # only now, when the GPU has the backward pass to do, does the host wait for the loss
-        *values, deviation, variance = figures.values()
+        *values, deviation, variance = on_host.values()
         numbers = dict(zip(PARTS, values, strict=True))
         parts = {
             "features": pairs.images.features,
@@ -196,6 +201,16 @@ class Trainer:
         if is_hardest:
             self.collapse.check(numbers["triplet"], len(pairs.numbers), deviation, variance)
         return numbers
+
+    def _loss(
+        self, scores_IC: Tensor, images_Id: Tensor, captions_Cd: Tensor, hardest: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch of pairs, and as one vector its parts and what alarms look at."""
+        own_image_C = torch.arange(len(captions_Cd), device=captions_Cd.device)
+        losses = total_loss(
+            scores_IC, images_Id, captions_Cd, own_image_C, self.settings.loss, hardest=hardest
+        )
+        return losses.total, losses.with_figures(*spread(scores_IC, captions_Cd))
 
     def _apply(self) -> None:
         settings = self.settings.train
@@ -261,6 +276,19 @@ class Trainer:
             settings.seed,
             epoch,
             nearest_images(self.recent_Id.float()) if is_hard else None,
+        )
+
+    def _capacity(self) -> Capacity | None:
+        """Which batches are filled up so that their steps can be captured, if any are."""
+        if not can_capture(self.settings, self.device, self.processes, self.autocast_type):
+            return None
+        images, captions = self.training.images, self.training.captions
+        return Capacity.of(
+            self.settings.train.batch_size,
+            lengths(images.ptr),
+            captions.num_words,
+            captions.num_edges,
+            self.device,
         )
 
     def _takes_hardest(self) -> bool:

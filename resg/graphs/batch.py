@@ -117,21 +117,22 @@ class GraphBatch:
         )
 
     @classmethod
-    def from_sorted_edges(cls, node_ptr: Tensor, targets: Tensor, sources: Tensor) -> "GraphBatch":
+    def from_sorted_edges(
+        cls, node_ptr: Tensor, targets: Tensor, sources: Tensor, *, num_nodes: int, max_nodes: int
+    ) -> "GraphBatch":
         """The way of the hot path: from edges already in order, on any device, unchecked.
 
         Args:
             node_ptr: `[B + 1]` int64, see the class.
             targets: `[E]` int64, numbered through the batch, ascending.
             sources: `[E]` int64, ascending within a target, in the target's graph.
+            num_nodes: M, and the nodes of the largest graph: a GPU need not be asked for them.
+            max_nodes: see the class.
         """
-        num_graphs = node_ptr.shape[0] - 1
-        counts = node_ptr.diff()
-        max_nodes, num_nodes = (int(counts.max()), int(node_ptr[-1])) if num_graphs else (0, 0)
         order = sources.argsort(stable=True)
         masks = None
         if max_nodes <= MASK_NODES:
-            first_node = node_ptr[:-1][expand(counts, num_nodes)]
+            first_node = node_ptr[:-1][expand(node_ptr.diff(), num_nodes)]
             bits = torch.ones_like(sources) << (sources - first_node[targets])
             # no edge comes twice, so the bits add up to the mask; whole numbers repeat exactly
             masks = node_ptr.new_zeros(num_nodes).index_add_(0, targets, bits)
@@ -146,6 +147,32 @@ class GraphBatch:
             reverse_edges=order,
             masks=masks,
             max_nodes=max_nodes,
+        )
+
+    @classmethod
+    def complete(cls, num_graphs: int, num_nodes: int, device: torch.device) -> "GraphBatch":
+        """Graphs of equally many nodes, in each of which every node attends to all, itself too.
+
+        Its edges in order are all pairs: graph, target, source.
+        """
+        total = num_graphs * num_nodes
+        places = torch.arange(total * num_nodes, device=device).view(num_graphs, num_nodes, -1)
+        nodes = torch.arange(total, device=device).view(num_graphs, 1, num_nodes)
+        indptr = torch.arange(total + 1, device=device) * num_nodes
+        neighbours = nodes.expand(-1, num_nodes, -1).flatten()
+        masks = None
+        if num_nodes <= MASK_NODES:
+            unset = -1 << num_nodes if num_nodes < MASK_NODES else 0
+            masks = torch.full((total,), ~unset, device=device)
+        return cls(
+            node_ptr=torch.arange(num_graphs + 1, device=device) * num_nodes,
+            indptr=indptr,
+            indices=neighbours,
+            reverse_indptr=indptr,
+            reverse_indices=neighbours,
+            reverse_edges=places.transpose(1, 2).flatten(),
+            masks=masks,
+            max_nodes=num_nodes,
         )
 
     @classmethod

@@ -4,6 +4,7 @@ M rows in all, N groups, L the largest group.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,33 +13,64 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class PackedSteps:
+    """Rows step by step, as a recurrent network reads groups of different lengths.
+
+    Attributes:
+        sizes: `[L]` groups that have a row at each step, on the host.
+        rows: `[M]` rows in the order of a packed sequence: the groups' first rows, their second
+            rows, and so on, longer groups first.
+        place: `[M]` where each row lies in that order.
+    """
+
+    sizes: NDArray[np.int64]
+    rows: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, host_ptr: NDArray[np.int64], longest: int) -> "PackedSteps":
+        """The steps of groups with these `[N+1]` offsets."""
+        counts = np.diff(host_ptr)
+        falling = np.argsort(-counts, kind="stable")
+        is_row_LN = counts[falling] > np.arange(longest)[:, None]
+        rows = (host_ptr[falling] + np.arange(longest)[:, None])[is_row_LN]
+        place = np.empty_like(rows)
+        place[rows] = np.arange(rows.size)
+        return cls(is_row_LN.sum(1), torch.from_numpy(rows), torch.from_numpy(place))
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Where the rows of N groups lie: flat, padded, and step by step as a recurrent network reads.
 
     Made on the host, once a batch: nothing that works with it then asks the GPU for a count.
 
+    Groups may be filled up at their ends to L rows each (`filled`), so that batches of one number
+    of groups have one shape. What is computed of the other rows never depends on filling rows.
+
     Attributes:
         host_ptr: `[N+1]` offsets of the groups, on the host.
         longest: L.
-        step_sizes: `[L]` groups that have a row at each step, on the host.
         ptr: `[N+1]` offsets of the groups.
         group: `[M]` the group of each row.
         place: `[M]` where each row lies among the `N * L` of the padded groups.
-        by_step: `[M]` rows in the order of a packed sequence: the groups' first rows, their second
-            rows, and so on, longer groups first.
-        step_place: `[M]` where each row lies in that order.
-        mirror: `[M]` rows with every group turned round, its last row first.
+        mirror: `[M]` rows with every group turned round, its last row first; filling rows stay.
+        steps: the order of a packed sequence, or None where all groups are equally long.
+        filled_counts: `[N]` rows of each group that do not fill up, or None where none does.
+        own_rows: `[M']` the rows that do not fill up, or None where that is all.
+        own_host_ptr: `[N+1]` offsets of the groups among those, on the host.
     """
 
     host_ptr: NDArray[np.int64]
     longest: int
-    step_sizes: NDArray[np.int64]
     ptr: Tensor
     group: Tensor
     place: Tensor
-    by_step: Tensor
-    step_place: Tensor
     mirror: Tensor
+    steps: PackedSteps | None
+    own_host_ptr: NDArray[np.int64]
+    own_rows: Tensor | None = None
+    filled_counts: Tensor | None = None
 
     @classmethod
     def of(cls, ptr: Tensor) -> "Layout":
@@ -48,21 +80,42 @@ class Layout:
         longest = int(counts.max(initial=0))
         group = np.repeat(np.arange(counts.size), counts)
         within = np.arange(host_ptr[-1]) - host_ptr[group]
-        falling = np.argsort(-counts, kind="stable")
-        is_row_LN = counts[falling] > np.arange(longest)[:, None]
-        by_step = (host_ptr[falling] + np.arange(longest)[:, None])[is_row_LN]
-        step_place = np.empty_like(by_step)
-        step_place[by_step] = np.arange(by_step.size)
+        is_uniform = counts.size * longest == host_ptr[-1]
         return cls(
             host_ptr=host_ptr,
             longest=longest,
-            step_sizes=is_row_LN.sum(1),
             ptr=ptr,
             group=torch.from_numpy(group),
             place=torch.from_numpy(group * longest + within),
-            by_step=torch.from_numpy(by_step),
-            step_place=torch.from_numpy(step_place),
             mirror=torch.from_numpy(host_ptr[group + 1] - 1 - within),
+            steps=None if is_uniform else PackedSteps.of(host_ptr, longest),
+            own_host_ptr=host_ptr,
+        )
+
+    @classmethod
+    def filled(cls, counts: NDArray[np.int64], longest: int, device: torch.device) -> "Layout":
+        """The layout of groups of these `[N]` sizes, each filled up to `longest` rows.
+
+        What does not depend on the sizes lies on `device`, the same tensors for all batches; the
+        rest on the host.
+        """
+        ptr, group, rows = _grid(len(counts), longest, device)
+        within = np.arange(longest)
+        first_N1 = np.arange(len(counts))[:, None] * longest
+        is_own_NL = within < counts[:, None]
+        mirror_NL = first_N1 + np.where(is_own_NL, counts[:, None] - 1 - within, within)
+        is_all = bool(is_own_NL.all())
+        return cls(
+            host_ptr=np.arange(len(counts) + 1) * longest,
+            longest=longest,
+            ptr=ptr,
+            group=group,
+            place=rows,
+            mirror=torch.from_numpy(mirror_NL.ravel()),
+            steps=None,
+            own_host_ptr=np.append(0, counts.cumsum()),
+            own_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
+            filled_counts=torch.from_numpy(counts),
         )
 
     @property
@@ -76,22 +129,48 @@ class Layout:
         return int(self.host_ptr[-1])
 
     @property
+    def num_own_rows(self) -> int:
+        """M'."""
+        return int(self.own_host_ptr[-1])
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether groups are filled up to L rows."""
+        return self.filled_counts is not None
+
+    @property
     def counts(self) -> Tensor:
-        """`[N]` rows of each group."""
-        return lengths(self.ptr)
+        """`[N]` rows of each group, filling rows left out."""
+        return lengths(self.ptr) if self.filled_counts is None else self.filled_counts
 
     @property
     def is_row(self) -> Tensor:
-        """`[N, L]` which places of the padded groups hold a row."""
+        """`[N, L]` which places of the padded groups hold a row, and not one that fills up."""
         return torch.arange(self.longest, device=self.ptr.device) < self.counts[:, None]
 
     def pad(self, rows: Tensor, value: float = 0.0) -> Tensor:
         """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones filled up."""
         shape = (self.num_groups, self.longest, *rows.shape[1:])
-        if self.num_groups * self.longest == self.num_rows:  # all are equally long: a view
+        if self.is_filled:
+            is_row = self.is_row.view(*shape[:2], *(1,) * (rows.dim() - 1))
+            return rows.reshape(shape).masked_fill(~is_row, value)
+        if self.steps is None:  # all are equally long: a view
             return rows.reshape(shape)
         padded = rows.new_full((self.num_groups * self.longest, *rows.shape[1:]), value)
         return padded.index_copy(0, self.place, rows).view(shape)
+
+    def own(self, rows: Tensor) -> Tensor:
+        """`[M, ...]` rows to `[M', ...]`, without those that fill up."""
+        return rows if self.own_rows is None else rows.index_select(0, self.own_rows)
+
+
+@lru_cache(maxsize=32)
+def _grid(num_groups: int, longest: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`[N+1]` offsets, `[N * L]` groups and numbers of rows where all groups have L."""
+    with torch.inference_mode(False):  # kept for training too
+        rows = torch.arange(num_groups * longest, device=device)
+        ptr = torch.arange(num_groups + 1, device=device) * longest
+        return ptr, rows // max(longest, 1), rows
 
 
 def lengths(ptr: Tensor) -> Tensor:

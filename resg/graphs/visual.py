@@ -32,11 +32,14 @@ class Edges:
         graph: the edges themselves.
         types: `[E, K]` int64, the set of types of each edge; 0 fills up.
         geometry: `[E, G]` numbers of each edge, or None.
+        is_edge: `[E]` bool, where the graph is of all pairs: which of them are edges; the others
+            get no attention. None where all are.
     """
 
     graph: GraphBatch
     types: Tensor
     geometry: Tensor | None = None
+    is_edge: Tensor | None = None
 
 
 def num_visual_edge_types(num_predicates: int) -> int:
@@ -115,6 +118,9 @@ def visual_edges(
     neighbours against each other, so without it a single neighbour would be attended whatever the
     type of its edge is (*reconstruction*).
 
+    Where images are filled up to equally many regions, the graph is of all pairs and `is_edge` says
+    which of them count: its shape then depends on the number of images alone.
+
     Args:
         features_MD: features of all regions.
         boxes_M4: their boxes, or None where the shards have none; then there are no spatial edges.
@@ -140,16 +146,37 @@ def visual_edges(
         planes.append(is_neighbour.long() * NEIGHBOUR)
     if "predicates" in settings.edges and relations_P4 is not None:
         planes += _predicate_planes(relations_P4, is_pair)
-    if planes:
-        types = torch.stack(planes, -1).masked_fill(is_self[:, :, None], 0)
-        types[..., 0] += SELF * is_self
-    else:
-        types = is_pair.new_zeros((*is_pair.shape, 1)).long()
-    image_E, target_E, source_E = ((types > 0).any(-1) & is_pair).nonzero(as_tuple=True)
+    if not planes:
+        return _no_edges(layout, geometry)
+    types = torch.stack(planes, -1).masked_fill(is_self[:, :, None], 0)
+    types[..., 0] += SELF * is_self
+    is_edge = (types > 0).any(-1) & is_pair
+    if layout.is_filled:
+        graph = GraphBatch.complete(layout.num_groups, layout.longest, is_pair.device)
+        # a filling region keeps its edge to itself: all its attention must lie somewhere
+        is_edge = (is_edge | is_self).flatten()
+        return Edges(
+            graph,
+            types.flatten(0, 2),
+            None if geometry is None else geometry.flatten(0, 2),
+            is_edge,
+        )
+    chosen = image_E, target_E, source_E = is_edge.nonzero(as_tuple=True)
     start_E = layout.ptr[image_E]
-    graph = GraphBatch.from_sorted_edges(layout.ptr, start_E + target_E, start_E + source_E)
-    chosen = (image_E, target_E, source_E)
+    graph = _sorted_graph(layout, start_E + target_E, start_E + source_E)
     return Edges(graph, types[chosen], None if geometry is None else geometry[chosen])
+
+
+def _no_edges(layout: Layout, geometry: Tensor | None) -> Edges:
+    nothing = layout.ptr.new_zeros(0)
+    graph = _sorted_graph(layout, nothing, nothing)
+    return Edges(graph, nothing[:, None], None if geometry is None else geometry.flatten(0, 2)[:0])
+
+
+def _sorted_graph(layout: Layout, target_E: Tensor, source_E: Tensor) -> GraphBatch:
+    return GraphBatch.from_sorted_edges(
+        layout.ptr, target_E, source_E, num_nodes=layout.num_rows, max_nodes=layout.longest
+    )
 
 
 def _predicate_planes(relations_P4: Tensor, is_pair: Tensor) -> list[Tensor]:

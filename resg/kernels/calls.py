@@ -29,6 +29,14 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False)
 
 
+def in_autocast_type(tensor: Tensor) -> Tensor:
+    """The tensor in the type of autocast where that is on."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 def on_device(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which Triton starts kernels where this tensor lies: on the current device."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()

@@ -3,6 +3,7 @@
 M nodes of all graphs, N graphs, D feature width, d width, H heads, E edges, K types an edge.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -205,6 +206,8 @@ class GraphLayer(nn.Module):
             bias_EH = counts_ET @ self.type_bias.weight
             if self.geometry_bias is not None and edges.geometry is not None:
                 bias_EH = bias_EH + self.geometry_bias(edges.geometry)
+            if edges.is_edge is not None:
+                bias_EH = bias_EH.masked_fill(~edges.is_edge[:, None], -math.inf)
             attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
         return self.norm(nodes_Md + self.dropout(self.out(attended_MHd.flatten(1))))
 

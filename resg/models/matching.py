@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resg.config import SimilaritySettings
+from resg.kernels.calls import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
 
 
@@ -41,7 +42,8 @@ class Similarity(nn.Module):
         settings = self.settings
         if settings.nodes == "none":
             return self._embedding_scores(images, captions)
-        regions, words = _autocast(images.nodes), _autocast(captions.nodes)
+        # the operator is blind to autocast
+        regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
         with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
             node_scores_IC = pair_scores(
                 regions,
@@ -63,11 +65,3 @@ class Similarity(nn.Module):
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
             return images.embeddings @ captions.embeddings.T
-
-
-def _autocast(nodes: Tensor) -> Tensor:
-    """Nodes in the type of autocast where it is on, to which the operator is blind."""
-    device = nodes.device.type
-    return (
-        nodes.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else nodes
-    )

@@ -4,12 +4,13 @@ M nodes of all graphs, N graphs, L the largest number of nodes, d width.
 """
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from resg.graphs.ragged import Layout
+from resg.kernels.calls import in_autocast_type
 
 
 class MeanPooling(nn.Module):
@@ -25,7 +26,7 @@ class LastPooling(nn.Module):
 
     def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
         """`[M, d]` nodes and their layout to `[N, d]`; every graph has a node."""
-        return nodes_Md.index_select(0, layout.ptr[1:] - 1)
+        return nodes_Md.index_select(0, layout.ptr[:-1] + layout.counts - 1)
 
 
 class GeneralisedPooling(nn.Module):
@@ -49,6 +50,7 @@ class GeneralisedPooling(nn.Module):
 
     def forward(self, nodes_Md: Tensor, layout: Layout) -> Tensor:
         """`[M, d]` nodes and their layout to `[N, d]`; a graph without nodes gives 0."""
+        nodes_Md = in_autocast_type(nodes_Md)  # as the sum takes them: to round keeps the order
         sorted_NLd = layout.pad(nodes_Md, value=-math.inf).sort(dim=1, descending=True).values
         sorted_NLd = sorted_NLd.masked_fill(~layout.is_row[:, :, None], 0)
         weights_NL = self.position_weights(layout)
@@ -75,7 +77,7 @@ class GeneralisedPooling(nn.Module):
         return logits.masked_fill(~is_place, -1e4).softmax(-1) * is_place  # no nodes, no weight
 
 
-@lru_cache(maxsize=64)
+@cache  # for ever: a captured graph reads them again
 def _codes_by_length(
     longest: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:

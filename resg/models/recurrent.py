@@ -1,6 +1,6 @@
 """Recurrent networks over ragged rows.
 
-M rows of all groups, D their width, d width of a state.
+M rows of all groups, N groups, L the largest group, D width of the rows, d width of a state.
 """
 
 import torch
@@ -16,43 +16,62 @@ def run_gru(gru: nn.GRU, rows_MD: Tensor, layout: Layout) -> Tensor:
 
     Two directions run one after the other, the second over the groups turned round: given both at
     once, cuDNN's launches grow with the groups (on an H200, 510 for 128 captions, 926 for 512).
+    Groups that are all equally long are read as they are, others as a packed sequence.
 
     Returns:
         `[M, d]`, a state a row; of two directions, their mean.
     """
     if not len(rows_MD):
         return rows_MD.new_zeros((0, gru.hidden_size))
-    step_sizes = torch.from_numpy(layout.step_sizes)
-    weights = [getattr(gru, name) for name in WEIGHTS]
-    steps_Md = _run_one_way(gru, weights, rows_MD.index_select(0, layout.by_step), step_sizes)
-    ahead_Md = steps_Md.index_select(0, layout.step_place)
+    run = _run_packed if layout.steps else _run_padded
+    ahead_Md = run(gru, _weights(gru, rows_MD, ""), rows_MD, layout, None)
     if not gru.bidirectional:
         return ahead_Md
-    weights = [getattr(gru, f"{name}_reverse") for name in WEIGHTS]
-    turned_MD = rows_MD.index_select(0, layout.mirror[layout.by_step])
-    steps_Md = _run_one_way(gru, weights, turned_MD, step_sizes)
-    return (ahead_Md + steps_Md.index_select(0, layout.step_place[layout.mirror])) / 2
+    back_Md = run(gru, _weights(gru, rows_MD, "_reverse"), rows_MD, layout, layout.mirror)
+    return (ahead_Md + back_Md) / 2
 
 
-def _run_one_way(
-    gru: nn.GRU, weights: list[Tensor], steps_MD: Tensor, step_sizes: Tensor
+def _run_padded(
+    gru: nn.GRU, weights: list[Tensor], rows_MD: Tensor, layout: Layout, mirror: Tensor | None
 ) -> Tensor:
-    """States of rows in the order of a packed sequence, by the weights of one direction."""
-    if gru.bidirectional and steps_MD.is_cuda and not torch.is_autocast_enabled("cuda"):
-        weights = _side_by_side(weights)  # autocast copies them so itself
-    start = steps_MD.new_zeros((1, int(step_sizes[0]), gru.hidden_size))
-    states_Md, _ = torch.gru(
-        steps_MD,
-        step_sizes,
-        start,
-        weights,
-        has_biases=True,
-        num_layers=1,
-        dropout=0.0,
-        train=gru.training,
-        bidirectional=False,
+    """States of the rows of groups that are equally long, in the order of `mirror` if one is given.
+
+    The order of `mirror` undoes itself.
+    """
+    if mirror is not None:
+        rows_MD = rows_MD.index_select(0, mirror)
+    rows_LND = rows_MD.unflatten(0, (layout.num_groups, layout.longest)).transpose(0, 1)
+    start = rows_MD.new_zeros((1, layout.num_groups, gru.hidden_size))
+    states_LNd, _ = torch.gru(
+        rows_LND, start, weights, True, 1, 0.0, gru.training, False, batch_first=False
     )
-    return states_Md
+    states_Md = states_LNd.transpose(0, 1).flatten(0, 1)
+    return states_Md if mirror is None else states_Md.index_select(0, mirror)
+
+
+def _run_packed(
+    gru: nn.GRU, weights: list[Tensor], rows_MD: Tensor, layout: Layout, mirror: Tensor | None
+) -> Tensor:
+    """The same for groups of different lengths."""
+    steps = layout.steps
+    assert steps is not None, "groups of different lengths are packed"
+    rows, place = steps.rows, steps.place
+    if mirror is not None:
+        rows, place = mirror[rows], place[mirror]
+    sizes = torch.from_numpy(steps.sizes)
+    start = rows_MD.new_zeros((1, int(sizes[0]), gru.hidden_size))
+    states_Md, _ = torch.gru(
+        rows_MD.index_select(0, rows), sizes, start, weights, True, 1, 0.0, gru.training, False
+    )
+    return states_Md.index_select(0, place)
+
+
+def _weights(gru: nn.GRU, rows_MD: Tensor, suffix: str) -> list[Tensor]:
+    """Weights of one direction."""
+    weights = [getattr(gru, name + suffix) for name in WEIGHTS]
+    if gru.bidirectional and rows_MD.is_cuda and not torch.is_autocast_enabled("cuda"):
+        return _side_by_side(weights)  # autocast copies them so itself
+    return weights
 
 
 def _side_by_side(weights: list[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ from resg.experiment import train_run
 
 COLOURS = ("red", "green", "blue", "white", "black", "pink")
 FEATURE_WIDTH = 16
+CPU = torch.device("cpu")
 DETECTOR = {"detector": "test"}
 PARSER = {"parser": "test"}
 
@@ -84,18 +85,18 @@ def world():
 
 @pytest.fixture(scope="session")
 def train_until():
-    """What trains a run and kills it at a step: `train_until(shards, out, settings, step)`."""
+    """What trains a run and kills it: `train_until(shards, out, settings, step, device)`."""
 
     class KilledError(Exception):
         pass
 
-    def train(shards, out, settings, step):
+    def train(shards, out, settings, step, device=CPU):
         def kill(event):
             if event["kind"] == "step" and event["step"] == step:
                 raise KilledError
 
         with pytest.raises(KilledError):
-            train_run(shards, out, settings, torch.device("cpu"), kill)
+            train_run(shards, out, settings, device, kill)
 
     return train
 

@@ -56,6 +56,14 @@ def test_collating_parts_equals_building_the_whole(graphs):
     )  # parts may be batches
 
 
+@pytest.mark.parametrize(("num_graphs", "num_nodes"), [(1, 1), (3, 4), (2, 36), (1, 64), (1, 65)])
+def test_a_complete_graph_has_all_pairs(num_graphs, num_nodes):
+    starts = range(0, num_graphs * num_nodes, num_nodes)
+    pairs = [(s + a, s + b) for s in starts for a in range(num_nodes) for b in range(num_nodes)]
+    built = GraphBatch.from_edges([num_nodes] * num_graphs, pairs)
+    assert_equal(GraphBatch.complete(num_graphs, num_nodes, torch.device("cpu")), built)
+
+
 @settings(max_examples=60, deadline=None)
 @given(parts(), st.randoms())
 def test_edges_come_out_as_they_went_in_sorted_by_target_then_source(graphs, random):

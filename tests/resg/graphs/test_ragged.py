@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +40,13 @@ def test_rows_by_step_are_those_of_a_packed_sequence(counts):
     if not groups:
         assert layout.longest == layout.num_rows == 0
         return
+    if layout.steps is None:
+        assert len(set(counts)) == 1
+        return
     packed = torch.nn.utils.rnn.pack_sequence(groups, enforce_sorted=False)
-    assert layout.step_sizes.tolist() == packed.batch_sizes.tolist()
-    assert rows[layout.by_step].tolist() == packed.data.tolist()
-    assert layout.by_step[layout.step_place].tolist() == rows.tolist()
+    assert layout.steps.sizes.tolist() == packed.batch_sizes.tolist()
+    assert rows[layout.steps.rows].tolist() == packed.data.tolist()
+    assert layout.steps.rows[layout.steps.place].tolist() == rows.tolist()
 
 
 @given(COUNTS)
@@ -51,3 +55,22 @@ def test_the_mirror_turns_every_group_round(counts):
     rows = torch.arange(sum(counts))
     turned = [row for group in rows.split(counts) for row in group.flip(0).tolist()]
     assert rows[layout.mirror].tolist() == turned
+
+
+@given(COUNTS, st.integers(1, 3))
+def test_a_filled_layout_has_the_rows_of_the_groups_and_fills_up_their_ends(counts, more):
+    longest = max(counts) + more
+    layout = Layout.filled(np.array(counts), longest, torch.device("cpu"))
+    assert (layout.num_groups, layout.num_rows) == (len(counts), len(counts) * longest)
+    assert layout.counts.tolist() == counts
+    assert layout.is_row.sum(1).tolist() == counts
+    grid = torch.arange(layout.num_rows).view(-1, longest)
+    own = [row for group, count in zip(grid.tolist(), counts, strict=True) for row in group[:count]]
+    assert layout.own(grid.flatten()).tolist() == own
+    assert layout.own_host_ptr.tolist() == offsets(torch.tensor(counts)).tolist()
+    padded = layout.pad(grid.flatten(), value=-7)
+    assert torch.equal(padded[layout.is_row], torch.tensor(own, dtype=torch.long))
+    assert (padded[~layout.is_row] == -7).all()
+    for group, turned, count in zip(grid, layout.mirror.view(-1, longest), counts, strict=True):
+        assert turned.tolist() == [*group[:count].flip(0).tolist(), *group[count:].tolist()]
+    assert layout.group.tolist() == [g for g in range(len(counts)) for _ in range(longest)]
