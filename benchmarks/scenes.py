@@ -10,4 +10,4 @@ A hard pair is a caption and one that differs only in who stands in which relati
 from preset_table import compare_presets
 
 if __name__ == "__main__":
-    compare_presets(__doc__ or "", epochs=12)
+    compare_presets(__doc__ or "", epochs=8)

@@ -50,8 +50,13 @@ class GraphEncoderSettings(Settings):
     layers: int = Field(default=2, ge=0, description="Layers of graph attention; 0 for none.")
     heads: int = Field(default=8, ge=1, description="Attention heads; they divide the width.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of attended values dropped.")
+    content: bool = Field(
+        default=False,
+        description="Attention weighs neighbours by what they are too (queries and keys), not by "
+        "the types and geometry of edges alone.",
+    )
     contextual_order: bool = Field(
-        default=True, description="Gated GRU over words in order and regions by detection score."
+        default=False, description="Gated GRU over words in order and regions by detection score."
     )
 
 

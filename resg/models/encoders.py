@@ -151,7 +151,7 @@ class GraphEncoder(nn.Module):
         width: d.
         num_edge_types: types of edges, the filling 0 included.
         geometry_width: numbers of an edge's geometry, 0 for none.
-        settings: layers, heads, dropout, contextual order.
+        settings: layers, heads, dropout, content, contextual order.
     """
 
     def __init__(
@@ -178,7 +178,9 @@ class GraphEncoder(nn.Module):
 class GraphLayer(nn.Module):
     """`LN(x + W_o attention(x))`, with a bias per edge and head from types and geometry.
 
-    The biases of an edge's types add up (*reconstruction*). A node without edges keeps its `x`.
+    The biases of an edge's types add up (*reconstruction*); with `content`, the product of query
+    and key is added to them. A node without edges keeps its `x`, and at first every node does:
+    `W_o` starts at 0, so that a node is itself before it is its neighbourhood.
     """
 
     def __init__(
@@ -186,22 +188,26 @@ class GraphLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = settings.heads
-        self.query_key_value = nn.Linear(width, 3 * width)
+        self.query_key = nn.Linear(width, 2 * width) if settings.content else None
+        self.value = nn.Linear(width, width)
         self.type_bias = nn.Embedding(num_edge_types, settings.heads, padding_idx=0)
-        nn.init.normal_(self.type_bias.weight, std=0.5)  # heads start out preferring other types
+        nn.init.normal_(self.type_bias.weight, std=2.0)  # heads start out preferring other types
         with torch.no_grad():
             self.type_bias.weight[0] = 0
         self.geometry_bias = (
             nn.Linear(geometry_width, settings.heads, bias=False) if geometry_width else None
         )
         self.out = nn.Linear(width, width, bias=False)  # no bias: no edges, no change
+        nn.init.zeros_(self.out.weight)
         self.dropout = nn.Dropout(settings.dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, nodes_Md: Tensor, edges: Edges, counts_ET: Tensor) -> Tensor:
         """`[M, d]` to `[M, d]`; the counts are those of `type_counts`."""
-        qkv = self.query_key_value(nodes_Md).unflatten(-1, (3, self.heads, -1))
-        q_MHd, k_MHd, v_MHd = qkv.unbind(1)
+        v_MHd = self.value(nodes_Md).unflatten(-1, (self.heads, -1))
+        q_MHd = k_MHd = torch.zeros_like(v_MHd)
+        if self.query_key is not None:
+            q_MHd, k_MHd = self.query_key(nodes_Md).unflatten(-1, (2, self.heads, -1)).unbind(1)
         with torch.autocast(nodes_Md.device.type, enabled=False):  # float32 inside, as it promises
             bias_EH = counts_ET @ self.type_bias.weight
             if self.geometry_bias is not None and edges.geometry is not None:
