@@ -124,7 +124,7 @@ def probe_table(report: ProbeReport) -> str:
 
 
 def _as_text(table: Table) -> str:
-    console = Console(width=140, no_color=True)
+    console = Console(width=200, no_color=True)
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
