@@ -396,7 +396,8 @@ def _readable(error: ValidationError) -> str:
             near = difflib.get_close_matches(path, list(setting_paths()), n=1, cutoff=0.3)
             lines.append(f"there is no setting {path!r}. Did you mean {(near or ['?'])[0]}?")
         elif fault["type"] == "value_error":  # one of our own: it says what came
-            lines.append(f"{path}: {fault['ctx']['error']}".removeprefix(": "))
+            told = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{path}: {told}".removeprefix(": "))
         else:
             lines.append(f"{path}: {fault['msg']}, got {fault['input']!r}".removeprefix(": "))
     return "\n".join(lines[:3])

@@ -74,7 +74,7 @@ def score_matrix_metrics(
     Raises:
         ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
     """
-    _check(scores_IC, image_of_caption_C)
+    check_scores(scores_IC, image_of_caption_C)
     return Metrics(
         i2t=_retrieval(image_ranks(scores_IC, image_of_caption_C)),
         t2i=_retrieval(caption_ranks(scores_IC, image_of_caption_C)),
@@ -103,9 +103,14 @@ def caption_ranks(
     return ranks - 1  # the own image counted itself
 
 
-def _check(
+def check_scores(
     scores_IC: NDArray[np.floating[Any]], image_of_caption_C: NDArray[np.integer[Any]]
 ) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Raises:
+        ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
+    """
     if scores_IC.ndim != 2 or scores_IC.shape[1] != image_of_caption_C.shape[0]:
         raise ScoreError(
             f"expected a matrix of images x {image_of_caption_C.shape[0]} captions, "
