@@ -1,6 +1,7 @@
 """Whole jobs: train a run, go on with one, evaluate some."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def resume_run(
     """
     processes = join_processes(device)
     run = open_run(folder)
-    where = shards or Path(run.data["shards"])
+    where = run.shards_in(shards)
     run.check_hashes(SplitReaders.open(where, "train").hashes())
     training = open_tables(run, "train", device, where)
     validation = open_tables(run, "val", device, where)
@@ -141,7 +142,8 @@ def evaluate_runs(
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
     if seeds:
         figures = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
-        return {**mean_of(figures), "runs": len(figures), "deviation": deviation_of(figures)}
+        spread = {"runs": len(figures), "deviation": deviation_of(figures)}
+        return {"protocol": protocol, **mean_of(figures), **spread}
     scored = [score_run(folder, split, device, shards) for folder in folders]
     tables = scored[0][1]
     if any(other.caption_ids != tables.caption_ids for _, other in scored):
@@ -174,7 +176,7 @@ def open_tables(
     Raises:
         ResgError: the shards were made by another detector or parser.
     """
-    readers = SplitReaders.open(shards or Path(run.data["shards"]), split)
+    readers = SplitReaders.open(run.shards_in(shards), split)
     run.check_data({"fingerprints": readers.fingerprints()})
     return readers.tables(run.settings, run.vocabulary, device)
 
@@ -185,7 +187,7 @@ def choose_device(name: str) -> torch.device:
     A GPU becomes the current one of this process: kernels and streams without a device are its.
 
     Raises:
-        SettingsError: CUDA was asked for and is not there.
+        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
     """
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
@@ -195,9 +197,16 @@ def choose_device(name: str) -> torch.device:
         )
     if name == "auto":
         name = f"cuda:{local_rank()}" if has_gpu else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
     device = torch.device(name)
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
+        if device.index >= torch.cuda.device_count():
+            raise SettingsError(
+                f"expected one of {torch.cuda.device_count()} GPUs for --device, counted from "
+                f"cuda:0, got {name}."
+            )
         torch.cuda.set_device(device)
     return device
 
