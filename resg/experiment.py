@@ -24,7 +24,7 @@ from resg.evaluate import (
     score_matrix,
 )
 from resg.probes import hard_pair_accuracy, read_hard_pairs
-from resg.ranking import Metrics
+from resg.ranking import Metrics, check_owners
 from resg.run_log import draw_curves
 from resg.splits import SplitReaders, SplitTables
 from resg.train import Event, Trainer
@@ -59,6 +59,7 @@ def train_run(
     vocabulary = readers.vocabulary(settings)
     training = readers.tables(settings, vocabulary, device)
     validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
+    check_owners(image_of_caption(validation.captions), len(validation.images))
     data = {
         "shards": str(shards.resolve()),
         "fingerprints": readers.fingerprints(),
