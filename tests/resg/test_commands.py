@@ -178,6 +178,12 @@ def test_doctor_says_what_is_here_and_that_a_run_is_whole(run, shards):
     assert "its 2 training shards are as they were" in done.output
 
 
+def test_doctor_needs_a_run_to_check_shards_against(shards):
+    done = resg("doctor", "--shards", shards)
+    assert done.exit_code == 2
+    assert "expected --run RUN beside --shards" in done.stderr
+
+
 def test_doctor_finds_changed_shards_and_damaged_runs(run, shards, world, tmp_path):
     other = shutil.copytree(shards, tmp_path / "other")
     world.write_split(other, 0, "train", *world.make_split("train", 48, 9))
