@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resg.checkpoint import Run, create_run, load_matcher, open_run
 from resg.config import RunSettings
-from resg.distributed import Processes, join_processes, leave_processes
+from resg.distributed import joined_processes
 from resg.errors import ResgError, SettingsError
 from resg.evaluate import (
     Protocol,
@@ -54,24 +54,24 @@ def train_run(
     Raises:
         ResgError: `out` holds a run, the shards do not fit each other, or an alarm was raised.
     """
-    processes = join_processes(device)
-    readers = SplitReaders.open(shards, "train")
-    vocabulary = readers.vocabulary(settings)
-    training = readers.tables(settings, vocabulary, device)
-    validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
-    check_owners(image_of_caption(validation.captions), len(validation.images))
-    data = {
-        "shards": str(shards.resolve()),
-        "fingerprints": readers.fingerprints(),
-        "hashes": readers.hashes(),
-        "feature_width": training.images.feature_width,
-    }
-    if processes.is_first:
-        run = create_run(out, settings, vocabulary, data)
-    else:
-        run = Run(out, settings, vocabulary, data)
-    trainer = Trainer(run, training, validation, device, processes, on_event)
-    return _finish(trainer, processes)
+    with joined_processes(device) as processes:
+        readers = SplitReaders.open(shards, "train")
+        vocabulary = readers.vocabulary(settings)
+        training = readers.tables(settings, vocabulary, device)
+        validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
+        check_owners(image_of_caption(validation.captions), len(validation.images))
+        data = {
+            "shards": str(shards.resolve()),
+            "fingerprints": readers.fingerprints(),
+            "hashes": readers.hashes(),
+            "feature_width": training.images.feature_width,
+        }
+        if processes.is_first:
+            run = create_run(out, settings, vocabulary, data)
+        else:
+            run = Run(out, settings, vocabulary, data)
+        trainer = Trainer(run, training, validation, device, processes, on_event)
+        return _fit(trainer)
 
 
 def resume_run(
@@ -91,15 +91,15 @@ def resume_run(
     Raises:
         ResgError: there is no checkpoint, or the shards are not those that it was trained on.
     """
-    processes = join_processes(device)
-    run = open_run(folder)
-    where = run.shards_in(shards)
-    run.check_hashes(SplitReaders.open(where, "train").hashes())
-    training = open_tables(run, "train", device, where)
-    validation = open_tables(run, "val", device, where)
-    trainer = Trainer(run, training, validation, device, processes, on_event)
-    trainer.resume()
-    return _finish(trainer, processes)
+    with joined_processes(device) as processes:
+        run = open_run(folder)
+        where = run.shards_in(shards)
+        run.check_hashes(SplitReaders.open(where, "train").hashes())
+        training = open_tables(run, "train", device, where)
+        validation = open_tables(run, "val", device, where)
+        trainer = Trainer(run, training, validation, device, processes, on_event)
+        trainer.resume()
+        return _fit(trainer)
 
 
 def train_seeds(
@@ -112,11 +112,12 @@ def train_seeds(
 ) -> list[Path]:
     """Train the same run with several seeds, in `out/seed-0`, `out/seed-1`, ...; returns them."""
     folders = []
-    for seed in range(settings.train.seed, settings.train.seed + seeds):
-        train = settings.train.model_copy(update={"seed": seed})
-        own = settings.model_copy(update={"train": train})
-        folders.append(out / f"seed-{seed}")
-        train_run(shards, folders[-1], own, device, on_event)
+    with joined_processes(device):  # one group for all of them
+        for seed in range(settings.train.seed, settings.train.seed + seeds):
+            train = settings.train.model_copy(update={"seed": seed})
+            own = settings.model_copy(update={"train": train})
+            folders.append(out / f"seed-{seed}")
+            train_run(shards, folders[-1], own, device, on_event)
     return folders
 
 
@@ -217,11 +218,10 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def _finish(trainer: Trainer, processes: Processes) -> Metrics:
+def _fit(trainer: Trainer) -> Metrics:
+    """Train, and draw the curves whatever comes of it."""
     try:
-        metrics = trainer.fit()
+        return trainer.fit()
     finally:
-        if processes.is_first and trainer.log is not None and trainer.step:
+        if trainer.log is not None and trainer.step:
             draw_curves(trainer.run.folder)
-        leave_processes(processes)
-    return metrics
