@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resg.checkpoint import Run, create_run, load_matcher, open_run
 from resg.config import RunSettings
-from resg.distributed import joined_processes
+from resg.distributed import Processes, joined_processes
 from resg.errors import ResgError, SettingsError
 from resg.evaluate import (
     Protocol,
@@ -55,6 +55,7 @@ def train_run(
         ResgError: `out` holds a run, the shards do not fit each other, or an alarm was raised.
     """
     with joined_processes(device) as processes:
+        _check_shares(settings, processes)
         readers = SplitReaders.open(shards, "train")
         vocabulary = readers.vocabulary(settings)
         training = readers.tables(settings, vocabulary, device)
@@ -93,6 +94,7 @@ def resume_run(
     """
     with joined_processes(device) as processes:
         run = open_run(folder)
+        _check_shares(run.settings, processes)
         where = run.shards_in(shards)
         run.check_hashes(SplitReaders.open(where, "train").hashes())
         training = open_tables(run, "train", device, where)
@@ -225,3 +227,13 @@ def _fit(trainer: Trainer) -> Metrics:
     finally:
         if trainer.log is not None and trainer.step:
             draw_curves(trainer.run.folder)
+
+
+def _check_shares(settings: RunSettings, processes: Processes) -> None:
+    """Refuse batches with fewer pairs than there are processes to share them."""
+    if settings.train.batch_size < processes.count:
+        raise SettingsError(
+            f"expected a pair a step for each of {processes.count} processes, got "
+            f"train.batch_size {settings.train.batch_size}. Try a larger --set train.batch_size, "
+            "or fewer processes."
+        )

@@ -5,14 +5,18 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from resg import experiment
 from resg.checkpoint import last_checkpoint
 from resg.config import load_settings
+from resg.distributed import Processes
+from resg.errors import SettingsError
 from resg.experiment import train_run
 from resg.run_log import read_metrics
 
@@ -47,6 +51,17 @@ def torchrun(shards, out, *arguments):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
+
+
+def test_a_batch_of_fewer_pairs_than_processes_is_refused(shards, tmp_path, monkeypatch):
+    @contextmanager
+    def joined(device):
+        yield Processes(0, 12)
+
+    monkeypatch.setattr(experiment, "joined_processes", joined)
+    with pytest.raises(SettingsError, match=r"each of 12 processes, got train\.batch_size 11"):
+        train_run(shards, tmp_path / "run", load_settings("vse++", SETTINGS), torch.device("cpu"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
