@@ -27,7 +27,7 @@ from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, Pa
 from resg.checkpoint import Run, create_run
 from resg.config import RunSettings, load_settings
 from resg.data import CaptionTable, ImageTable
-from resg.distributed import Processes, join_processes, leave_processes
+from resg.distributed import Processes, joined_processes
 from resg.experiment import choose_device
 from resg.splits import SplitTables
 from resg.train import Trainer
@@ -206,19 +206,18 @@ def main() -> None:
     parser.add_argument("--device", type=choose_device, default="auto")
     arguments = parser.parse_args()
     device = arguments.device
-    processes = join_processes(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    if processes.is_first:
-        print(
-            f"{processes.count} x {name}, torch {torch.__version__}, {arguments.preset}, "
-            f"width {arguments.width}",
-            flush=True,
-        )
-    settings = make_settings(arguments, arguments.batch[0])
-    tables, vocabulary = random_tables(settings, arguments.images, device)
-    for batch in arguments.batch:
-        measure(arguments, batch, tables, vocabulary, processes)
-    leave_processes(processes)
+    with joined_processes(device) as processes:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        if processes.is_first:
+            print(
+                f"{processes.count} x {name}, torch {torch.__version__}, {arguments.preset}, "
+                f"width {arguments.width}",
+                flush=True,
+            )
+        settings = make_settings(arguments, arguments.batch[0])
+        tables, vocabulary = random_tables(settings, arguments.images, device)
+        for batch in arguments.batch:
+            measure(arguments, batch, tables, vocabulary, processes)
 
 
 if __name__ == "__main__":

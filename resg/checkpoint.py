@@ -59,6 +59,20 @@ class Run:
             self.settings.model, self.vocabulary, self.feature_width, pretrained=not self.is_begun
         )
 
+    def shards_in(self, folder: Path | None) -> Path:
+        """Where its shards lie: in a folder that is named, else where it was trained.
+
+        Raises:
+            ResgError: no folder is named, and there is none any more where it was trained.
+        """
+        stored = Path(self.data["shards"])
+        if folder is None and not stored.is_dir():
+            raise ResgError(
+                f"expected the shards of {self.folder} in {stored}, there is no such folder any "
+                "more. Say where they lie now: --shards DIR."
+            )
+        return folder or stored
+
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Refuse shards that other detectors or parsers made.
 

@@ -5,13 +5,21 @@ by `--set path=value`. The same models check the file, fill `--help` and make th
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from resg.errors import SettingsError
 
@@ -22,13 +30,22 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _as_kinds(value: Any) -> Any:
+    """`none` is no kind of edge, and a single kind needs no brackets."""
+    if isinstance(value, str):
+        return () if value == "none" else (value,)
+    return value
+
+
 class VisualGraphSettings(Settings):
     """Which edges join the regions of an image."""
 
-    edges: tuple[Literal["spatial", "neighbours", "predicates"], ...] = Field(
+    edges: Annotated[
+        tuple[Literal["spatial", "neighbours", "predicates"], ...], BeforeValidator(_as_kinds)
+    ] = Field(
         default=("spatial", "neighbours"),
         description="Kinds of edges: spatial classes of boxes, nearest in feature space, "
-        "predicates of the detector; empty for none.",
+        "predicates of the detector; or `none`.",
     )
     neighbours: int = Field(
         default=8, ge=1, description="Nearest regions in feature space a region."
@@ -38,9 +55,9 @@ class VisualGraphSettings(Settings):
 class TextualGraphSettings(Settings):
     """Which edges join the words of a caption."""
 
-    edges: tuple[Literal["arcs", "triples"], ...] = Field(
+    edges: Annotated[tuple[Literal["arcs", "triples"], ...], BeforeValidator(_as_kinds)] = Field(
         default=("arcs", "triples"),
-        description="Kinds of edges: dependency arcs, relation triples; empty for none.",
+        description="Kinds of edges: dependency arcs, relation triples; or `none`.",
     )
 
 
@@ -283,22 +300,22 @@ def load_settings(preset: str, changes: Iterable[str] = ()) -> RunSettings:
     Raises:
         SettingsError: an unknown preset or setting (the nearest name is offered), a bad value.
     """
-    settings = dict(_read_preset(preset))
+    settings = _read_preset(preset)
     for change in changes:
         path, equals, value = change.partition("=")
         if not equals:
             raise SettingsError(f"expected --set path=value, got {change!r}.")
         _check_path(path)
-        _assign(settings, path.split("."), yaml.safe_load(value))
+        _assign(settings, path.split("."), _read_yaml(value, f"--set {path}"))
     try:
-        return RunSettings(preset=Path(preset).stem, **settings)
+        return RunSettings.model_validate({**settings, "preset": Path(preset).stem})
     except ValidationError as error:
         raise SettingsError(_readable(error)) from error
 
 
 def setting_paths(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all settings, such as `loss.triplet_margin`."""
-    for name, field in model.model_fields.items():
+    """Dotted names of all settings that `--set` changes, such as `loss.triplet_margin`."""
+    for name, field in _changeable(model):
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_paths(field.annotation, f"{prefix}{name}.")
         else:
@@ -308,7 +325,7 @@ def setting_paths(model: type[BaseModel] = RunSettings, prefix: str = "") -> Ite
 def settings_table(model: type[BaseModel] = RunSettings, prefix: str = "") -> list[str]:
     """Rows of a Markdown table of all settings: name, default, what it is."""
     rows = []
-    for name, field in model.model_fields.items():
+    for name, field in _changeable(model):
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             rows += settings_table(field.annotation, f"{prefix}{name}.")
         else:
@@ -318,7 +335,12 @@ def settings_table(model: type[BaseModel] = RunSettings, prefix: str = "") -> li
     return rows
 
 
-def _read_preset(preset: str) -> Mapping[str, Any]:
+def _changeable(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Fields of a model by name, but for the preset's name, which `--preset` gives."""
+    yield from ((name, field) for name, field in model.model_fields.items() if name != "preset")
+
+
+def _read_preset(preset: str) -> dict[str, Any]:
     if preset in preset_names():
         text = (resources.files("resg.models") / "presets" / f"{preset}.yaml").read_text("utf-8")
     elif Path(preset).is_file():
@@ -327,11 +349,29 @@ def _read_preset(preset: str) -> Mapping[str, Any]:
         raise SettingsError(
             f"expected a preset ({', '.join(preset_names())}) or a YAML file, got {preset!r}."
         )
-    return yaml.safe_load(text) or {}
+    content = _read_yaml(text, preset) or {}
+    if not isinstance(content, dict):
+        raise SettingsError(
+            f"expected settings by name in {preset}, such as 'train: {{epochs: 5}}', "
+            f"got {content!r}."
+        )
+    return content
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        told = " ".join(str(error).split())
+        raise SettingsError(
+            f"expected YAML in {where}, got: {told}. Are all brackets and quotes closed?"
+        ) from error
 
 
 def _check_path(path: str) -> None:
     known = list(setting_paths())
+    if path == "preset":
+        raise SettingsError("the preset is no setting. Choose one with --preset.")
     if path not in known:
         near = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -340,7 +380,10 @@ def _check_path(path: str) -> None:
 
 def _assign(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
-        tree[name] = dict(tree.get(name) or {})
+        inner = tree.get(name) or {}
+        if not isinstance(inner, dict):
+            raise SettingsError(f"expected settings by name in {name!r}, got {inner!r}.")
+        tree[name] = dict(inner)
         tree = tree[name]
     tree[path[-1]] = value
 
@@ -352,6 +395,9 @@ def _readable(error: ValidationError) -> str:
         if fault["type"] == "extra_forbidden":
             near = difflib.get_close_matches(path, list(setting_paths()), n=1, cutoff=0.3)
             lines.append(f"there is no setting {path!r}. Did you mean {(near or ['?'])[0]}?")
+        elif fault["type"] == "value_error":  # one of our own: it says what came
+            told = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"{path}: {told}".removeprefix(": "))
         else:
             lines.append(f"{path}: {fault['msg']}, got {fault['input']!r}".removeprefix(": "))
     return "\n".join(lines[:3])

@@ -7,7 +7,8 @@ process with the joined batch.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,18 +42,23 @@ class Processes:
         return rows.tensor_split(self.count)
 
 
-def join_processes(device: torch.device) -> Processes:
-    """Join the group that torchrun announces in the environment; one process where it does not."""
-    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        return Processes()
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Processes(dist.get_rank(), dist.get_world_size())
+@contextmanager
+def joined_processes(device: torch.device) -> Iterator[Processes]:
+    """The group that torchrun announces in the environment; one process where it does not.
 
-
-def leave_processes(processes: Processes) -> None:
-    """Leave the group."""
-    if processes.count > 1:
-        dist.destroy_process_group()
+    A job inside another, such as the run of one of several seeds, stays in the group that is joined
+    already: torchrun keeps the addresses of the first group, where a second one finds nobody.
+    """
+    if dist.is_initialized():
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+    else:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield Processes(dist.get_rank(), dist.get_world_size())
+        finally:
+            dist.destroy_process_group()
 
 
 def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import PipelineError
-from resg.checkpoint import open_run, package_versions
+from resg.checkpoint import load_matcher, open_run, package_versions
 from resg.errors import ResgError
 from resg.kernels.graph_attention import BACKENDS as ATTENTION_BACKENDS
 from resg.kernels.graph_attention.backends import choose_backend
@@ -31,7 +31,7 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
     """Look at packages, devices and kernels; check shards against a run where both are given.
 
     Args:
-        run_folder: a run to open, or None.
+        run_folder: a run to open with its best weights, or None.
         shards: where its shards lie, if not where it was trained.
     """
     facts = dict(package_versions())
@@ -63,7 +63,8 @@ def _devices() -> list[str]:
 
 def _check_run(folder: Path, shards: Path | None) -> str:
     run = open_run(folder)
-    readers = SplitReaders.open(shards or Path(run.data["shards"]), "train")
+    readers = SplitReaders.open(run.shards_in(shards), "train")
     run.check_data({"fingerprints": readers.fingerprints()})
     run.check_hashes(readers.hashes())
+    load_matcher(run, torch.device("cpu"))
     return f"{folder}: whole, its {len(readers.hashes())} training shards are as they were"

@@ -18,7 +18,7 @@ from resg.errors import ResgError, SettingsError
 from resg.models.matching import Encoded
 from resg.models.resg import Matcher, rows_of
 from resg.placement import placed
-from resg.ranking import Metrics, score_matrix_metrics
+from resg.ranking import Metrics, check_scores, score_matrix_metrics
 
 Protocol = Literal["full", "1k", "5x1k"]
 CAPTIONS_PER_IMAGE = 5
@@ -76,7 +76,9 @@ def evaluate_scores(
 
     Raises:
         SettingsError: there are fewer images than the protocol needs.
+        ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
     """
+    check_scores(scores_IC, image_of_caption_C)  # all of them, whatever the folds leave out
     num_images = scores_IC.shape[0]
     needed = {"full": 0, "1k": 1000, "5x1k": 5000}[protocol]
     if num_images < needed:
@@ -102,8 +104,15 @@ def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64
     """
     try:
         scores_IC = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ResgError(f"expected a numpy matrix in {path}, got: {error}.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ResgError(
+            f"expected a numpy matrix in {path}, got: {error}. Write it with numpy.save."
+        ) from error
+    if not isinstance(scores_IC, np.ndarray):
+        raise ResgError(
+            f"expected one numpy matrix in {path}, got an archive of several. "
+            "Write the scores alone with numpy.save."
+        )
     num_images = len(scores_IC) if scores_IC.ndim else 0
     if scores_IC.dtype.kind not in "iuf" or scores_IC.shape != (
         num_images,

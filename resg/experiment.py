@@ -1,6 +1,7 @@
 """Whole jobs: train a run, go on with one, evaluate some."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from resg.checkpoint import Run, create_run, load_matcher, open_run
 from resg.config import RunSettings
-from resg.distributed import Processes, join_processes, leave_processes
+from resg.distributed import Processes, joined_processes
 from resg.errors import ResgError, SettingsError
 from resg.evaluate import (
     Protocol,
@@ -23,7 +24,7 @@ from resg.evaluate import (
     score_matrix,
 )
 from resg.probes import hard_pair_accuracy, read_hard_pairs
-from resg.ranking import Metrics
+from resg.ranking import Metrics, check_owners
 from resg.run_log import draw_curves
 from resg.splits import SplitReaders, SplitTables
 from resg.train import Event, Trainer
@@ -53,23 +54,25 @@ def train_run(
     Raises:
         ResgError: `out` holds a run, the shards do not fit each other, or an alarm was raised.
     """
-    processes = join_processes(device)
-    readers = SplitReaders.open(shards, "train")
-    vocabulary = readers.vocabulary(settings)
-    training = readers.tables(settings, vocabulary, device)
-    validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
-    data = {
-        "shards": str(shards.resolve()),
-        "fingerprints": readers.fingerprints(),
-        "hashes": readers.hashes(),
-        "feature_width": training.images.feature_width,
-    }
-    if processes.is_first:
-        run = create_run(out, settings, vocabulary, data)
-    else:
-        run = Run(out, settings, vocabulary, data)
-    trainer = Trainer(run, training, validation, device, processes, on_event)
-    return _finish(trainer, processes)
+    with joined_processes(device) as processes:
+        _check_shares(settings, processes)
+        readers = SplitReaders.open(shards, "train")
+        vocabulary = readers.vocabulary(settings)
+        training = readers.tables(settings, vocabulary, device)
+        validation = SplitReaders.open(shards, "val").tables(settings, vocabulary, device)
+        check_owners(image_of_caption(validation.captions), len(validation.images))
+        data = {
+            "shards": str(shards.resolve()),
+            "fingerprints": readers.fingerprints(),
+            "hashes": readers.hashes(),
+            "feature_width": training.images.feature_width,
+        }
+        if processes.is_first:
+            run = create_run(out, settings, vocabulary, data)
+        else:
+            run = Run(out, settings, vocabulary, data)
+        trainer = Trainer(run, training, validation, device, processes, on_event)
+        return _fit(trainer)
 
 
 def resume_run(
@@ -89,15 +92,16 @@ def resume_run(
     Raises:
         ResgError: there is no checkpoint, or the shards are not those that it was trained on.
     """
-    processes = join_processes(device)
-    run = open_run(folder)
-    where = shards or Path(run.data["shards"])
-    run.check_hashes(SplitReaders.open(where, "train").hashes())
-    training = open_tables(run, "train", device, where)
-    validation = open_tables(run, "val", device, where)
-    trainer = Trainer(run, training, validation, device, processes, on_event)
-    trainer.resume()
-    return _finish(trainer, processes)
+    with joined_processes(device) as processes:
+        run = open_run(folder)
+        _check_shares(run.settings, processes)
+        where = run.shards_in(shards)
+        run.check_hashes(SplitReaders.open(where, "train").hashes())
+        training = open_tables(run, "train", device, where)
+        validation = open_tables(run, "val", device, where)
+        trainer = Trainer(run, training, validation, device, processes, on_event)
+        trainer.resume()
+        return _fit(trainer)
 
 
 def train_seeds(
@@ -110,11 +114,12 @@ def train_seeds(
 ) -> list[Path]:
     """Train the same run with several seeds, in `out/seed-0`, `out/seed-1`, ...; returns them."""
     folders = []
-    for seed in range(settings.train.seed, settings.train.seed + seeds):
-        train = settings.train.model_copy(update={"seed": seed})
-        own = settings.model_copy(update={"train": train})
-        folders.append(out / f"seed-{seed}")
-        train_run(shards, folders[-1], own, device, on_event)
+    with joined_processes(device):  # one group for all of them
+        for seed in range(settings.train.seed, settings.train.seed + seeds):
+            train = settings.train.model_copy(update={"seed": seed})
+            own = settings.model_copy(update={"train": train})
+            folders.append(out / f"seed-{seed}")
+            train_run(shards, folders[-1], own, device, on_event)
     return folders
 
 
@@ -141,7 +146,8 @@ def evaluate_runs(
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
     if seeds:
         figures = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
-        return {**mean_of(figures), "runs": len(figures), "deviation": deviation_of(figures)}
+        spread = {"runs": len(figures), "deviation": deviation_of(figures)}
+        return {"protocol": protocol, **mean_of(figures), **spread}
     scored = [score_run(folder, split, device, shards) for folder in folders]
     tables = scored[0][1]
     if any(other.caption_ids != tables.caption_ids for _, other in scored):
@@ -174,7 +180,7 @@ def open_tables(
     Raises:
         ResgError: the shards were made by another detector or parser.
     """
-    readers = SplitReaders.open(shards or Path(run.data["shards"]), split)
+    readers = SplitReaders.open(run.shards_in(shards), split)
     run.check_data({"fingerprints": readers.fingerprints()})
     return readers.tables(run.settings, run.vocabulary, device)
 
@@ -185,7 +191,7 @@ def choose_device(name: str) -> torch.device:
     A GPU becomes the current one of this process: kernels and streams without a device are its.
 
     Raises:
-        SettingsError: CUDA was asked for and is not there.
+        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
     """
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
@@ -195,9 +201,16 @@ def choose_device(name: str) -> torch.device:
         )
     if name == "auto":
         name = f"cuda:{local_rank()}" if has_gpu else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
     device = torch.device(name)
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)
+        if device.index >= torch.cuda.device_count():
+            raise SettingsError(
+                f"expected one of {torch.cuda.device_count()} GPUs for --device, counted from "
+                f"cuda:0, got {name}."
+            )
         torch.cuda.set_device(device)
     return device
 
@@ -207,11 +220,20 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def _finish(trainer: Trainer, processes: Processes) -> Metrics:
+def _fit(trainer: Trainer) -> Metrics:
+    """Train, and draw the curves whatever comes of it."""
     try:
-        metrics = trainer.fit()
+        return trainer.fit()
     finally:
-        if processes.is_first and trainer.log is not None and trainer.step:
+        if trainer.log is not None and trainer.step:
             draw_curves(trainer.run.folder)
-        leave_processes(processes)
-    return metrics
+
+
+def _check_shares(settings: RunSettings, processes: Processes) -> None:
+    """Refuse batches with fewer pairs than there are processes to share them."""
+    if settings.train.batch_size < processes.count:
+        raise SettingsError(
+            f"expected a pair a step for each of {processes.count} processes, got "
+            f"train.batch_size {settings.train.batch_size}. Try a larger --set train.batch_size, "
+            "or fewer processes."
+        )

@@ -132,7 +132,7 @@ def probe_run(
         shards: where the shards lie, if not where the run was trained.
         pairs: a file of hard pairs.
     """
-    readers = SplitReaders.open(shards or Path(run.data["shards"]), split)
+    readers = SplitReaders.open(run.shards_in(shards), split)
     run.check_data({"fingerprints": readers.fingerprints()})
     tables = readers.tables(run.settings, run.vocabulary, device)
     matcher = load_matcher(run, device)

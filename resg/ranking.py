@@ -74,7 +74,7 @@ def score_matrix_metrics(
     Raises:
         ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
     """
-    _check(scores_IC, image_of_caption_C)
+    check_scores(scores_IC, image_of_caption_C)
     return Metrics(
         i2t=_retrieval(image_ranks(scores_IC, image_of_caption_C)),
         t2i=_retrieval(caption_ranks(scores_IC, image_of_caption_C)),
@@ -103,9 +103,14 @@ def caption_ranks(
     return ranks - 1  # the own image counted itself
 
 
-def _check(
+def check_scores(
     scores_IC: NDArray[np.floating[Any]], image_of_caption_C: NDArray[np.integer[Any]]
 ) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Raises:
+        ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
+    """
     if scores_IC.ndim != 2 or scores_IC.shape[1] != image_of_caption_C.shape[0]:
         raise ScoreError(
             f"expected a matrix of images x {image_of_caption_C.shape[0]} captions, "
@@ -119,18 +124,28 @@ def _check(
             f"caption {caption} ({int(is_bad.sum())} such scores). A model that diverged gives "
             "these: look at its training loss."
         )
+    check_owners(image_of_caption_C, scores_IC.shape[0])
+
+
+def check_owners(image_of_caption_C: NDArray[np.integer[Any]], num_images: int) -> None:
+    """Refuse captions of which some image has none: nothing tells how well it is found.
+
+    Raises:
+        ScoreError: an image has no caption, or a caption no image.
+    """
     if image_of_caption_C.size and not (
-        image_of_caption_C.min() >= 0 and image_of_caption_C.max() < scores_IC.shape[0]
+        image_of_caption_C.min() >= 0 and image_of_caption_C.max() < num_images
     ):
         raise ScoreError(
-            f"expected captions of images 0 to {scores_IC.shape[0] - 1}, got captions of "
+            f"expected captions of images 0 to {num_images - 1}, got captions of "
             f"{image_of_caption_C.min()} to {image_of_caption_C.max()}."
         )
-    captions_I = np.bincount(image_of_caption_C, minlength=scores_IC.shape[0])
-    if scores_IC.size == 0 or (captions_I == 0).any():
+    captions_I = np.bincount(image_of_caption_C, minlength=num_images)
+    if not captions_I.size or (captions_I == 0).any():
         raise ScoreError(
             "expected a caption for every image, got none for "
-            f"{int((captions_I == 0).sum())} of {scores_IC.shape[0]}."
+            f"{int((captions_I == 0).sum())} of {num_images}. Leave these images out of the split, "
+            "or give them captions."
         )
 
 

@@ -16,12 +16,14 @@ def epoch_batches(
     seed: int,
     epoch: int,
     neighbours_IK: Tensor | None = None,
+    processes: int = 1,
 ) -> list[Tensor]:
     """The batches of an epoch, each `[<= B]` caption numbers; every caption comes once.
 
     An epoch is passes over the images, each with another caption of every image, so that no batch
     holds two captions of one image. Only the end of a pass may be a smaller batch; one of a single
-    caption, which has no negative, joins the batch before it.
+    caption, which has no negative, or of fewer captions than processes joins the batch before it.
+    Where none is before it, too few captions for all processes are left out of the epoch.
 
     Args:
         image_of_caption_C: `[C]` row of each caption's image.
@@ -30,6 +32,7 @@ def epoch_batches(
         epoch: number of the epoch; seed and epoch (and neighbours) alone decide the order.
         neighbours_IK: `[I, K]` for each image those that are hard to tell from it; an image then
             shares its batch with the first of them that is still free.
+        processes: among how many a batch is shared; each needs a part of it.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     shuffled_C = torch.randperm(len(image_of_caption_C), generator=generator)
@@ -45,9 +48,9 @@ def epoch_batches(
         if neighbours_IK is not None:
             chosen = chosen[_side_by_side(image_of_caption_C[chosen], neighbours_IK)]
         own = list(chosen.split(batch_size))
-        if len(own) > 1 and len(own[-1]) == 1:
+        if len(own) > 1 and len(own[-1]) < max(2, processes):
             own[-2:] = [torch.cat(own[-2:])]
-        batches += own
+        batches += [batch for batch in own if len(batch) >= processes]
     return batches
 
 

@@ -276,6 +276,7 @@ class Trainer:
             settings.seed,
             epoch,
             nearest_images(self.recent_Id.float()) if is_hard else None,
+            self.processes.count,
         )
 
     def _capacity(self) -> Capacity | None:

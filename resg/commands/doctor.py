@@ -19,6 +19,10 @@ def doctor(run: Path | None, shards: Path | None) -> None:
     Example:
       resg doctor --run runs/first
     """
+    if shards is not None and run is None:
+        raise click.UsageError(
+            "expected --run RUN beside --shards; `pipeline verify` checks shards alone."
+        )
     from resg.doctor import diagnose
 
     diagnosis = diagnose(run, shards)

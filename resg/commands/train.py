@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from resg.options import device_option, shards_option
 
@@ -15,7 +16,9 @@ from resg.options import device_option, shards_option
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with RUN.")
 @device_option
+@click.pass_context
 def train(
+    context: click.Context,
     shards: Path | None,
     out: Path | None,
     preset: str,
@@ -40,6 +43,7 @@ def train(
     target = choose_device(device)
     with TrainingTable() as table:
         if resume is not None:
+            _refuse_beside_resume(context)
             resume_run(resume, target, shards, table.show)
         elif shards is None or out is None:
             raise click.UsageError("expected --shards and --out, or --resume RUN.")
@@ -47,3 +51,14 @@ def train(
             train_seeds(shards, out, load_settings(preset, changes), seeds, target, table.show)
         else:
             train_run(shards, out, load_settings(preset, changes), target, table.show)
+
+
+def _refuse_beside_resume(context: click.Context) -> None:
+    """A run that goes on keeps its settings, so options that would change them are errors."""
+    for name in ("out", "preset", "changes", "seeds"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = "--set" if name == "changes" else f"--{name}"
+            raise click.UsageError(
+                f"--resume goes on with the run's own settings, so {option} cannot be given with "
+                "it. Leave it out, or train a new run."
+            )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,17 @@ def test_training_that_blows_up_stops_and_keeps_its_last_checkpoint(shards, tmp_
         train_run(shards, tmp_path / "run", blown_up, CPU)
     train_run(shards, tmp_path / "good", load_settings("vse++", (*changes, "train.epochs=1")), CPU)
     assert last_checkpoint(tmp_path / "good").name == "last-00000006"
+
+
+def test_a_run_on_pictures_that_are_all_equal_collapses(world, tmp_path):
+    for number, (split, count) in enumerate((("train", 48), ("val", 12))):
+        images, captions = world.make_split(split, count, number)
+        equal = [replace(image, features=images[0].features) for image in images]
+        world.write_split(tmp_path / "s", number, split, equal, captions)
+    changes = ("model.width=16", "model.text.word_width=8", "train.batch_size=16")
+    settings = load_settings("vse++", (*changes, "train.learning_rate=0.003"))
+    with pytest.raises(TrainingError, match=r"collapsed: .*of 2 B m"):
+        train_run(tmp_path / "s", tmp_path / "run", settings, CPU)
 
 
 def test_recall_at_chance_after_the_first_steps_raises_the_alarm():

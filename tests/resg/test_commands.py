@@ -67,6 +67,7 @@ def test_train_goes_on_with_a_run_whose_shards_moved(shards, run, tmp_path):
     lost = resg("train", "--resume", own, "--device", "cpu")
     assert lost.exit_code != 0
     assert str(tmp_path / "gone") in lost.stderr
+    assert "--shards DIR" in lost.stderr
     done = resg("train", "--resume", own, "--shards", shards, "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert last_checkpoint(own).name == "last-00000018"
@@ -79,7 +80,7 @@ def test_train_with_seeds_makes_a_run_for_each(shards, tmp_path):
     table = resg("evaluate", "--run", tmp_path / "s", "--device", "cpu")
     assert " ± " in table.output
     figures = json.loads(resg("evaluate", "--run", tmp_path / "s", "--json").output)
-    assert figures["runs"] == 2
+    assert (figures["runs"], figures["protocol"]) == (2, "full")
     assert set(figures["deviation"]) >= {"i2t", "t2i", "rsum"}
 
 
@@ -91,6 +92,7 @@ def test_train_with_seeds_makes_a_run_for_each(shards, tmp_path):
         (("--set", "model.width=102"), "heads to divide width"),
         (("--seeds", "0"), "0 is not in the range"),
         (("--device", "cuda"), "Use --device cpu"),
+        (("--device", "gpu"), "expected --device auto, cpu, cuda or cuda:NUMBER, got 'gpu'"),
     ],
 )
 def test_train_says_what_is_wrong_and_makes_no_run(arguments, message, shards, tmp_path):
@@ -99,6 +101,13 @@ def test_train_says_what_is_wrong_and_makes_no_run(arguments, message, shards, t
     assert message in done.stderr
     assert "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", [("--set", "train.epochs=9"), ("--preset", "vse++")])
+def test_a_run_goes_on_with_its_own_settings_alone(option, run):
+    done = resg("train", "--resume", run, *option, "--device", "cpu")
+    assert done.exit_code == 2
+    assert f"so {option[0]} cannot be given" in done.stderr
 
 
 def test_train_needs_shards_and_a_folder_or_a_run(shards):
@@ -169,12 +178,21 @@ def test_doctor_says_what_is_here_and_that_a_run_is_whole(run, shards):
     assert "its 2 training shards are as they were" in done.output
 
 
+def test_doctor_needs_a_run_to_check_shards_against(shards):
+    done = resg("doctor", "--shards", shards)
+    assert done.exit_code == 2
+    assert "expected --run RUN beside --shards" in done.stderr
+
+
 def test_doctor_finds_changed_shards_and_damaged_runs(run, shards, world, tmp_path):
     other = shutil.copytree(shards, tmp_path / "other")
     world.write_split(other, 0, "train", *world.make_split("train", 48, 9))
     done = resg("doctor", "--run", run, "--shards", other)
     assert done.exit_code == 1
     assert "2 shards are not those" in done.stderr
+    bare = shutil.copytree(run, tmp_path / "bare")
+    (bare / "best.safetensors").write_bytes(b"half")
+    assert "best.safetensors is damaged" in resg("doctor", "--run", bare).stderr
     torn = shutil.copytree(run, tmp_path / "torn")
     (torn / "run.json").write_text('{"settings"')
     assert "run.json is damaged" in resg("doctor", "--run", torn).stderr

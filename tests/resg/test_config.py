@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -71,12 +72,48 @@ def test_a_preset_of_ones_own_is_a_yaml_file(tmp_path):
         ("model.width=100", "expected graph.heads to divide width, got 8 and 100"),
         ("model.text.encoder=lstm", "expected 'gru' or 'bert:NAME_OR_PATH', got 'lstm'"),
         ("model.visual_graph.edges=[left]", "'spatial', 'neighbours' or 'predicates'"),
+        ("model.visual_graph.edges=left", "'spatial', 'neighbours' or 'predicates'"),
+        ("model.visual_graph.edges=[spatial", r"expected YAML in --set model\.visual_graph\.edges"),
+        ("preset=vse++", "Choose one with --preset"),
         ("loss.positive_margin=0.3", "expected positive_margin above negative_margin"),
     ],
 )
 def test_a_change_that_cannot_be_made_says_why(change, message):
     with pytest.raises(SettingsError, match=message):
         load_settings("resg-gru", [change])
+
+
+def test_edges_are_none_one_kind_or_a_list_of_kinds():
+    paths = ("model.visual_graph.edges", "model.textual_graph.edges")
+    for value in ("none", "[]"):
+        model = load_settings("resg-gru", [f"{path}={value}" for path in paths]).model
+        assert model.visual_graph.edges == model.textual_graph.edges == ()
+    model = load_settings("resg-no-edges", [f"{paths[0]}=predicates", f"{paths[1]}=arcs"]).model
+    assert (model.visual_graph.edges, model.textual_graph.edges) == (("predicates",), ("arcs",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2]", r"expected settings by name in .*mine\.yaml.*got \[1, 2\]"),
+        ("model: [1", r"expected YAML in .*mine\.yaml"),
+        ("model: 3", "expected settings by name in 'model', got 3"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_refused(content, message, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        load_settings(str(path), ["model.width=64"])
+
+
+def test_the_settings_of_a_run_serve_as_a_preset(tmp_path):
+    path = tmp_path / "mine.yaml"
+    stored = load_settings("vse++", ["train.epochs=3"]).model_dump(mode="json")
+    path.write_text(json.dumps(stored))
+    settings = load_settings(str(path))
+    assert settings.preset == "mine"
+    assert settings.model_dump(mode="json") == {**stored, "preset": "mine"}
 
 
 def test_a_matcher_that_compares_nothing_is_refused():

@@ -185,6 +185,15 @@ def test_a_split_without_captions_or_images_is_refused(world, tmp_path):
         train_run(shards, tmp_path / "run", small(), CPU)
 
 
+def test_a_validation_image_without_captions_is_refused_before_training(world, tmp_path):
+    world.write_split(tmp_path / "s", 0, "train", *world.make_split("train", 6, 0))
+    images, captions = world.make_split("val", 4, 1)
+    world.write_split(tmp_path / "s", 1, "val", images, captions[:-2])
+    with pytest.raises(ResgError, match=r"got none for 1 of 4.*Leave these images out"):
+        train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    assert not (tmp_path / "run").exists()
+
+
 # Small and bare graphs
 
 

@@ -5,14 +5,18 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from resg import experiment
 from resg.checkpoint import last_checkpoint
 from resg.config import load_settings
+from resg.distributed import Processes
+from resg.errors import SettingsError
 from resg.experiment import train_run
 from resg.run_log import read_metrics
 
@@ -34,6 +38,39 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def torchrun(shards, out, *arguments):
+    changes = [argument for change in SETTINGS for argument in ("--set", change)]
+    command = [
+        sys.executable,
+        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", str(free_port())),
+        *("-m", "resg", "train", "--shards", str(shards), "--out", str(out)),
+        *("--device", "cpu", *changes, *arguments),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
+
+
+def test_a_batch_of_fewer_pairs_than_processes_is_refused(shards, tmp_path, monkeypatch):
+    @contextmanager
+    def joined(device):
+        yield Processes(0, 12)
+
+    monkeypatch.setattr(experiment, "joined_processes", joined)
+    with pytest.raises(SettingsError, match=r"each of 12 processes, got train\.batch_size 11"):
+        train_run(shards, tmp_path / "run", load_settings("vse++", SETTINGS), torch.device("cpu"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_seed_after_the_other(shards, tmp_path):
+    torchrun(shards, tmp_path / "s", "--preset", "vse++", "--seeds", "2")
+    steps = [len(read_metrics(tmp_path / "s" / name)) for name in ("seed-0", "seed-1")]
+    assert steps[0] == steps[1] > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["resg-gru", "vse++"])
 def test_two_processes_give_the_losses_and_weights_of_one(preset, world, tmp_path):
@@ -43,18 +80,7 @@ def test_two_processes_give_the_losses_and_weights_of_one(preset, world, tmp_pat
         first = [caption for caption in captions if caption.caption_id.endswith("#0")]
         world.write_split(shards, number, split, images, first)
     train_run(shards, tmp_path / "one", load_settings(preset, SETTINGS), torch.device("cpu"))
-    changes = [argument for change in SETTINGS for argument in ("--set", change)]
-    command = [
-        sys.executable,
-        *("-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--master-port", str(free_port())),
-        *("-m", "resg", "train", "--shards", str(shards), "--out", str(tmp_path / "two")),
-        *("--preset", preset, "--device", "cpu", *changes),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Warning" not in done.stderr
+    torchrun(shards, tmp_path / "two", "--preset", preset)
     one, two = (
         [e["loss"] for e in read_metrics(tmp_path / name) if e["kind"] == "step"]
         for name in ("one", "two")

@@ -141,6 +141,21 @@ def test_a_file_that_is_no_numpy_file_is_refused(tmp_path):
     (tmp_path / "scores.npy").write_text("1 2 3")
     with pytest.raises(ResgError, match="expected a numpy matrix"):
         load_matrix(tmp_path / "scores.npy")
+    (tmp_path / "scores.npy").write_bytes(b"")
+    with pytest.raises(ResgError, match="expected a numpy matrix"):
+        load_matrix(tmp_path / "scores.npy")
+    np.savez(tmp_path / "scores.npz", np.zeros((2, 10)))
+    with pytest.raises(ResgError, match=r"archive of several.*numpy\.save"):
+        load_matrix(tmp_path / "scores.npz")
+
+
+@pytest.mark.parametrize("protocol", ["1k", "5x1k"])
+def test_a_nan_outside_all_folds_is_an_error_too(protocol):
+    owner = np.arange(5000)
+    scores = np.zeros((5000, 5000), np.float16)
+    scores[4000, 10] = np.nan
+    with pytest.raises(ScoreError, match="image 4000 and caption 10"):
+        evaluate_scores(scores, owner, protocol)
 
 
 def test_a_nan_anywhere_in_a_matrix_is_an_error(tmp_path):

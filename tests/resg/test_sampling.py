@@ -31,6 +31,14 @@ def test_a_single_caption_at_the_end_joins_the_batch_before():
     assert sizes == [4, 5]
 
 
+def test_every_process_has_a_part_of_every_batch():
+    owner = torch.arange(12).repeat_interleave(2)
+    owner = torch.cat([owner, owner[:1]])  # one image has a third caption
+    sizes = [len(batch) for batch in epoch_batches(owner, 5, 0, 0, processes=3)]
+    assert sizes == [5, 7, 5, 7]  # two of twelve join the batch before; the third caption waits
+    assert [len(batch) for batch in epoch_batches(owner, 5, 0, 0)] == [5, 5, 2, 5, 5, 2, 1]
+
+
 def test_neighbours_share_a_batch():
     twins = torch.arange(64) ^ 1  # 0 and 1, 2 and 3, ...
     batches = epoch_batches(torch.arange(64), 8, 0, 1, twins[:, None])

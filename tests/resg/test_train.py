@@ -9,6 +9,7 @@ from resg.config import load_settings, preset_names
 from resg.errors import ResgError
 from resg.experiment import evaluate_runs, resume_run, train_run
 from resg.run_log import read_metrics
+from resg.train import step_size
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -106,6 +107,26 @@ def test_half_precision_trains_close_to_single_precision(precision, preset, shar
     assert losses[1][0] == pytest.approx(losses[0][0], rel=0.01)
     assert losses[1][0] != losses[0][0]
     assert losses[1][-1] == pytest.approx(losses[0][-1], rel=0.2)
+
+
+def test_the_step_size_rises_stays_and_falls_once():
+    train = small("vse++", "train.ramp_steps=4", "train.decay_at=0.6", "train.decay=0.2").train
+    shares = [step_size(train, step, 10) for step in range(10)]
+    assert shares == [0.25, 0.5, 0.75, 1, 1, 1, 0.2, 0.2, 0.2, 0.2]
+
+
+def test_gradients_are_clipped_to_a_norm(shards, tmp_path):
+    def moved(clip):
+        """How far the farthest weight goes in an epoch, of a step size of 0.003."""
+        changes = ("train.epochs=1", "train.weight_decay=0", f"train.clip={clip}")
+        train_run(shards, tmp_path / f"{clip}", small("vse++", *changes), CPU)
+        run = open_run(tmp_path / f"{clip}")
+        torch.manual_seed(run.settings.train.seed)  # as the run's weights were made
+        begun, trained = run.make_matcher().state_dict(), load_matcher(run, CPU).state_dict()
+        return max((trained[name] - begun[name]).abs().max().item() for name in begun)
+
+    assert moved(2.0) > 1e-3
+    assert moved(1e-13) < 1e-5  # AdamW's 1e-8 beside the root of the squares leaves nothing of it
 
 
 def test_metrics_go_to_tensorboard_where_it_is_installed(shards, tmp_path):
