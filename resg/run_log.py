@@ -82,7 +82,7 @@ def draw_curves(folder: Path) -> Path:
     loss, recall = figure.subplots(1, 2)
     for part in ("loss", "triplet", "center", "margin"):
         loss.plot([e["step"] for e in steps], [e[part] for e in steps], label=part, linewidth=1)
-    loss.set_yscale("symlog", linthresh=0.1)  # sums of the warm-up are in the thousands, parts may be 0
+    loss.set_yscale("symlog", linthresh=0.1)  # the warm-up is in the thousands, parts may be 0
     loss.set(xlabel="step", ylabel="loss", title="Training")
     loss.legend()
     recall.plot([e["step"] for e in validations], [e["rsum"] for e in validations], marker=".")
