@@ -28,8 +28,8 @@ from training_speed import FEATURES, REGIONS, MeasuredError, random_caption
 
 from pipeline.shards.records import ImageRegions
 from pipeline.shards.writer import write_shard
-from resg.config import load_settings
 from resg.experiment import train_run
+from resg.presets import load_settings
 
 SHARD = 1000
 VALIDATION = 100

@@ -14,8 +14,8 @@ import torch
 
 from pipeline.shards.reader import ShardReader
 from resg.alarms import TrainingError
-from resg.config import load_settings
 from resg.experiment import evaluate_runs, train_run
+from resg.presets import load_settings
 from resg.progress import metrics_table
 from resg.run_log import read_metrics
 

@@ -25,10 +25,11 @@ from training_profile import Profile, count_syncs
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
 from resg.checkpoint import Run, create_run
-from resg.config import RunSettings, load_settings
+from resg.config import RunSettings
 from resg.data import CaptionTable, ImageTable
 from resg.distributed import Processes, joined_processes
 from resg.experiment import choose_device
+from resg.presets import load_settings
 from resg.splits import SplitTables
 from resg.train import Trainer
 from resg.vocabulary import Vocabulary

@@ -6,8 +6,8 @@ import torch
 
 from resg.alarms import WINDOW, CollapseAlarm, TrainingError, check_chance, check_finite, spread
 from resg.checkpoint import last_checkpoint
-from resg.config import load_settings
 from resg.experiment import train_run
+from resg.presets import load_settings
 from resg.ranking import score_matrix_metrics
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ import torch
 from resg.alarms import TrainingError
 from resg.capture import CapturedFunction, Pool, can_capture
 from resg.checkpoint import create_run, load_matcher, open_run
-from resg.config import load_settings
 from resg.distributed import Processes
 from resg.experiment import resume_run, train_run
+from resg.presets import load_settings
 from resg.run_log import read_metrics
 from resg.splits import SplitReaders
 from resg.train import Trainer

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from resg.checkpoint import last_checkpoint, open_run
 from resg.cli import main
-from resg.config import preset_names
+from resg.presets import preset_names
 from resg.run_log import read_metrics
 
 SMALL = {

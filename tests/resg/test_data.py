@@ -8,13 +8,13 @@ from pipeline.errors import DataError as ShardError
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
 from pipeline.shards.writer import write_shard
 from resg.checkpoint import load_tensors, open_run
-from resg.config import load_settings, preset_names
 from resg.data import CaptionTable, DataError, ImageTable, drop_words
 from resg.errors import ResgError
 from resg.experiment import evaluate_runs, train_run
 from resg.graphs.visual import num_visual_edge_types
 from resg.losses import total_loss
 from resg.models.resg import Matcher
+from resg.presets import load_settings, preset_names
 from resg.run_log import read_metrics
 from resg.train import generator
 from resg.vocabulary import Vocabulary

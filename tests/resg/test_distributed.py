@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from resg import experiment
 from resg.checkpoint import last_checkpoint
-from resg.config import load_settings
 from resg.distributed import Processes
 from resg.errors import SettingsError
 from resg.experiment import train_run
+from resg.presets import load_settings
 from resg.run_log import read_metrics
 
 SETTINGS = (

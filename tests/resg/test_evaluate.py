@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from resg.config import load_settings
 from resg.errors import ResgError, SettingsError
 from resg.evaluate import deviation_of, evaluate_scores, load_matrix, mean_of, mean_scores
 from resg.experiment import evaluate_runs, score_run, train_run, train_seeds
+from resg.presets import load_settings
 from resg.ranking import ScoreError, score_matrix_metrics
 
 CPU = torch.device("cpu")

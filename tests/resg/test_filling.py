@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.config import load_settings, preset_names
 from resg.data import CaptionTable, ImageTable, drop_words
 from resg.filling import Capacity, Shape, filled_edges
 from resg.graphs.batch import GraphBatch
 from resg.graphs.ragged import lengths
 from resg.models.resg import Matcher
+from resg.presets import load_settings, preset_names
 from resg.train import generator
 from resg.vocabulary import Vocabulary
 

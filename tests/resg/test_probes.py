@@ -9,11 +9,11 @@ from pipeline.manifest import CaptionItem
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
 from pipeline.parsing.stage import caption_record
 from resg.checkpoint import open_run
-from resg.config import load_settings
 from resg.errors import ResgError
 from resg.experiment import train_run
 from resg.graphs.textual import textual_edges
 from resg.live import caption_parser
+from resg.presets import load_settings
 from resg.probes import probe_run, read_hard_pairs, swapped_text
 
 CPU = torch.device("cpu")

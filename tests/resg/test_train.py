@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from resg.checkpoint import load_matcher, open_run
-from resg.config import load_settings, preset_names
 from resg.errors import ResgError
 from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.presets import load_settings, preset_names
 from resg.run_log import read_metrics
 from resg.train import step_size
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from resg.config import load_settings
 from resg.data import CaptionTable, ImageTable
 from resg.errors import ResgError
 from resg.experiment import evaluate_runs, resume_run, train_run
 from resg.models.encoders import TransformerWordEncoder
 from resg.models.resg import Matcher
 from resg.pieces import PieceTokeniser
+from resg.presets import load_settings
 from resg.run_log import read_metrics
 from resg.train import make_optimiser
 from resg.vocabulary import Vocabulary

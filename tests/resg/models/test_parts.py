@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import embedding
 
-from resg.config import load_settings
 from resg.data import CaptionTable, ImageTable
 from resg.losses import total_loss
 from resg.models.encoders import type_counts
 from resg.models.resg import Matcher
+from resg.presets import load_settings
 from resg.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from resg.config import load_settings
 from resg.data import CaptionTable, ImageTable
 from resg.graphs.visual import Edges
 from resg.models.resg import Matcher
+from resg.presets import load_settings
 from resg.vocabulary import Vocabulary
 
 WIDTH, HEADS = 8, 2

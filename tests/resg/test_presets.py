@@ -3,14 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from resg.config import (
-    RunSettings,
-    load_settings,
-    preset_names,
-    setting_paths,
-    settings_table,
-)
+from resg.config import RunSettings
 from resg.errors import SettingsError
+from resg.presets import load_settings, preset_names, setting_paths, settings_table
 
 
 def test_presets_are_those_of_the_documentation():
@@ -136,7 +131,7 @@ def test_settings_survive_the_run_folder():
 def test_the_reference_page_lists_every_setting_as_it_is():
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     listed = page.partition("## All settings")[2].partition("|---|---|---|\n")[2].splitlines()
-    # print("\n".join(settings_table())) from resg.config gives the new rows
+    # print("\n".join(settings_table())) from resg.presets gives the new rows
     assert listed == settings_table()
     names = [row.split("`")[1] for row in listed]
     assert names == list(setting_paths())
