@@ -43,7 +43,7 @@ CHANGES = [
     "model.similarity.nodes=t2i",
     "model.similarity.nodes=i2t",
     "model.similarity.words_temperature=1",
-    "model.similarity.regions_temperature=1",
+    "model.similarity.regions_temperature=20",
     "model.similarity.normalise=clipped_l2",
     "model.similarity.node_pooling=lse",
 ]
@@ -82,7 +82,7 @@ def test_a_part_makes_a_difference_and_all_its_weights_learn(change, tables, wor
     scores, loss, matcher = scored(tables, world, change)
     assert scores.shape == (6, 6)
     assert scores.isfinite().all()
-    assert (scores - usual).abs().max() > 1e-5  # rounding is 1e-7
+    assert (scores - usual).abs().max() > 1e-4
     loss.backward()
     unused = {name for name, weight in matcher.named_parameters() if weight.grad is None}
     if change == "model.similarity.embeddings=false":
