@@ -70,7 +70,7 @@ def export_file(shards, path):
 def _measure(pipe, work, arguments):
     # Imports and numpy alone: what the process needs before it works.
     import pipeline.shards.convert.exporting
-    import pipeline.shards.convert.importing  # noqa: F401
+    import pipeline.shards.convert.importing  # noqa: F401 - memory, not names
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, start_cpu = time.perf_counter(), time.process_time()

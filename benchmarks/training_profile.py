@@ -53,6 +53,7 @@ class Profile:
             for part in ("encoders", "loss"):
                 captured = getattr(trainer, f"captured_{part}")
                 setattr(trainer, f"captured_{part}", _named(f"{part}, captured", captured))
+        # methods of this one trainer are wrapped: hence each `ignore`
         trainer._apply = _named("optimiser", trainer._apply)  # type: ignore[method-assign]
         trainer._load = _named("loading", trainer._load)  # type: ignore[method-assign]
 

@@ -131,7 +131,7 @@ def stop_after(trainer: Trainer, steps: int) -> None:
         if done == steps:
             raise MeasuredError
 
-    trainer._apply = counted  # type: ignore[method-assign]
+    trainer._apply = counted  # type: ignore[method-assign] - of this one trainer
 
 
 def make_settings(arguments: argparse.Namespace, batch: int) -> RunSettings:
@@ -166,7 +166,8 @@ def measure(
         if not processes.is_first:
             stop_after(trainer, arguments.warmup + WINDOWS * arguments.steps)
         if arguments.compile:
-            trainer.model = torch.compile(trainer.matcher)  # type: ignore[assignment]
+            compiled: Any = torch.compile(trainer.matcher)  # a module, typed as a callable
+            trainer.model = compiled
         if isinstance(then, Profile):
             then.label(trainer)
         if on_gpu:

@@ -48,7 +48,7 @@ class CommandFolder(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as error:
+        except Exception as error:  # whatever went wrong: a message and an exit code, no traceback
             if debug:
                 traceback.print_exc()
             click.echo(f"Error: {_message(error, self.errors)}", err=True)

@@ -81,7 +81,7 @@ class CapturedFunction:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs, differentiable, for other inputs of the same shapes."""
-        return Replay.apply(self, *inputs, *self.weights)  # type: ignore[return-value]
+        return Replay.apply(self, *inputs, *self.weights)  # type: ignore[return-value] - `apply` is untyped
 
     def _warm_up(self, function: Function, variables: Sequence[Tensor]) -> None:
         """Run both passes beside the current stream, as the capture will.
@@ -103,14 +103,14 @@ class CapturedFunction:
             of_type = [
                 pair for pair in zip(self.inputs, inputs, strict=True) if pair[0].dtype == dtype
             ]
-            torch._foreach_copy_(*zip(*of_type, strict=True))  # type: ignore[attr-defined]
+            torch._foreach_copy_(*zip(*of_type, strict=True))  # type: ignore[attr-defined] - not in the stubs
 
 
 class Replay(torch.autograd.Function):
     """One run of a captured function."""
 
     @staticmethod
-    def forward(ctx: Any, captured: CapturedFunction, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, captured: CapturedFunction, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override] - torch declares *args
         """Its outputs; they are overwritten when a graph of the pool runs again."""
         captured.take(tensors[: len(captured.inputs)])
         captured.ahead.replay()
@@ -123,7 +123,7 @@ class Replay(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
         """The gradients of inputs and weights; they are overwritten, too.
 
         Raises:
@@ -136,7 +136,7 @@ class Replay(torch.autograd.Function):
                 "it after another run, or again. Set train.cuda_graphs=never for other orders."
             )
         captured.pool.last_run = None
-        torch._foreach_copy_(captured.output_gradients, gradients)  # type: ignore[attr-defined]
+        torch._foreach_copy_(captured.output_gradients, gradients)  # type: ignore[attr-defined] - not in the stubs
         captured.back.replay()
         return (None, *(g if g is None else g.detach() for g in captured.gradients))
 

@@ -72,7 +72,7 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
         return rows
     missing = max(counts) - len(rows)
     padded = F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
-    parts: Tensor = _Gather.apply(padded)  # type: ignore[assignment]
+    parts: Tensor = _Gather.apply(padded)  # type: ignore[assignment] - `apply` is untyped
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 

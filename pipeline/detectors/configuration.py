@@ -30,7 +30,7 @@ def require_detectron2() -> None:
 
         # they register our parts under their names
         import pipeline.detectors.caffe
-        import pipeline.detectors.roi_heads  # noqa: F401
+        import pipeline.detectors.roi_heads  # noqa: F401 - importing it registers
 
 
 def config_names() -> list[str]:

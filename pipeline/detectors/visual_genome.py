@@ -218,4 +218,4 @@ def _load(path: Path) -> tuple[Weights, Dialect]:
 
 
 def _known(dialect: str | None) -> Dialect:
-    return dialect if dialect in ("caffe", "detectron2") else "canonical"  # type: ignore[return-value]
+    return dialect if dialect in ("caffe", "detectron2") else "canonical"  # type: ignore[return-value] - one of its literals

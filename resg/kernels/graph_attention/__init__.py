@@ -58,7 +58,7 @@ def graph_attention(
     if backend == "reference":
         return reference(q, k, v, graph, edge_bias, factor)
     if is_eager(q, k, v, edge_bias):
-        return EagerAttention.apply(q, k, v, edge_bias, graph, factor, backend)  # type: ignore[return-value]
+        return EagerAttention.apply(q, k, v, edge_bias, graph, factor, backend)  # type: ignore[return-value] - `apply` is untyped
     out, _ = attention(
         q,
         k,

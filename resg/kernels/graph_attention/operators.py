@@ -137,7 +137,7 @@ class EagerAttention(torch.autograd.Function):
     """The operators' work, without their bookkeeping."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override] - torch declares *args
         ctx: Any,
         q: Tensor,
         k: Tensor,
@@ -159,7 +159,7 @@ class EagerAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
         """Gradients of q, k, v and the edge bias."""
         q, k, v, edge_bias, out, lse = ctx.saved_tensors
         graph, scale, backend = ctx.settings

@@ -74,7 +74,7 @@ def pair_scores(
         check_pointer("word_ptr", word_ptr.cpu(), words)
         return reference_pair_scores(regions, words, region_ptr, word_ptr, settings)
     if is_eager(regions, words):
-        return EagerPairScores.apply(  # type: ignore[return-value]
+        return EagerPairScores.apply(  # type: ignore[return-value] - `apply` is untyped
             regions, words, region_ptr, word_ptr, settings, tile_bytes, backend
         )
     return pair_scores_operator(

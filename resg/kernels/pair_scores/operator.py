@@ -124,7 +124,7 @@ class EagerPairScores(torch.autograd.Function):
     """The operators' work, without their bookkeeping."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # type: ignore[override] - torch declares *args
         ctx: Any,
         regions: Tensor,
         words: Tensor,
@@ -145,7 +145,7 @@ class EagerPairScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
         """Gradients for regions and words."""
         regions, _ = ctx.saved_tensors  # says so where one was changed in place since
         with on_device(regions), without_autocast(regions):

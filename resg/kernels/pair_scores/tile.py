@@ -207,7 +207,7 @@ def _times_gram(E: Tensor, direction: Direction) -> Tensor:
     """E times the gram matrix of the attended nodes, of E's shape."""
     if direction.attended == REGION:
         return torch.bmm(direction.gram, E.flatten(2)).view_as(E)
-    I, R, C, W = E.shape  # noqa: E741
+    I, R, C, W = E.shape  # noqa: E741 - I images, as elsewhere
     return torch.bmm(_by_caption(E), direction.gram).transpose(0, 1).view(I, R, C, W)
 
 
