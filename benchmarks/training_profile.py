@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-import resg.train
-from resg.train import Trainer
+import resg.training.trainer
+from resg.training.trainer import Trainer
 
 STEPS = 4
 BACKWARD = "autograd::engine::evaluate_function"
@@ -48,7 +48,7 @@ class Profile:
             for part in module if isinstance(module, nn.ModuleList) else [module]:
                 if part is not None:
                     part.forward = _named(name, part.forward)
-        resg.train.total_loss = _named("loss", resg.train.total_loss)
+        resg.training.trainer.total_loss = _named("loss", resg.training.trainer.total_loss)
         if trainer.capacity is not None:  # the parts above are then launched as one
             for part in ("encoders", "loss"):
                 captured = getattr(trainer, f"captured_{part}")

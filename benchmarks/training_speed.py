@@ -24,15 +24,15 @@ import torch
 from training_profile import Profile, count_syncs
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.checkpoint import Run, create_run
 from resg.config import RunSettings
-from resg.data import CaptionTable, ImageTable
-from resg.distributed import Processes, joined_processes
-from resg.experiment import choose_device
+from resg.data.splits import SplitTables
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
+from resg.jobs import choose_device
 from resg.presets import load_settings
-from resg.splits import SplitTables
-from resg.train import Trainer
-from resg.vocabulary import Vocabulary
+from resg.training.checkpoint import Run, create_run
+from resg.training.distributed import Processes, joined_processes
+from resg.training.trainer import Trainer
 
 REGIONS, FEATURES, CAPTIONS_PER_IMAGE = 36, 2048, 3
 WORDS, RELATIONS, LABELS = 8000, 200, 45

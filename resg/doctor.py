@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import PipelineError
-from resg.checkpoint import load_matcher, open_run, package_versions
+from resg.data.splits import SplitReaders
 from resg.errors import ResgError
 from resg.kernels.graph_attention import BACKENDS as ATTENTION_BACKENDS
 from resg.kernels.graph_attention.backends import choose_backend
-from resg.splits import SplitReaders
+from resg.training.checkpoint import load_matcher, open_run, package_versions
 
 
 @dataclass(frozen=True)

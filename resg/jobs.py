@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resg.checkpoint import Run, create_run, load_matcher, open_run
 from resg.config import RunSettings
-from resg.distributed import Processes, joined_processes
+from resg.data.splits import SplitReaders, SplitTables
 from resg.errors import ResgError, SettingsError
-from resg.evaluate import (
+from resg.evaluation.probes import hard_pair_accuracy, read_hard_pairs
+from resg.evaluation.protocols import (
     Protocol,
     deviation_of,
     evaluate_scores,
@@ -23,11 +23,11 @@ from resg.evaluate import (
     mean_scores,
     score_matrix,
 )
-from resg.probes import hard_pair_accuracy, read_hard_pairs
-from resg.ranking import Metrics, check_owners
-from resg.run_log import draw_curves
-from resg.splits import SplitReaders, SplitTables
-from resg.train import Event, Trainer
+from resg.evaluation.ranking import Metrics, check_owners
+from resg.training.checkpoint import Run, create_run, load_matcher, open_run
+from resg.training.distributed import Processes, joined_processes
+from resg.training.run_log import draw_curves
+from resg.training.trainer import Event, Trainer
 
 OnEvent = Callable[[Event], None]
 

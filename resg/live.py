@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from pipeline.fingerprint import differences
 from pipeline.shards.records import ParsedCaption
-from resg.checkpoint import Run
 from resg.errors import ResgError
+from resg.training.checkpoint import Run
 
 
 def caption_parser(

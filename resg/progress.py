@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
-from resg.probes import ProbeReport
+from resg.evaluation.probes import ProbeReport
 
 PLAIN_EVERY = 50
 STEP_COLUMNS = ("loss", "triplet", "center", "margin")

@@ -55,8 +55,8 @@ def evaluate(
       resg evaluate --run runs/a --run runs/b --each       (a row for each)
       resg evaluate --matrix scores.npy --json
     """
-    from resg.evaluate import evaluate_scores, load_matrix
-    from resg.experiment import choose_device, evaluate_runs
+    from resg.evaluation.protocols import evaluate_scores, load_matrix
+    from resg.jobs import choose_device, evaluate_runs
     from resg.progress import metrics_table
 
     if (matrix is None) == (not runs):

@@ -44,11 +44,11 @@ def probe(
     Example:
       resg probe --run runs/first --pairs data/scenes/hard_pairs.json
     """
-    from resg.checkpoint import open_run
-    from resg.experiment import choose_device
+    from resg.evaluation.probes import probe_run
+    from resg.jobs import choose_device
     from resg.live import caption_parser
-    from resg.probes import probe_run
     from resg.progress import probe_table
+    from resg.training.checkpoint import open_run
 
     run = open_run(folder)
     report = probe_run(run, split, choose_device(device), caption_parser(run, model), shards, pairs)

@@ -36,7 +36,7 @@ def train(
       resg train --resume runs/first
       torchrun --nproc-per-node 2 -m resg train --shards data/scenes-shards --out runs/two
     """
-    from resg.experiment import choose_device, resume_run, train_run, train_seeds
+    from resg.jobs import choose_device, resume_run, train_run, train_seeds
     from resg.presets import load_settings
     from resg.progress import TrainingTable
 

@@ -13,9 +13,9 @@ import torch
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.config import RunSettings
-from resg.data import CaptionTable, FeatureCache, ImageTable
-from resg.pieces import PieceTokeniser
-from resg.vocabulary import Vocabulary
+from resg.data.subwords import PieceTokeniser
+from resg.data.tables import CaptionTable, FeatureCache, ImageTable
+from resg.data.vocabulary import Vocabulary
 
 SHARE_OF_MEMORY = 0.5
 
@@ -66,7 +66,7 @@ class SplitReaders:
         """Tables of this split; where features are kept is chosen by their size.
 
         Raises:
-            resg.data.DataError: no captions, no images, or captions of images without regions.
+            DataError: no captions, no images, or captions of images without regions.
         """
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
         images = ImageTable(cast(list[ImageRegions], self.regions), cache, device)

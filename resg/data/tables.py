@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from pipeline.shards.records import ImageRegions, ParsedCaption
+from resg.data.buckets import Shape, filled_edges, filled_rows
+from resg.data.subwords import PieceTokeniser
+from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
-from resg.filling import Shape, filled_edges, filled_rows
 from resg.graphs.batch import GraphBatch
 from resg.graphs.ragged import Layout, gather_groups, group_of_row, lengths, offsets
 from resg.graphs.textual import textual_edges
 from resg.graphs.visual import Edges
-from resg.pieces import PieceTokeniser
-from resg.placement import sent
-from resg.vocabulary import Vocabulary
+from resg.transfer import sent
 
 TYPES_PER_EDGE = 4
 FeatureCache = Literal["device", "ram", "map"]

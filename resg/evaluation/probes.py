@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from pipeline.shards.records import CaptionSpan, ParsedCaption
-from resg.checkpoint import Run, load_matcher
-from resg.data import CaptionTable
+from resg.data.splits import SplitReaders, SplitTables
+from resg.data.tables import CaptionTable
 from resg.errors import ResgError
-from resg.evaluate import image_of_caption, score_matrix
+from resg.evaluation.protocols import image_of_caption, score_matrix
+from resg.evaluation.ranking import score_matrix_metrics
 from resg.graphs.textual import span_head
-from resg.models.resg import Matcher
-from resg.ranking import score_matrix_metrics
-from resg.splits import SplitReaders, SplitTables
+from resg.models.matcher import Matcher
+from resg.training.checkpoint import Run, load_matcher
 
 JOINING = ("ADP", "CCONJ", "SCONJ", "PUNCT")
 """Parts of speech that stand between the things of a relation, whatever they depend on."""

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resg.data import CaptionTable, ImageTable
+from resg.data.tables import CaptionTable, ImageTable
 from resg.errors import ResgError, SettingsError
-from resg.models.matching import Encoded
-from resg.models.resg import Matcher, rows_of
-from resg.placement import placed
-from resg.ranking import Metrics, check_scores, score_matrix_metrics
+from resg.evaluation.ranking import Metrics, check_scores, score_matrix_metrics
+from resg.models.matcher import Matcher, rows_of
+from resg.models.similarity import Encoded
+from resg.transfer import placed
 
 Protocol = Literal["full", "1k", "5x1k"]
 CAPTIONS_PER_IMAGE = 5

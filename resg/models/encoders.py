@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resg.config import GraphEncoderSettings, ImageEncoderSettings, TextEncoderSettings
+from resg.data.subwords import import_transformers
 from resg.errors import ResgError
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import Edges
 from resg.kernels.graph_attention import graph_attention
 from resg.models.recurrent import run_gru
-from resg.pieces import import_transformers
 
 BOX_WIDTH = 7
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from resg.config import ModelSettings
-from resg.data import CaptionBatch, ImageBatch
+from resg.data.tables import CaptionBatch, ImageBatch
+from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import GEOMETRY_WIDTH, Edges, num_visual_edge_types, visual_edges
@@ -18,9 +19,8 @@ from resg.models.encoders import (
     WordEncoder,
     unit,
 )
-from resg.models.matching import Encoded, Similarity
 from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
-from resg.vocabulary import Vocabulary
+from resg.models.similarity import Encoded, Similarity
 
 POOLINGS = {"generalised": GeneralisedPooling, "mean": MeanPooling, "last": LastPooling}
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from resg.config import RunSettings
 from resg.errors import ResgError
-from resg.ranking import Metrics
+from resg.evaluation.ranking import Metrics
 
 WINDOW = 100
 COLLAPSE_SHARE = 0.01

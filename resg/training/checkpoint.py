@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from pipeline.fingerprint import differences
 from resg.config import RunSettings
+from resg.data.subwords import keep_encoder
+from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
-from resg.models.resg import Matcher
-from resg.pieces import keep_encoder
-from resg.vocabulary import Vocabulary
+from resg.models.matcher import Matcher
 
 PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "triton")
 ENCODER = "encoder"

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from resg.config import RunSettings
-from resg.data import CaptionBatch, ImageBatch
-from resg.distributed import Processes
-from resg.models.matching import Encoded
-from resg.models.resg import Matcher
-from resg.placement import changed, tensors_of
+from resg.data.tables import CaptionBatch, ImageBatch
+from resg.models.matcher import Matcher
+from resg.models.similarity import Encoded
+from resg.training.distributed import Processes
+from resg.transfer import changed, tensors_of
 
 WARMUP = 3  # runs before a capture: kernels are compiled, libraries choose theirs
 MOST_GRAPHS = 4  # of the encoders; each keeps features and gradients of its own

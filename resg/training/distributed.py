@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from resg.models.matching import Encoded
+from resg.models.similarity import Encoded
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from resg.alarms import CollapseAlarm, check_chance, check_finite, spread
-from resg.capture import CapturedEncoders, CapturedLoss, can_capture
-from resg.checkpoint import (
+from resg.config import RunSettings, TrainSettings
+from resg.data.buckets import Capacity
+from resg.data.sampling import epoch_batches, nearest_images
+from resg.data.splits import SplitTables
+from resg.data.tables import PairBatch, drop_words
+from resg.evaluation.protocols import image_of_caption, score_matrix
+from resg.evaluation.ranking import Metrics, score_matrix_metrics
+from resg.graphs.ragged import lengths
+from resg.models.matcher import Matcher
+from resg.training.alarms import CollapseAlarm, check_chance, check_finite, spread
+from resg.training.checkpoint import (
     Run,
     last_checkpoint,
     load_state,
@@ -27,19 +35,11 @@ from resg.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from resg.config import RunSettings, TrainSettings
-from resg.data import PairBatch, drop_words
-from resg.distributed import Processes, gather_encoded, gather_rows
-from resg.evaluate import image_of_caption, score_matrix
-from resg.filling import Capacity
-from resg.graphs.ragged import lengths
-from resg.losses import PARTS, total_loss
-from resg.models.resg import Matcher
-from resg.placement import HostCopy, load_ahead, placed
-from resg.ranking import Metrics, score_matrix_metrics
-from resg.run_log import RunLog
-from resg.sampling import epoch_batches, nearest_images
-from resg.splits import SplitTables
+from resg.training.cuda_graphs import CapturedEncoders, CapturedLoss, can_capture
+from resg.training.distributed import Processes, gather_encoded, gather_rows
+from resg.training.losses import PARTS, total_loss
+from resg.training.run_log import RunLog
+from resg.transfer import HostCopy, load_ahead, placed
 
 Event = Mapping[str, Any]
 

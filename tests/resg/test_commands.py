@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from resg.checkpoint import last_checkpoint, open_run
 from resg.cli import main
 from resg.presets import preset_names
-from resg.run_log import read_metrics
+from resg.training.checkpoint import last_checkpoint, open_run
+from resg.training.run_log import read_metrics
 
 SMALL = {
     "model.width": 16,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resg.placement import HostCopy, load_ahead, placed
+from resg.transfer import HostCopy, load_ahead, placed
 
 CPU = torch.device("cpu")
 

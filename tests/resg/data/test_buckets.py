@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.data import CaptionTable, ImageTable, drop_words
-from resg.filling import Capacity, Shape, filled_edges
+from resg.data.buckets import Capacity, Shape, filled_edges
+from resg.data.tables import CaptionTable, ImageTable, drop_words
+from resg.data.vocabulary import Vocabulary
 from resg.graphs.batch import GraphBatch
 from resg.graphs.ragged import lengths
-from resg.models.resg import Matcher
+from resg.models.matcher import Matcher
 from resg.presets import load_settings, preset_names
-from resg.train import generator
-from resg.vocabulary import Vocabulary
+from resg.training.trainer import generator
 
 CPU = torch.device("cpu")
 PRESETS = [name for name in preset_names() if name != "resg-bert"]

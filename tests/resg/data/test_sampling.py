@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.sampling import epoch_batches, nearest_images
+from resg.data.sampling import epoch_batches, nearest_images
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=30), st.integers(2, 8), st.integers(0, 99))

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from resg import splits
-from resg.splits import SplitReaders, choose_cache
+from resg.data import splits
+from resg.data.splits import SplitReaders, choose_cache
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 GIGABYTE = 10**9

@@ -3,10 +3,16 @@ import pytest
 import torch
 
 from resg.errors import ResgError, SettingsError
-from resg.evaluate import deviation_of, evaluate_scores, load_matrix, mean_of, mean_scores
-from resg.experiment import evaluate_runs, score_run, train_run, train_seeds
+from resg.evaluation.protocols import (
+    deviation_of,
+    evaluate_scores,
+    load_matrix,
+    mean_of,
+    mean_scores,
+)
+from resg.evaluation.ranking import ScoreError, score_matrix_metrics
+from resg.jobs import evaluate_runs, score_run, train_run, train_seeds
 from resg.presets import load_settings
-from resg.ranking import ScoreError, score_matrix_metrics
 
 CPU = torch.device("cpu")
 SMALL = (

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.ranking import ScoreError, caption_ranks, image_ranks, score_matrix_metrics
+from resg.evaluation.ranking import ScoreError, caption_ranks, image_ranks, score_matrix_metrics
 
 
 def plain_ranks(scores, owner):

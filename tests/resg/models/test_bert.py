@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from resg.data import CaptionTable, ImageTable
+from resg.data.subwords import PieceTokeniser
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
-from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.models.encoders import TransformerWordEncoder
-from resg.models.resg import Matcher
-from resg.pieces import PieceTokeniser
+from resg.models.matcher import Matcher
 from resg.presets import load_settings
-from resg.run_log import read_metrics
-from resg.train import make_optimiser
-from resg.vocabulary import Vocabulary
+from resg.training.run_log import read_metrics
+from resg.training.trainer import make_optimiser
 
 transformers = pytest.importorskip("transformers", reason="the extra bert is not installed")
 

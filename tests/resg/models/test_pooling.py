@@ -3,7 +3,7 @@ import torch
 
 from resg.graphs.ragged import Layout, offsets
 from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
-from resg.placement import placed
+from resg.transfer import placed
 
 LAYOUT = Layout.of(torch.tensor([0, 3, 3, 5]))
 NODES = torch.tensor([[1.0, 5.0], [2.0, 4.0], [6.0, 0.0], [1.0, 1.0], [3.0, -1.0]])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from resg.data import CaptionTable, ImageTable
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
 from resg.graphs.visual import Edges
-from resg.models.resg import Matcher
+from resg.models.matcher import Matcher
 from resg.presets import load_settings
-from resg.vocabulary import Vocabulary
 
 WIDTH, HEADS = 8, 2
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from resg.graphs.ragged import Layout, offsets
 from resg.models.recurrent import run_gru
-from resg.placement import placed
+from resg.transfer import placed
 
 COUNTS = [[3], [1, 1, 1], [4, 4, 4], [2, 0, 5, 1, 5], [0, 9, 3, 0, 1, 2, 9, 4]]
 

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from resg.alarms import WINDOW, CollapseAlarm, TrainingError, check_chance, check_finite, spread
-from resg.checkpoint import last_checkpoint
-from resg.experiment import train_run
+from resg.evaluation.ranking import score_matrix_metrics
+from resg.jobs import train_run
 from resg.presets import load_settings
-from resg.ranking import score_matrix_metrics
+from resg.training.alarms import (
+    WINDOW,
+    CollapseAlarm,
+    TrainingError,
+    check_chance,
+    check_finite,
+    spread,
+)
+from resg.training.checkpoint import last_checkpoint
 
 CPU = torch.device("cpu")
 PAIRS, MARGIN = 16, 0.2

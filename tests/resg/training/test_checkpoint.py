@@ -5,12 +5,18 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from resg import checkpoint
-from resg.checkpoint import last_checkpoint, load_matcher, load_tensors, open_run, save_tensors
 from resg.errors import ResgError
-from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings
-from resg.run_log import read_metrics
+from resg.training import checkpoint
+from resg.training.checkpoint import (
+    last_checkpoint,
+    load_matcher,
+    load_tensors,
+    open_run,
+    save_tensors,
+)
+from resg.training.run_log import read_metrics
 
 CPU = torch.device("cpu")
 SMALL = (

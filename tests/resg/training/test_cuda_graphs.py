@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resg.alarms import TrainingError
-from resg.capture import CapturedFunction, Pool, can_capture
-from resg.checkpoint import create_run, load_matcher, open_run
-from resg.distributed import Processes
-from resg.experiment import resume_run, train_run
+from resg.data.splits import SplitReaders
+from resg.jobs import resume_run, train_run
 from resg.presets import load_settings
-from resg.run_log import read_metrics
-from resg.splits import SplitReaders
-from resg.train import Trainer
+from resg.training.alarms import TrainingError
+from resg.training.checkpoint import create_run, load_matcher, open_run
+from resg.training.cuda_graphs import CapturedFunction, Pool, can_capture
+from resg.training.distributed import Processes
+from resg.training.run_log import read_metrics
+from resg.training.trainer import Trainer
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -88,10 +88,11 @@ def filling_device(request, monkeypatch):
     if request.param == "captured":
         return GPU
     monkeypatch.setattr(
-        "resg.train.can_capture", lambda settings, *_: settings.train.cuda_graphs == "auto"
+        "resg.training.trainer.can_capture",
+        lambda settings, *_: settings.train.cuda_graphs == "auto",
     )
-    monkeypatch.setattr("resg.train.CapturedEncoders", lambda matcher, autocast: matcher)
-    monkeypatch.setattr("resg.train.CapturedLoss", lambda loss: loss)
+    monkeypatch.setattr("resg.training.trainer.CapturedEncoders", lambda matcher, autocast: matcher)
+    monkeypatch.setattr("resg.training.trainer.CapturedLoss", lambda loss: loss)
     return CPU
 
 
@@ -139,9 +140,9 @@ def test_training_on_a_cpu_captures_nothing(shards, tmp_path):
 
 
 def test_batches_are_filled_up_to_few_shapes(two_lengths, tmp_path, monkeypatch):
-    monkeypatch.setattr("resg.train.can_capture", lambda *_: True)
-    monkeypatch.setattr("resg.train.CapturedEncoders", lambda *_: None)
-    monkeypatch.setattr("resg.train.CapturedLoss", lambda *_: None)
+    monkeypatch.setattr("resg.training.trainer.can_capture", lambda *_: True)
+    monkeypatch.setattr("resg.training.trainer.CapturedEncoders", lambda *_: None)
+    monkeypatch.setattr("resg.training.trainer.CapturedLoss", lambda *_: None)
     trainer = make_trainer(two_lengths, tmp_path, small(), CPU)
     for numbers, words in ((SHORT, 8), (LONG, 16), (LONG[:10], None)):
         layout = trainer._load((1, numbers)).captions.layout

@@ -12,13 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from resg import experiment
-from resg.checkpoint import last_checkpoint
-from resg.distributed import Processes
 from resg.errors import SettingsError
-from resg.experiment import train_run
+from resg.jobs import train_run
 from resg.presets import load_settings
-from resg.run_log import read_metrics
+from resg.training.checkpoint import last_checkpoint
+from resg.training.distributed import Processes
+from resg.training.run_log import read_metrics
 
 SETTINGS = (
     "model.width=32",
@@ -58,7 +57,7 @@ def test_a_batch_of_fewer_pairs_than_processes_is_refused(shards, tmp_path, monk
     def joined(device):
         yield Processes(0, 12)
 
-    monkeypatch.setattr(experiment, "joined_processes", joined)
+    monkeypatch.setattr(jobs, "joined_processes", joined)
     with pytest.raises(SettingsError, match=r"each of 12 processes, got train\.batch_size 11"):
         train_run(shards, tmp_path / "run", load_settings("vse++", SETTINGS), torch.device("cpu"))
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from resg.config import LossSettings
-from resg.losses import center_loss, margin_loss, matches, total_loss, triplet_loss
+from resg.training.losses import center_loss, margin_loss, matches, total_loss, triplet_loss
 
 # two images, three captions: 0 and 1 belong to image 0, 2 to image 1
 OWNER = torch.tensor([0, 0, 1])

@@ -4,12 +4,12 @@ import threading
 import pytest
 import torch
 
-from resg.checkpoint import load_matcher, open_run
 from resg.errors import ResgError
-from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings, preset_names
-from resg.run_log import read_metrics
-from resg.train import step_size
+from resg.training.checkpoint import load_matcher, open_run
+from resg.training.run_log import read_metrics
+from resg.training.trainer import step_size
 
 CPU = torch.device("cpu")
 SMALL = (
