@@ -1,4 +1,4 @@
-"""What is here, and do shards fit a run? Versions, devices, kernel backends, checks."""
+"""Diagnosis of an installation and of a run: versions, devices, kernels, weights, shards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from resg.data.splits import SplitReaders
 from resg.errors import ResgError
 from resg.kernels.graph_attention import BACKENDS as ATTENTION_BACKENDS
 from resg.kernels.graph_attention.backends import choose_backend
-from resg.training.checkpoint import load_matcher, open_run, package_versions
+from resg.run_folder import load_matcher, open_run, package_versions
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        facts: name to what is here.
-        faults: what is wrong, a sentence each; empty where all is well.
+        facts: name to what is installed or can run.
+        faults: what is wrong, one sentence each; empty if nothing is.
     """
 
     facts: Mapping[str, str]
@@ -28,11 +28,11 @@ class Diagnosis:
 
 
 def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diagnosis:
-    """Look at packages, devices and kernels; check shards against a run where both are given.
+    """Look up packages, devices and kernels; check a run and its training shards if one is given.
 
     Args:
         run_folder: a run to open with its best weights, or None.
-        shards: where its shards lie, if not where it was trained.
+        shards: folder of its shards, if not the one of training.
     """
     facts = dict(package_versions())
     facts["devices"] = ", ".join(_devices())
@@ -64,7 +64,7 @@ def _devices() -> list[str]:
 def _check_run(folder: Path, shards: Path | None) -> str:
     run = open_run(folder)
     readers = SplitReaders.open(run.shards_in(shards), "train")
-    run.check_data({"fingerprints": readers.fingerprints()})
+    run.check_fingerprints(readers.fingerprints())
     run.check_hashes(readers.hashes())
     load_matcher(run, torch.device("cpu"))
-    return f"{folder}: whole, its {len(readers.hashes())} training shards are as they were"
+    return f"{folder}: complete, its {len(readers.hashes())} training shards are unchanged"

@@ -1,7 +1,5 @@
-"""Whole jobs: train a run, go on with one, evaluate some."""
+"""Whole jobs: train a run, resume one, evaluate some."""
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,17 @@ from numpy.typing import NDArray
 from resg.config import RunSettings
 from resg.data.splits import SplitReaders, SplitTables
 from resg.errors import ResgError, SettingsError
-from resg.evaluation.probes import hard_pair_accuracy, read_hard_pairs
+from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs
 from resg.evaluation.protocols import (
     Protocol,
     deviation_of,
     evaluate_scores,
-    image_of_caption,
     mean_of,
     mean_scores,
-    score_matrix,
 )
 from resg.evaluation.ranking import Metrics, check_owners
-from resg.training.checkpoint import Run, create_run, load_matcher, open_run
+from resg.evaluation.scoring import image_of_caption, score_matrix
+from resg.run_folder import RunFolder, create_run, load_matcher, open_run
 from resg.training.distributed import Processes, joined_processes
 from resg.training.run_log import draw_curves
 from resg.training.trainer import Event, Trainer
@@ -43,7 +40,7 @@ def train_run(
 
     Args:
         shards: folder of region and caption shards.
-        out: the run folder to make.
+        out: the run folder to create.
         settings: all settings.
         device: where to train; under torchrun, this process's own.
         on_event: is called with every line of the metrics.
@@ -70,7 +67,7 @@ def train_run(
         if processes.is_first:
             run = create_run(out, settings, vocabulary, data)
         else:
-            run = Run(out, settings, vocabulary, data)
+            run = RunFolder(out, settings, vocabulary, data)
         trainer = Trainer(run, training, validation, device, processes, on_event)
         return _fit(trainer)
 
@@ -81,12 +78,12 @@ def resume_run(
     shards: Path | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Metrics:
-    """Go on with a run as if it had never stopped.
+    """Resume a run as if it had never stopped.
 
     Args:
         folder: of the run.
         device: where to train.
-        shards: where the shards lie now, if they were moved.
+        shards: folder of the shards, if they were moved since.
         on_event: is called with every line of the metrics.
 
     Raises:
@@ -131,17 +128,17 @@ def evaluate_runs(
     shards: Path | None = None,
     pairs: Path | None = None,
 ) -> dict[str, Any]:
-    """Figures of a run, or of the ensemble of several: the mean of their score matrices.
+    """Metrics of a run, or of the ensemble of several: the mean of their score matrices.
 
-    A folder that `train_seeds` made gives the mean over its seeds, with their `deviation`.
+    A folder of `train_seeds` gives the mean over its seeds, with their `deviation`.
 
     Args:
         folders: of the runs.
         split: which split.
         protocol: which images are ranked together.
         device: where the models run.
-        shards: where the shards lie, if not where the runs were trained.
-        pairs: a file of hard pairs; their accuracy becomes the figure `hard_pairs`.
+        shards: folder of the shards, if not the one of training.
+        pairs: a file of hard pairs; their accuracy is added as `hard_pairs`.
     """
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
     if seeds:
@@ -153,7 +150,7 @@ def evaluate_runs(
     if any(other.caption_ids != tables.caption_ids for _, other in scored):
         raise ResgError(
             "expected runs that were trained on the same data, got other captions in split "
-            f"{split!r}. Name the shards that all are to score: --shards."
+            f"{split!r}. Name the shards that all of them are to score: --shards."
         )
     scores = mean_scores([scores for scores, _ in scored])
     figures = evaluate_scores(scores, image_of_caption(tables.captions), protocol).as_json()
@@ -173,7 +170,7 @@ def score_run(
 
 
 def open_tables(
-    run: Run, split: str, device: torch.device, shards: Path | None = None
+    run: RunFolder, split: str, device: torch.device, shards: Path | None = None
 ) -> SplitTables:
     """Tables of a split of the data that a run was trained on.
 
@@ -181,59 +178,24 @@ def open_tables(
         ResgError: the shards were made by another detector or parser.
     """
     readers = SplitReaders.open(run.shards_in(shards), split)
-    run.check_data({"fingerprints": readers.fingerprints()})
+    run.check_fingerprints(readers.fingerprints())
     return readers.tables(run.settings, run.vocabulary, device)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU (torchrun's own one) where there is one.
-
-    A GPU becomes the current one of this process: kernels and streams without a device are its.
-
-    Raises:
-        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
-    """
-    has_gpu = torch.cuda.is_available()
-    if name.startswith("cuda") and not has_gpu:
-        raise SettingsError(
-            "expected an NVIDIA GPU for --device cuda, PyTorch sees none. Use --device cpu, or "
-            "install a CUDA build of PyTorch."
-        )
-    if name == "auto":
-        name = f"cuda:{local_rank()}" if has_gpu else "cpu"
-    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
-        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
-    device = torch.device(name)
-    if device.type == "cuda":
-        device = torch.device("cuda", device.index or 0)
-        if device.index >= torch.cuda.device_count():
-            raise SettingsError(
-                f"expected one of {torch.cuda.device_count()} GPUs for --device, counted from "
-                f"cuda:0, got {name}."
-            )
-        torch.cuda.set_device(device)
-    return device
-
-
-def local_rank() -> int:
-    """Number of this process on its machine, as torchrun gives it; 0 without torchrun."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def _fit(trainer: Trainer) -> Metrics:
-    """Train, and draw the curves whatever comes of it."""
+    """Train, and draw the curves even if training fails."""
     try:
         return trainer.fit()
     finally:
-        if trainer.log is not None and trainer.step:
+        if trainer.log is not None and trainer.state.step:
             draw_curves(trainer.run.folder)
 
 
 def _check_shares(settings: RunSettings, processes: Processes) -> None:
-    """Refuse batches with fewer pairs than there are processes to share them."""
+    """Refuse batches with fewer pairs than processes."""
     if settings.train.batch_size < processes.count:
         raise SettingsError(
-            f"expected a pair a step for each of {processes.count} processes, got "
+            f"expected at least one pair of a batch for each of {processes.count} processes, got "
             f"train.batch_size {settings.train.batch_size}. Try a larger --set train.batch_size, "
             "or fewer processes."
         )

@@ -1,4 +1,4 @@
-"""Batches to a device and figures back, without making the host wait for the GPU."""
+"""Copies of batches to a device and of figures back, without making the host wait for the GPU."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,25 +14,25 @@ Batch = TypeVar("Batch")
 ALIGNMENT = 16  # bytes, of each tensor in a transfer of many
 
 
-def placed(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same dataclass with all its tensors, those of dataclasses in it too, on a device.
 
     Tensors that go to a GPU go together, in one transfer.
     """
     if device.type != "cuda":
-        return changed(batch, lambda tensor: tensor.to(device))
+        return map_tensors(batch, lambda tensor: tensor.to(device))
     on_host = [tensor for tensor in tensors_of(batch) if not tensor.is_cuda]
-    arrived = iter(_sent_together(on_host, device))
-    return changed(batch, lambda tensor: tensor if tensor.is_cuda else next(arrived))
+    arrived = iter(_copy_together(on_host, device))
+    return map_tensors(batch, lambda tensor: tensor if tensor.is_cuda else next(arrived))
 
 
-def load_ahead(
+def prefetch(
     load: Callable[[Item], Batch], items: Iterable[Item], device: torch.device
 ) -> Iterator[Batch]:
-    """Load each batch while the one before it is worked on.
+    """Load each batch while the one before it is trained on.
 
     On a GPU a thread loads, with a CUDA stream of its own: where loading must wait for the GPU (how
-    many edges are there?), it does not wait for the training step that is under way.
+    many edges are there?), it does not wait for the running training step.
 
     Args:
         load: makes a batch, a dataclass of tensors; it must not draw from PyTorch's global random
@@ -58,13 +58,13 @@ def load_ahead(
         for item in items:
             done, under_way = under_way, pool.submit(load_on_stream, item)
             if done is not None:
-                yield _taken_over(*done.result(), device)
+                yield _hand_over(*done.result(), device)
         if under_way is not None:
-            yield _taken_over(*under_way.result(), device)
+            yield _hand_over(*under_way.result(), device)
 
 
 class HostCopy:
-    """Figures on their way to the host: the copy starts now, `values` waits for it alone."""
+    """An asynchronous copy of figures to the host: it starts now, `values` waits for it alone."""
 
     def __init__(self, figures: Tensor) -> None:
         self.copy = figures.detach().to("cpu", non_blocking=True)
@@ -79,11 +79,11 @@ class HostCopy:
         return self.copy.tolist()
 
 
-def _taken_over(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
-    """Use a batch on the device's current stream, which waits until it is made.
+def _hand_over(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Batch:
+    """Hand a batch to the device's current stream, which waits until it is made.
 
-    Its memory came from the loading stream, which would else take it back for another batch as soon
-    as Python lets go of this one, while the training step still reads it.
+    Its memory belongs to the loading stream, which would otherwise reuse it for another batch as
+    soon as Python frees this one, while the training step still reads it.
     """
     stream = torch.cuda.current_stream(device)
     stream.wait_event(event)
@@ -93,21 +93,21 @@ def _taken_over(batch: Batch, event: torch.cuda.Event, device: torch.device) -> 
             tensor.record_stream(stream)
         return tensor
 
-    return changed(batch, recorded)
+    return map_tensors(batch, recorded)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; the host does not wait until it is there.
+def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; the host does not wait for the copy.
 
-    The pinned copy may go at once: PyTorch gives its memory to nobody before the transfer is done.
+    The pinned copy may be freed at once: PyTorch reuses its memory only after the copy.
     """
     if device.type == "cuda" and not tensor.is_cuda:
         tensor = tensor.pin_memory()  # a copy from other memory makes the host wait
     return tensor.to(device, non_blocking=True)
 
 
-def _sent_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Tensors of the host on a device: parts of one piece of memory, so one transfer for all."""
+def _copy_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Copy tensors from the host as parts of one piece of memory, so in one transfer."""
     lengths = [tensor.numel() * tensor.element_size() for tensor in tensors]
     starts = [0]
     for length in lengths:
@@ -124,22 +124,22 @@ def _sent_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors of a dataclass and of dataclasses in it, in the order of `changed`."""
+    """All tensors of a dataclass and of dataclasses in it, in the order of `map_tensors`."""
     found: list[Tensor] = []
 
     def kept(tensor: Tensor) -> Tensor:
         found.append(tensor)
         return tensor
 
-    changed(value, kept)
+    map_tensors(value, kept)
     return found
 
 
-def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The same dataclass with every tensor changed, those of dataclasses in it too."""
     if isinstance(value, Tensor):
         return change(value)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    parts = {field.name: changed(getattr(value, field.name), change) for field in fields(value)}
+    parts = {field.name: map_tensors(getattr(value, field.name), change) for field in fields(value)}
     return replace(value, **parts)

@@ -1,20 +1,24 @@
-"""To which shape are batches filled up, so that many of them have the same one?
+"""Buckets: batches padded to a few static shapes, as CUDA graphs need them.
 
-N pairs, L rows a group, M = N L rows, E edges.  A CUDA graph repeats its launches for one shape
-alone. Images are filled up at their ends by regions, captions by words, and the edges of a batch of
-captions by edges into its filling words: nothing that counts depends on them.
+N pairs, L rows of each padded group, M = N L rows, E edges. Images are padded at their ends with
+regions, captions with words, and the edges of a batch of captions with edges into its padding
+words. No result for a valid row depends on the padding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resg.graphs.batch import MASK_NODES
+from resg.data.batches import CaptionBatch, ImageBatch
+from resg.graphs.batch import MASK_NODES, GraphBatch
+from resg.graphs.ragged import Layout
+from resg.graphs.visual import Edges
+from resg.transfer import copy_async
 
-WORD_STEP = 8  # captions are filled up to multiples of it: few shapes, and few words for nothing
+WORD_STEP = 8  # captions are padded to multiples of it: few shapes, and little padding
 EDGE_STEP = 64
 DEVIATIONS = 6  # of a random batch's edges: next to no batch has more
 
@@ -22,57 +26,45 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a batch is filled up to.
+class BucketShape:
+    """Static shape of a padded batch.
 
     Attributes:
-        regions: an image.
-        words: a caption.
-        edges: all captions of the batch.
-        device: where batches are used.
+        regions: of each image.
+        words: of each caption.
+        edges: of all captions of the batch.
     """
 
     regions: int
     words: int
     edges: int
-    device: torch.device
 
 
 @dataclass(frozen=True)
-class Capacity:
-    """Which batches of a split can be filled up, and to which shape.
+class Buckets:
+    """Which batches of a split can be padded, and to which shapes.
 
     Attributes:
-        num_pairs: N, of every batch that is filled up.
-        regions: an image.
-        edges: all captions of a batch.
-        num_words: `[C]` of each caption of the split.
-        num_edges: `[C]`.
+        num_pairs: N, of every padded batch.
+        regions: of each image.
+        edges: of all captions of a batch.
         device: where batches are used.
     """
 
     num_pairs: int
     regions: int
     edges: int
-    num_words: Ints
-    num_edges: Ints
     device: torch.device
 
     @classmethod
     def of(
-        cls,
-        num_pairs: int,
-        num_regions: Tensor,
-        num_words: Tensor,
-        num_edges: Tensor,
-        device: torch.device,
-    ) -> "Capacity | None":
-        """The capacity for a split, or None where its images cannot be filled up.
+        cls, num_pairs: int, num_regions: Tensor, num_edges: Tensor, device: torch.device
+    ) -> "Buckets | None":
+        """The buckets of a split, or None where its images cannot be padded.
 
         Args:
             num_pairs: N.
             num_regions: of each image, on the host.
-            num_words: of each caption.
             num_edges: of each caption.
             device: where batches are used.
         """
@@ -81,61 +73,123 @@ class Capacity:
         edges = num_edges.double()
         spread = float(edges.std(correction=0)) * num_pairs**0.5
         most = num_pairs * float(edges.mean()) + DEVIATIONS * spread
-        return cls(
-            num_pairs,
-            int(num_regions.max()),
-            _multiple(int(most) + 1, EDGE_STEP),
-            num_words.numpy(),
-            num_edges.numpy(),
-            device,
-        )
+        return cls(num_pairs, int(num_regions.max()), _multiple(int(most) + 1, EDGE_STEP), device)
 
-    def shape(self, captions: Tensor) -> Shape | None:
-        """What a batch of these captions is filled up to; None where it does not fit."""
-        words, num_edges = self.num_words[captions.numpy()], self.num_edges[captions.numpy()].sum()
-        if len(words) != self.num_pairs or num_edges > self.edges:
+    def shape(self, captions: CaptionBatch) -> BucketShape | None:
+        """The shape that a batch with these captions is padded to; None where it does not fit."""
+        num_words, num_edges = np.diff(captions.layout.host_ptr), captions.edges.graph.num_edges
+        if len(num_words) != self.num_pairs or num_edges > self.edges:
             return None
-        longest = _multiple(int(words.max()) + 1, WORD_STEP)  # every caption has a filling word
-        room = (len(words) * longest - int(words.sum())) * longest
+        longest = _multiple(int(num_words.max()) + 1, WORD_STEP)  # every caption gets padding
+        room = (len(num_words) * longest - int(num_words.sum())) * longest
         if longest > MASK_NODES or num_edges + room < self.edges:
             return None
-        return Shape(self.regions, longest, self.edges, self.device)
+        return BucketShape(self.regions, longest, self.edges)
+
+    def pad(
+        self, images: ImageBatch, captions: CaptionBatch
+    ) -> tuple[ImageBatch, CaptionBatch] | None:
+        """Both sides of a batch of pairs in the shape of its bucket; None where they do not fit.
+
+        Both are on the host, where features may be on the device already. The relations of the
+        images are left out.
+        """
+        shape = self.shape(captions)
+        if shape is None:
+            return None
+        return (
+            pad_images(images, shape.regions, self.device),
+            pad_captions(captions, shape.words, shape.edges, self.device),
+        )
 
 
-def filled_edges(
-    targets: Ints, sources: Ints, filling: Ints, longest: int, total: int
+def pad_images(images: ImageBatch, longest: int, device: torch.device) -> ImageBatch:
+    """Images of `longest` regions each: the last region of an image is repeated."""
+    ptr = images.layout.host_ptr
+    layout = Layout.filled(np.diff(ptr), longest, device)
+    padded = replace(images, layout=layout, relations=None)
+    if layout.own_rows is None:
+        return padded
+    rows = torch.from_numpy(padding_rows(ptr, longest))
+    features, boxes = images.features, images.boxes
+    return replace(
+        padded,
+        features=features.index_select(0, copy_async(rows, features.device)),
+        boxes=None if boxes is None else boxes[rows],
+    )
+
+
+def pad_captions(
+    captions: CaptionBatch, longest: int, num_edges: int, device: torch.device
+) -> CaptionBatch:
+    """Captions of `longest` words each, which have `num_edges` edges together.
+
+    Padding words are unknown ones, and padding edges have no type.
+    """
+    ptr = captions.layout.host_ptr
+    layout = Layout.filled(np.diff(ptr), longest, device)
+    valid = layout.own_rows
+    assert valid is not None, "every caption gets padding"
+    is_padding = np.ones(layout.num_rows, bool)
+    is_padding[valid.numpy()] = False
+    graph, types = captions.edges.graph, captions.edges.types
+    found = pad_edges(
+        valid.numpy()[graph.targets.numpy()],
+        valid.numpy()[graph.indices.numpy()],
+        np.flatnonzero(is_padding),
+        longest,
+        num_edges,
+    )
+    targets, sources, place = (torch.from_numpy(array) for array in found)
+    padded_graph = GraphBatch.from_sorted_edges(
+        torch.from_numpy(layout.host_ptr),
+        targets,
+        sources,
+        num_nodes=layout.num_rows,
+        max_nodes=layout.longest,
+    )
+    edges = Edges(
+        replace(padded_graph, node_ptr=layout.ptr),
+        types.new_zeros((num_edges, types.shape[1])).index_copy(0, place, types),
+    )
+    words = captions.words.new_zeros(layout.num_rows).index_copy(0, valid, captions.words)
+    return replace(captions, words=words, layout=layout, edges=edges)
+
+
+def pad_edges(
+    targets: Ints, sources: Ints, padding: Ints, longest: int, total: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Edges sorted by (target, source), and more of them into rows that fill up.
+    """Edges sorted by (target, source), and more of them into padding rows.
 
     Args:
         targets: `[E']`, among rows of groups that have `longest` each.
         sources: `[E']`.
-        filling: rows that fill up, the last one of all among them; no edge has one yet.
+        padding: padding rows, the last row of all among them; no edge has one yet.
         longest: L.
-        total: E, at least E', and at most L more a filling row.
+        total: E, at least E', and at most L more for each padding row.
 
     Returns:
-        `[E]` targets and sources, and `[E']` the place of each given edge among them.
+        `[E]` targets and sources, and `[E']` the index of each given edge among them.
     """
-    num_rows = int(filling[-1]) + 1
+    num_rows = int(padding[-1]) + 1
     full, rest = divmod(total - len(targets), longest)
     degrees = np.bincount(targets, minlength=num_rows)
-    own_before = degrees.cumsum() - degrees
-    degrees[filling[:full]] = longest
+    valid_before = degrees.cumsum() - degrees
+    degrees[padding[:full]] = longest
     if rest:
-        degrees[filling[full]] = rest
+        degrees[padding[full]] = rest
     before = degrees.cumsum() - degrees
     all_targets = np.repeat(np.arange(num_rows), degrees)
     all_sources = (
         np.arange(total) + (np.arange(num_rows) // longest * longest - before)[all_targets]
     )
-    place = np.arange(len(targets)) + (before - own_before)[targets]
+    place = np.arange(len(targets)) + (before - valid_before)[targets]
     all_sources[place] = sources
     return all_targets, all_sources, place
 
 
-def filled_rows(ptr: Ints, longest: int) -> Ints:
-    """`[N * L]` rows of groups with these `[N+1]` offsets; their last rows fill them up."""
+def padding_rows(ptr: Ints, longest: int) -> Ints:
+    """`[N * L]` rows of groups with these `[N+1]` offsets, the last one of each repeated."""
     within = np.minimum(np.arange(longest), np.diff(ptr)[:, None] - 1)
     return (ptr[:-1, None] + within).ravel()
 

@@ -13,7 +13,7 @@ import torch
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.config import RunSettings
-from resg.data.subwords import PieceTokeniser
+from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, FeatureCache, ImageTable
 from resg.data.vocabulary import Vocabulary
 
@@ -75,18 +75,13 @@ class SplitReaders:
             images.row,
             vocabulary,
             settings.model.textual_graph.edges,
-            self.tokeniser(settings),
+            make_tokeniser(settings.model.text.encoder),
         )
         return SplitTables(images, captions, self.captions.ids)
 
     def parsed_captions(self) -> list[ParsedCaption]:
         """All captions in order."""
         return [cast(ParsedCaption, caption) for caption in self.captions]
-
-    def tokeniser(self, settings: RunSettings) -> PieceTokeniser | None:
-        """What splits words into pieces, for a Hugging Face encoder."""
-        encoder = settings.model.text.encoder
-        return None if encoder == "gru" else PieceTokeniser(encoder.removeprefix("bert:"))
 
     @property
     def feature_bytes(self) -> int:
@@ -97,8 +92,8 @@ class SplitReaders:
     def fingerprints(self) -> dict[str, Mapping[str, Any]]:
         """Which detector and parser made the shards: a run stores it and refuses others.
 
-        What a stage worked on is in its fingerprint too, under other names, and is no matter here:
-        a run may be evaluated on other data of the same detector and parser.
+        A stage's inputs are in its fingerprint too, under other names, and are left out here: a run
+        may be evaluated on other data of the same detector and parser.
         """
         return {
             kind: reader.fingerprint.get("model", reader.fingerprint)

@@ -1,4 +1,4 @@
-"""Words to the pieces of a Hugging Face tokeniser, keeping which piece belongs to which word."""
+"""Words to the subwords of a Hugging Face tokeniser, and which subword belongs to which word."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from resg.graphs.ragged import offsets
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """Pieces of many captions.
+class Subwords:
+    """Subwords of many captions.
 
     Attributes:
-        numbers: `[P]` piece numbers.
-        word: `[P]` place of each piece's word in its caption, -1 for special pieces.
-        ptr: `[C+1]` offsets of the captions' pieces.
+        ids: `[P]` token ids.
+        word: `[P]` index of each subword's word in its caption, -1 for special tokens.
+        ptr: `[C+1]` offsets of the captions' subwords.
     """
 
-    numbers: Tensor
+    ids: Tensor
     word: Tensor
     ptr: Tensor
 
 
-class PieceTokeniser:
+class SubwordTokeniser:
     """The tokeniser of a Hugging Face encoder.
 
     Args:
@@ -46,8 +46,8 @@ class PieceTokeniser:
                 "Give a folder that holds it: --set model.text.encoder=bert:FOLDER."
             ) from error
 
-    def split(self, captions: Sequence[tuple[str, ...]]) -> Pieces:
-        """Pieces of captions given as words; special pieces are added as the model expects."""
+    def split(self, captions: Sequence[tuple[str, ...]]) -> Subwords:
+        """Subwords of captions given as words; special tokens are added as the model expects."""
         encoded = self.tokeniser(
             [list(forms) for forms in captions], is_split_into_words=True, truncation=True
         )
@@ -56,17 +56,22 @@ class PieceTokeniser:
             for row in range(len(captions))
             for word in encoded.word_ids(row)
         ]
-        counts = [len(ids) for ids in encoded["input_ids"]]
-        numbers = [number for ids in encoded["input_ids"] for number in ids]
-        return Pieces(torch.tensor(numbers), torch.tensor(word), offsets(torch.tensor(counts)))
+        counts = [len(caption) for caption in encoded["input_ids"]]
+        ids = [token for caption in encoded["input_ids"] for token in caption]
+        return Subwords(torch.tensor(ids), torch.tensor(word), offsets(torch.tensor(counts)))
 
 
-def keep_encoder(name: str, folder: Path) -> None:
-    """Store what a Hugging Face encoder is made of, its weights apart, and its tokeniser.
+def make_tokeniser(encoder: str) -> SubwordTokeniser | None:
+    """The tokeniser of a text encoder, as `model.text.encoder` names it; None for the GRU."""
+    return None if encoder == "gru" else SubwordTokeniser(encoder.removeprefix("bert:"))
+
+
+def save_encoder_config(name: str, folder: Path) -> None:
+    """Save the configuration of a Hugging Face encoder, without weights, and its tokeniser.
 
     Args:
         name: name or folder of the model.
-        folder: is made; afterwards it serves as a name.
+        folder: is created; from then on it can be given as the name.
     """
     transformers = import_transformers()
     transformers.AutoConfig.from_pretrained(name).save_pretrained(folder)

@@ -17,11 +17,11 @@ NO_TYPE = "<none>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words and edge types by number.
+    """Words and edge types, and the index of each.
 
     Attributes:
-        words: lower-cased words; number 0 stands for every word that training did not have.
-        edge_types: names of the textual edges' types; number 0 fills up and has no bias.
+        words: lower-cased words; index 0 is every word that training did not have.
+        edge_types: names of the textual edges' types; index 0 is padding and has no bias.
         predicates: the detector's predicates, for visual edges.
     """
 
@@ -49,14 +49,14 @@ class Vocabulary:
         )
 
     @cached_property
-    def word_number(self) -> dict[str, int]:
-        """Word to number."""
-        return {word: number for number, word in enumerate(self.words)}
+    def word_index(self) -> dict[str, int]:
+        """Word to index."""
+        return {word: index for index, word in enumerate(self.words)}
 
     @cached_property
-    def edge_type_number(self) -> dict[str, int]:
-        """Edge type to number."""
-        return {name: number for number, name in enumerate(self.edge_types)}
+    def edge_type_index(self) -> dict[str, int]:
+        """Edge type to index."""
+        return {name: index for index, name in enumerate(self.edge_types)}
 
     def write(self, path: Path) -> None:
         """Write as JSON."""
@@ -80,7 +80,7 @@ class Vocabulary:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResgError(
                 f"expected a run's vocabulary in {path}, got {type(error).__name__}: {error}. "
-                "The run folder is not whole: train again, or copy it anew."
+                "The run folder is incomplete: train again, or copy it again."
             ) from error
 
 

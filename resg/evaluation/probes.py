@@ -1,6 +1,5 @@
-"""Does the graph earn its keep? The same run on captions and graphs that were meddled with."""
+"""Ablation probes: score a run on perturbed captions and graphs."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +8,15 @@ import numpy as np
 import torch
 
 from pipeline.shards.records import CaptionSpan, ParsedCaption
-from resg.data.splits import SplitReaders, SplitTables
+from resg.data.splits import SplitReaders
+from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable
-from resg.errors import ResgError
-from resg.evaluation.protocols import image_of_caption, score_matrix
+from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs
 from resg.evaluation.ranking import score_matrix_metrics
+from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.graphs.textual import span_head
 from resg.models.matcher import Matcher
-from resg.training.checkpoint import Run, load_matcher
+from resg.run_folder import RunFolder, load_matcher
 
 JOINING = ("ADP", "CCONJ", "SCONJ", "PUNCT")
 """Parts of speech that stand between the things of a relation, whatever they depend on."""
@@ -25,83 +25,11 @@ Parse = Callable[[Sequence[str]], list[ParsedCaption]]
 
 
 @dataclass(frozen=True)
-class HardPair:
-    """A caption and one that differs only in who stands in which relation to whom.
-
-    Attributes:
-        image_id: the image.
-        caption_id: the caption that is true of it.
-        wrong_caption_id: the caption that is not, of the same split.
-        relation: the kind of relation that tells them apart.
-    """
-
-    image_id: str
-    caption_id: str
-    wrong_caption_id: str
-    relation: str
-
-
-def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
-    """Hard pairs of a split, as `pipeline make-scenes` writes them.
-
-    Raises:
-        ResgError: the file holds none of that split, or is not such a file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [
-            HardPair(*(pair[name] for name in HardPair.__dataclass_fields__))
-            for pair in content["pairs"]
-            if pair["split"] == split
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResgError(
-            f"expected hard pairs in {path}, got {type(error).__name__}: {error}. "
-            "make-scenes writes them as hard_pairs.json."
-        ) from error
-    if not pairs:
-        raise ResgError(f"expected hard pairs of split {split!r} in {path}, there are none.")
-    return pairs
-
-
-def hard_pair_accuracy(
-    scores_IC: np.ndarray, tables: SplitTables, pairs: Sequence[HardPair]
-) -> dict[str, float]:
-    """Share of pairs, in percent, whose true caption scores higher: by relation, and of `all`.
-
-    A tie counts as wrong.
-
-    Args:
-        scores_IC: `[I, C]` scores of the split.
-        tables: of the same split.
-        pairs: which captions to compare.
-
-    Raises:
-        ResgError: a pair is not of this data.
-    """
-    column = {caption_id: c for c, caption_id in enumerate(tables.caption_ids)}
-    won: dict[str, list[bool]] = {"all": []}
-    for pair in pairs:
-        if pair.image_id not in tables.images.row or not (
-            {pair.caption_id, pair.wrong_caption_id} <= column.keys()
-        ):
-            raise ResgError(
-                f"expected hard pairs of the images and captions of this split, got {pair}. "
-                "Give the hard_pairs.json of the data that the shards were made of."
-            )
-        scores_C = scores_IC[tables.images.row[pair.image_id]]
-        is_won = bool(scores_C[column[pair.caption_id]] > scores_C[column[pair.wrong_caption_id]])
-        won["all"].append(is_won)
-        won.setdefault(pair.relation, []).append(is_won)
-    return {relation: 100.0 * float(np.mean(results)) for relation, results in won.items()}
-
-
-@dataclass(frozen=True)
 class ProbeReport:
-    """What meddling with captions and graphs does to a run.
+    """Results of a run on perturbed captions and graphs.
 
     Attributes:
-        rsum: name of the change (`as trained`, `edges removed`, `words shuffled`) to rSum.
+        rsum: name of the perturbation (`as trained`, `edges removed`, `words shuffled`) to rSum.
         relation_swap: share of captions, in percent, that score above themselves with subject and
             object exchanged; None where no caption has a relation.
         num_swapped: how many captions that is a share of.
@@ -115,25 +43,25 @@ class ProbeReport:
 
 
 def probe_run(
-    run: Run,
+    run: RunFolder,
     split: str,
     device: torch.device,
     parse: Parse,
     shards: Path | None = None,
     pairs: Path | None = None,
 ) -> ProbeReport:
-    """Score a split as it is and meddled with.
+    """Score a split as it is and perturbed.
 
     Args:
         run: a trained run.
         split: which split.
         device: where the model runs.
-        parse: the parser that made the run's caption shards, for captions that are changed.
-        shards: where the shards lie, if not where the run was trained.
+        parse: the parser of the run's captions, for the perturbed ones.
+        shards: folder of the shards, if not the one of training.
         pairs: a file of hard pairs.
     """
     readers = SplitReaders.open(run.shards_in(shards), split)
-    run.check_data({"fingerprints": readers.fingerprints()})
+    run.check_fingerprints(readers.fingerprints())
     tables = readers.tables(run.settings, run.vocabulary, device)
     matcher = load_matcher(run, device)
     captions = readers.parsed_captions()
@@ -145,11 +73,15 @@ def probe_run(
 
     def table_of(changed: Sequence[ParsedCaption], kinds: tuple[str, ...]) -> CaptionTable:
         return CaptionTable(
-            changed, tables.images.row, run.vocabulary, kinds, readers.tokeniser(run.settings)
+            changed,
+            tables.images.row,
+            run.vocabulary,
+            kinds,
+            make_tokeniser(run.settings.model.text.encoder),
         )
 
     kinds = run.settings.model.textual_graph.edges
-    shuffled = _parsed_anew(captions, _shuffled_texts(captions, run.settings.train.seed), parse)
+    shuffled = _parse_again(captions, _shuffled_texts(captions, run.settings.train.seed), parse)
     rsum = {
         "as trained": score_matrix_metrics(scores, owner).rsum,
         "edges removed": rsum_of(_without_edges(run, matcher), table_of(captions, ())),
@@ -159,7 +91,7 @@ def probe_run(
     share = None
     if texts:
         chosen = [captions[c] for c in texts]
-        table = table_of(_parsed_anew(chosen, list(texts.values()), parse), kinds)
+        table = table_of(_parse_again(chosen, list(texts.values()), parse), kinds)
         swapped = score_matrix(matcher, tables.images, table, device)
         rows = image_of_caption(table)
         is_won = scores[rows, list(texts)] > swapped[rows, np.arange(len(rows))]
@@ -228,7 +160,7 @@ def _shuffled_texts(captions: Sequence[ParsedCaption], seed: int) -> list[str]:
     return [" ".join(random.permutation(caption.forms)) for caption in captions]
 
 
-def _parsed_anew(
+def _parse_again(
     captions: Sequence[ParsedCaption], texts: Sequence[str], parse: Parse
 ) -> list[ParsedCaption]:
     return [
@@ -237,8 +169,8 @@ def _parsed_anew(
     ]
 
 
-def _without_edges(run: Run, matcher: Matcher) -> Matcher:
-    """The same weights, with no visual edges built; its captions come without edges too."""
+def _without_edges(run: RunFolder, matcher: Matcher) -> Matcher:
+    """The same weights, but no visual edges are built; its captions must have no edges either."""
     visual = run.settings.model.visual_graph.model_copy(update={"edges": ()})
     settings = run.settings.model.model_copy(update={"visual_graph": visual})
     bare = Matcher(settings, run.vocabulary, run.feature_width, pretrained=False)

@@ -1,6 +1,6 @@
-"""How well does a run find captions for images and images for captions?
+"""Retrieval metrics of a score matrix, by the field's protocols.
 
-I images, C captions.
+I images, C captions. Needs NumPy alone, so that a matrix is evaluated without starting PyTorch.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from resg.data.tables import CaptionTable, ImageTable
 from resg.errors import ResgError, SettingsError
 from resg.evaluation.ranking import Metrics, check_scores, score_matrix_metrics
-from resg.models.matcher import Matcher, rows_of
-from resg.models.similarity import Encoded
-from resg.transfer import placed
 
 Protocol = Literal["full", "1k", "5x1k"]
 CAPTIONS_PER_IMAGE = 5
@@ -125,76 +119,6 @@ def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64
     return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE)
 
 
-@torch.inference_mode()
-def score_matrix(
-    matcher: Matcher,
-    images: ImageTable,
-    captions: CaptionTable,
-    device: torch.device,
-    batch_size: int = 256,
-    block_images: int = 1000,
-) -> NDArray[np.float32]:
-    """`[I, C]` scores of all images with all captions of a split; each is encoded once.
-
-    Args:
-        matcher: the model; it is put into evaluation mode and back.
-        images: I images.
-        captions: C captions.
-        device: where the model is.
-        batch_size: images or captions encoded at a time.
-        block_images: images scored at a time against all captions.
-    """
-    was_training = matcher.training
-    matcher.eval()
-    try:
-        encoded_images = encode_images(matcher, images, device, batch_size)
-        encoded_captions = encode_captions(matcher, captions, device, batch_size)
-        blocks = [
-            matcher.score(
-                rows_of(encoded_images, start, min(start + block_images, len(images))),
-                encoded_captions,
-            ).cpu()
-            for start in range(0, len(images), block_images)
-        ]
-    finally:
-        matcher.train(was_training)
-    return torch.cat(blocks).numpy()
-
-
-def encode_images(
-    matcher: Matcher, images: ImageTable, device: torch.device, batch_size: int = 256
-) -> Encoded:
-    """All images of a table, encoded batch by batch."""
-    return joined(
-        [
-            matcher.encode_images(placed(images.batch(rows), device))
-            for rows in torch.arange(len(images)).split(batch_size)
-        ]
-    )
-
-
-def encode_captions(
-    matcher: Matcher, captions: CaptionTable, device: torch.device, batch_size: int = 256
-) -> Encoded:
-    """All captions of a table, encoded batch by batch."""
-    return joined(
-        [
-            matcher.encode_captions(placed(captions.batch(numbers, numbers), device))
-            for numbers in torch.arange(len(captions)).split(batch_size)
-        ]
-    )
-
-
-def joined(parts: Sequence[Encoded]) -> Encoded:
-    """What was encoded in parts, as one."""
-    counts = torch.cat([part.ptr.diff() for part in parts])
-    return Encoded(
-        torch.cat([part.embeddings for part in parts]),
-        torch.cat([part.nodes for part in parts]),
-        torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
-    )
-
-
 def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
     """The ensemble of several runs: their mean score matrix.
 
@@ -205,9 +129,3 @@ def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.flo
     if len(shapes) > 1:
         raise ResgError(f"expected runs that score the same data, got matrices {sorted(shapes)}.")
     return np.mean(matrices, axis=0)
-
-
-def image_of_caption(captions: CaptionTable) -> NDArray[np.int64]:
-    """`[C]` row of each caption's image."""
-    owner: Tensor = captions.image
-    return owner.numpy()

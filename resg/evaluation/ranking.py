@@ -62,6 +62,24 @@ class Metrics:
         return {"i2t": self.i2t.as_json(), "t2i": self.t2i.as_json(), "rsum": self.rsum}
 
 
+def rank(scores: NDArray[np.floating[Any]], top: int | None = None) -> NDArray[np.int64]:
+    """Candidates from the best to the worst.
+
+    Args:
+        scores: `[..., K]` of K candidates, higher is better: a row of a score matrix are the
+            captions of an image, a column the images of a caption.
+        top: how many of the best; None for all.
+
+    Returns:
+        `[..., top]` indices of candidates; equal scores stay in order.
+
+    Example:
+        >>> rank(np.array([0.1, 0.7, 0.3]), top=2)
+        array([1, 2])
+    """
+    return np.argsort(-np.asarray(scores), axis=-1, kind="stable")[..., :top]
+
+
 def score_matrix_metrics(
     scores_IC: NDArray[np.floating[Any]], image_of_caption_C: NDArray[np.integer[Any]]
 ) -> Metrics:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from resg.config import ModelSettings
-from resg.data.tables import CaptionBatch, ImageBatch
+from resg.data.batches import CaptionBatch, ImageBatch
 from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import GEOMETRY_WIDTH, Edges, num_visual_edge_types, visual_edges
+from resg.models.encoded import Encoded
 from resg.models.encoders import (
     GraphEncoder,
     RegionEncoder,
@@ -20,7 +21,7 @@ from resg.models.encoders import (
     unit,
 )
 from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
-from resg.models.similarity import Encoded, Similarity
+from resg.models.similarity import Similarity
 
 POOLINGS = {"generalised": GeneralisedPooling, "mean": MeanPooling, "last": LastPooling}
 
@@ -98,10 +99,10 @@ class Matcher(nn.Module):
 
     def encode_captions(self, captions: CaptionBatch) -> Encoded:
         """Word nodes and caption embeddings."""
-        if captions.pieces is None:
+        if captions.subwords is None:
             nodes = self.words(captions.words, captions.layout)
         else:
-            nodes = self.words(captions.pieces, captions.word_of_piece, len(captions.words))
+            nodes = self.words(captions.subwords, captions.word_of_subword, len(captions.words))
         nodes = self.textual_graph(nodes, captions.edges, captions.layout)
         return _encoded(self.caption_pooling(nodes, captions.layout), nodes, captions.layout)
 
@@ -115,14 +116,4 @@ class Matcher(nn.Module):
 
 
 def _encoded(embeddings: Tensor, nodes: Tensor, layout: Layout) -> Encoded:
-    return Encoded(unit(embeddings), layout.own(unit(nodes)), torch.from_numpy(layout.own_host_ptr))
-
-
-def rows_of(encoded: Encoded, start: int, end: int) -> Encoded:
-    """Items `start` up to `end` of what was encoded."""
-    first, last = int(encoded.ptr[start]), int(encoded.ptr[end])
-    return Encoded(
-        encoded.embeddings[start:end],
-        encoded.nodes[first:last],
-        encoded.ptr[start : end + 1] - encoded.ptr[start],
-    )
+    return Encoded(unit(embeddings), unit(nodes), torch.from_numpy(layout.host_ptr))

@@ -3,29 +3,13 @@
 I images, C captions, M nodes, d width.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from resg.config import SimilaritySettings
 from resg.kernels.calls import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Encoded images, or encoded captions.
-
-    Attributes:
-        embeddings: `[N, d]` float32, unit length.
-        nodes: `[M, d]` unit length.
-        ptr: `[N+1]` offsets of the nodes, on the host.
-    """
-
-    embeddings: Tensor
-    nodes: Tensor
-    ptr: Tensor
+from resg.models.encoded import Encoded
 
 
 class Similarity(nn.Module):

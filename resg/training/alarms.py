@@ -6,7 +6,7 @@ from collections import deque
 import torch
 from torch import Tensor, nn
 
-from resg.config import RunSettings
+from resg.config import LossSettings
 from resg.errors import ResgError
 from resg.evaluation.ranking import Metrics
 
@@ -30,8 +30,8 @@ class CollapseAlarm:
     Or the variance of the embeddings, summed over dimensions, is near 0.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
-        self.loss = settings.loss
+    def __init__(self, settings: LossSettings) -> None:
+        self.settings = settings
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
     def check(self, triplet: float, num_pairs: int, deviation: float, variance: float) -> None:
@@ -46,15 +46,15 @@ class CollapseAlarm:
         Raises:
             TrainingError: collapsed.
         """
-        if not self.loss.triplet_weight or num_pairs < 2:
+        if not self.settings.triplet_weight or num_pairs < 2:
             return
-        self.shares.append(triplet / (2 * num_pairs * self.loss.triplet_margin))
+        self.shares.append(triplet / (2 * num_pairs * self.settings.triplet_margin))
         if len(self.shares) < WINDOW:
             return
         mean_share = sum(self.shares) / WINDOW
         are_equal = (
             abs(mean_share - 1) < COLLAPSE_SHARE
-            and deviation < EQUAL_SCORES * self.loss.triplet_margin
+            and deviation < EQUAL_SCORES * self.settings.triplet_margin
         )
         if are_equal or variance < LEAST_VARIANCE:
             raise TrainingError(

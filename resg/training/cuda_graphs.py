@@ -1,17 +1,18 @@
-"""A training step's launches, captured once as CUDA graphs and repeated for batches of one shape.
+"""The training step as CUDA graphs: captured once for each shape of a batch, then replayed.
 
-A step of a hundred pairs launches 1,500 small kernels, and to launch one takes the host longer than
-to run it takes the GPU. A CUDA graph launches all of its kernels at once. It repeats them on the
-same memory, so inputs are copied into the graph's own, and what it gives lasts only until the next.
+A step of a hundred pairs launches 1,500 small kernels, each of which takes the host longer to
+launch than the GPU to run. A CUDA graph launches all of its kernels at once. It replays them on the
+same memory, so inputs are copied into the graph's own, and outputs last only until the next replay.
 
 `torch.cuda.make_graphed_callables` does the same. It keeps the outputs' autograd graph, and with it
-the nodes that add up gradients of weights on the stream of the capture: every later step would then
-wait for that stream once a weight. And the thread that loads batches could break its captures.
+the nodes that accumulate gradients of weights on the stream of the capture: every later step would
+then wait for that stream once for each weight. And the thread that prefetches batches could break
+its captures.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,28 +20,33 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from resg.config import RunSettings
-from resg.data.tables import CaptionBatch, ImageBatch
+from resg.data.batches import CaptionBatch, ImageBatch
+from resg.data.buckets import Buckets
+from resg.data.splits import SplitTables
+from resg.graphs.ragged import lengths
+from resg.models.encoded import Encoded
 from resg.models.matcher import Matcher
-from resg.models.similarity import Encoded
 from resg.training.distributed import Processes
-from resg.transfer import changed, tensors_of
+from resg.training.scorer import PairEncoder
+from resg.transfer import map_tensors, tensors_of
 
-WARMUP = 3  # runs before a capture: kernels are compiled, libraries choose theirs
-MOST_GRAPHS = 4  # of the encoders; each keeps features and gradients of its own
+WARMUP_RUNS = 3  # before a capture: kernels are compiled, libraries choose theirs
+MAX_GRAPHS = 4  # of the encoders; each keeps features and gradients of its own
 
 Function = Callable[..., tuple[Tensor, ...]]
 Side = TypeVar("Side", ImageBatch, CaptionBatch)
 
 
 class Pool:
-    """Memory that graphs share: each may use again what another has freed.
+    """Memory that graphs share: each may reuse what another has freed.
 
-    What a pass leaves for its gradient's pass therefore lasts until a graph of the pool runs again.
+    What a forward pass keeps for its backward pass therefore lasts until a graph of the pool is
+    replayed again.
     """
 
     def __init__(self) -> None:
         self.handle = torch.cuda.graph_pool_handle()
-        self.last_run: object | None = None  # whose gradient can be taken
+        self.last_run: object | None = None  # whose backward pass can follow
 
 
 class CapturedFunction:
@@ -66,12 +72,12 @@ class CapturedFunction:
         self.pool = pool
         variables = [t for t in (*self.inputs, *weights) if t.requires_grad]
         self._warm_up(function, variables)
-        self.ahead, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         # other threads may go on, unlike with the default
-        with torch.cuda.graph(self.ahead, pool.handle, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.forward_graph, pool.handle, capture_error_mode="thread_local"):
             outputs = function(*self.inputs)
         self.output_gradients = [torch.zeros_like(out) for out in outputs]
-        with torch.cuda.graph(self.back, pool.handle, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.backward_graph, pool.handle, capture_error_mode="thread_local"):
             found = iter(_gradients(outputs, variables, self.output_gradients))
         self.gradients = [
             next(found) if t.requires_grad else None for t in (*self.inputs, *weights)
@@ -92,13 +98,13 @@ class CapturedFunction:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARMUP):
+            for _ in range(WARMUP_RUNS):
                 outputs = function(*self.inputs)
                 _gradients(outputs, variables, [torch.zeros_like(out) for out in outputs])
         torch.cuda.current_stream().wait_stream(stream)
 
-    def take(self, inputs: Sequence[Tensor]) -> None:
-        """Copy inputs to where the graphs read them, tensors of a type together."""
+    def copy_inputs(self, inputs: Sequence[Tensor]) -> None:
+        """Copy inputs to where the graphs read them, all tensors of a type at once."""
         for dtype in {own.dtype for own in self.inputs}:
             of_type = [
                 pair for pair in zip(self.inputs, inputs, strict=True) if pair[0].dtype == dtype
@@ -107,13 +113,13 @@ class CapturedFunction:
 
 
 class Replay(torch.autograd.Function):
-    """One run of a captured function."""
+    """One replay of a captured function."""
 
     @staticmethod
     def forward(ctx: Any, captured: CapturedFunction, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override] - torch declares *args
-        """Its outputs; they are overwritten when a graph of the pool runs again."""
-        captured.take(tensors[: len(captured.inputs)])
-        captured.ahead.replay()
+        """Its outputs; they are overwritten when a graph of the pool is replayed again."""
+        captured.copy_inputs(tensors[: len(captured.inputs)])
+        captured.forward_graph.replay()
         ctx.captured, ctx.run = captured, object()
         captured.pool.last_run = ctx.run
         outputs = tuple(out.detach() for out in captured.outputs)
@@ -124,20 +130,21 @@ class Replay(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
-        """The gradients of inputs and weights; they are overwritten, too.
+        """The gradients of inputs and weights; they are overwritten too.
 
         Raises:
-            RuntimeError: what the run left for it is overwritten already.
+            RuntimeError: what the forward pass kept for it is overwritten already.
         """
         captured: CapturedFunction = ctx.captured
         if captured.pool.last_run is not ctx.run:
             raise RuntimeError(
-                "expected the gradient of a captured function right after its run, and once; got "
-                "it after another run, or again. Set train.cuda_graphs=never for other orders."
+                "expected the backward pass of a captured function right after its forward pass, "
+                "and once; another replay came between, or it ran already. "
+                "Set train.cuda_graphs=never for other orders."
             )
         captured.pool.last_run = None
         torch._foreach_copy_(captured.output_gradients, gradients)  # type: ignore[attr-defined] - not in the stubs
-        captured.back.replay()
+        captured.backward_graph.replay()
         return (None, *(g if g is None else g.detach() for g in captured.gradients))
 
 
@@ -150,62 +157,84 @@ def _gradients(
     )
 
 
-class CapturedEncoders:
-    """The two encoders of a matcher, captured for each shape of batches that comes.
+class CapturedPairEncoder(PairEncoder):
+    """A `PairEncoder` that pads batches to few shapes and replays a CUDA graph for each shape.
 
-    The captions are encoded on a stream of their own: the kernels of a GRU's steps fill a small
-    part of a large GPU.
+    Batches that fit no bucket, and shapes beyond the first `MAX_GRAPHS`, run operation by
+    operation. The captions are encoded on a stream of their own: the kernels of a GRU's steps fill
+    a small part of a large GPU.
 
     Args:
         matcher: in training.
-        autocast: its type.
+        buckets: the shapes.
+        autocast_type: of the forward pass.
     """
 
-    def __init__(self, matcher: Matcher, autocast: torch.dtype) -> None:
-        self.matcher, self.autocast = matcher, autocast
+    def __init__(self, matcher: Matcher, buckets: Buckets, autocast_type: torch.dtype) -> None:
+        super().__init__(matcher, matcher, buckets.device)
+        self.buckets, self.autocast_type = buckets, autocast_type
         not_here = {id(weight) for weight in matcher.similarity.parameters()}
         self.weights = [w for w in matcher.parameters() if id(w) not in not_here]
         self.graphs: dict[tuple[torch.Size, ...], CapturedFunction] = {}
-        self.pool = Pool()
-        self.beside = torch.cuda.Stream()
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Memory of all the graphs."""
+        return Pool()
+
+    @cached_property
+    def caption_stream(self) -> torch.cuda.Stream:
+        """Where captions are encoded beside the images."""
+        return torch.cuda.Stream()
+
+    def prepare(
+        self, images: ImageBatch, captions: CaptionBatch
+    ) -> tuple[ImageBatch, CaptionBatch]:
+        """A batch from the tables, padded where it fits a bucket."""
+        padded = self.buckets.pad(images, captions)
+        return super().prepare(images, captions) if padded is None else padded
 
     def __call__(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
-        """Both sides of a batch that is filled up; the first of its shape is captured."""
-        sides = _bare(images), _bare(captions)
-        tensors = [tensor for side in sides for tensor in tensors_of(side)]
+        """Both sides encoded, without their padding."""
+        if not images.layout.is_filled:
+            return super().__call__(images, captions)
+        regions, words = self._encode_padded(_static(images), _static(captions))
+        return regions.without_padding(images.layout), words.without_padding(captions.layout)
+
+    def _encode_padded(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
+        """Both sides with their padding; the first batch of a shape is captured."""
+        tensors = [tensor for side in (images, captions) for tensor in tensors_of(side)]
         shape = tuple(tensor.shape for tensor in tensors)
         if shape not in self.graphs:
-            if len(self.graphs) == MOST_GRAPHS:
-                return self.matcher(images, captions)
-            encode = partial(self._encode, *sides)
+            if len(self.graphs) == MAX_GRAPHS:
+                return super().__call__(images, captions)
+            encode = partial(self._encode, images, captions)
             self.graphs[shape] = CapturedFunction(encode, tensors, self.weights, self.pool)
-        pooled, regions, also_pooled, words = self.graphs[shape](*tensors)
-        return _encoded(images, pooled, regions), _encoded(captions, also_pooled, words)
+        pooled, regions, pooled_words, words = self.graphs[shape](*tensors)
+        return (
+            Encoded(pooled, regions, torch.from_numpy(images.layout.host_ptr)),
+            Encoded(pooled_words, words, torch.from_numpy(captions.layout.host_ptr)),
+        )
 
     def _encode(
         self, images: ImageBatch, captions: CaptionBatch, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        arrived = iter(tensors)
-        images, captions = (changed(side, lambda _: next(arrived)) for side in (images, captions))
+        given = iter(tensors)
+        images, captions = (map_tensors(side, lambda _: next(given)) for side in (images, captions))
         stream = torch.cuda.current_stream()
-        self.beside.wait_stream(stream)
+        self.caption_stream.wait_stream(stream)
         # casts that autocast remembers would lie in the memory of whoever asked first
-        with torch.autocast("cuda", self.autocast, cache_enabled=False):
-            with torch.cuda.stream(self.beside):
+        with torch.autocast("cuda", self.autocast_type, cache_enabled=False):
+            with torch.cuda.stream(self.caption_stream):
                 words = self.matcher.encode_captions(captions)
             regions = self.matcher.encode_images(images)
-        stream.wait_stream(self.beside)
+        stream.wait_stream(self.caption_stream)
         return regions.embeddings, regions.nodes, words.embeddings, words.nodes
 
 
-def _bare(side: Side) -> Side:
-    """A side of a batch without the numbers of its rows that do not fill up, which vary."""
+def _static(side: Side) -> Side:
+    """A side of a padded batch without the indices of its valid rows, whose number varies."""
     return replace(side, layout=replace(side.layout, own_rows=None))
-
-
-def _encoded(side: ImageBatch | CaptionBatch, embeddings: Tensor, nodes: Tensor) -> Encoded:
-    layout = side.layout
-    return Encoded(embeddings, layout.own(nodes), torch.from_numpy(layout.own_host_ptr))
 
 
 class CapturedLoss:
@@ -218,22 +247,49 @@ class CapturedLoss:
     def __init__(self, loss: Function) -> None:
         self.loss = loss
         self.graphs: dict[tuple[bool, torch.Size], CapturedFunction] = {}
-        self.pool = Pool()  # its own: it runs between the encoders' two passes
+
+    @cached_property
+    def pool(self) -> Pool:
+        """Memory of the graphs; not the encoders', between whose two passes the loss runs."""
+        return Pool()
 
     def __call__(
-        self, scores_IC: Tensor, images_Id: Tensor, captions_Cd: Tensor, hardest: bool
+        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardest: bool
     ) -> tuple[Tensor, ...]:
-        """What `loss` gives."""
-        inputs = scores_IC, images_Id, captions_Cd
-        kind = hardest, scores_IC.shape
+        """What `loss` gives; beyond `MAX_GRAPHS` shapes it runs operation by operation."""
+        inputs = scores_BB, images_Bd, captions_Bd
+        kind = hardest, scores_BB.shape
         if kind not in self.graphs:
+            if len(self.graphs) == MAX_GRAPHS:
+                return self.loss(*inputs, hardest)
             compute = partial(self.loss, hardest=hardest)
             self.graphs[kind] = CapturedFunction(compute, inputs, (), self.pool)
         return self.graphs[kind](*inputs)
 
 
+def make_encoder(
+    matcher: Matcher,
+    model: nn.Module,
+    training: SplitTables,
+    settings: RunSettings,
+    device: torch.device,
+    processes: Processes,
+    autocast_type: torch.dtype,
+) -> PairEncoder:
+    """What encodes training batches: with CUDA graphs where the run can have them."""
+    if can_capture(settings, device, processes, autocast_type):
+        num_regions, num_edges = lengths(training.images.ptr), training.captions.num_edges
+        buckets = Buckets.of(settings.train.batch_size, num_regions, num_edges, device)
+        if buckets is not None:
+            return CapturedPairEncoder(matcher, buckets, autocast_type)
+    return PairEncoder(matcher, model, device)
+
+
 def can_capture(
-    settings: RunSettings, device: torch.device, processes: Processes, autocast: torch.dtype
+    settings: RunSettings,
+    device: torch.device,
+    processes: Processes,
+    autocast_type: torch.dtype,
 ) -> bool:
     """Whether a run's steps can be captured, and may be."""
     train, model = settings.train, settings.model
@@ -241,7 +297,7 @@ def can_capture(
         train.cuda_graphs == "auto"
         and device.type == "cuda"
         and processes.count == 1
-        and autocast is not torch.float32
+        and autocast_type is not torch.float32
         and train.accumulate == 1
         and model.text.encoder == "gru"
         and "predicates" not in model.visual_graph.edges

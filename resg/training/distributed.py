@@ -1,4 +1,4 @@
-"""Training on several processes: what each sees of the others, gradients included.
+"""Training on several processes: tensors gathered from all of them, with their gradients.
 
 Every process encodes its share of a batch and computes the loss of the whole batch. A gathered
 tensor hands its gradient back to the process that made it, summed over processes; since
@@ -17,15 +17,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from resg.models.similarity import Encoded
-
 
 @dataclass(frozen=True)
 class Processes:
     """This process among those that torchrun started.
 
     Attributes:
-        rank: number of this process.
+        rank: index of this process.
         count: how many there are.
     """
 
@@ -34,7 +32,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def shares(self, rows: Tensor) -> tuple[Tensor, ...]:
@@ -44,10 +42,10 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """The group that torchrun announces in the environment; one process where it does not.
+    """The process group that torchrun sets up in the environment; one process without torchrun.
 
     A job inside another, such as the run of one of several seeds, stays in the group that is joined
-    already: torchrun keeps the addresses of the first group, where a second one finds nobody.
+    already: torchrun keeps the addresses of the first group, so a second one could not connect.
     """
     if dist.is_initialized():
         yield Processes(dist.get_rank(), dist.get_world_size())
@@ -74,22 +72,6 @@ def gather_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
     padded = F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
     parts: Tensor = _Gather.apply(padded)  # type: ignore[assignment] - `apply` is untyped
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-
-def gather_encoded(encoded: Encoded, nodes: Sequence[Tensor]) -> Encoded:
-    """What all processes encoded, with gradients.
-
-    Args:
-        encoded: by this process.
-        nodes: for each process, how many nodes each of its items has, on the host.
-    """
-    if len(nodes) == 1:
-        return encoded
-    return Encoded(
-        gather_rows(encoded.embeddings, [len(counts) for counts in nodes]),
-        gather_rows(encoded.nodes, [int(counts.sum()) for counts in nodes]),
-        F.pad(torch.cat([*nodes]).cumsum(0), (1, 0)),
-    )
 
 
 class _Gather(torch.autograd.Function):

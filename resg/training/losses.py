@@ -11,9 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resg.config import LossSettings
+from resg.training.alarms import spread
 
 PARTS: tuple[str, ...] = ("loss", "triplet", "center", "margin")
 """Names of the total and of the three losses."""
+
+FIGURES: tuple[str, ...] = (*PARTS, "deviation", "variance")
+"""Names of what `PairLoss` tells of a batch: the losses, and what the collapse alarm reads."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,34 @@ class Losses:
         """The values in the order of `PARTS`, then other figures, as one float32 vector."""
         values = (self.total, self.triplet, self.center, self.margin, *figures)
         return torch.stack([value.detach().float() for value in values])
+
+
+class PairLoss:
+    """The loss of a batch of B pairs, whose scores lie on the diagonal.
+
+    Args:
+        settings: weights and margins.
+    """
+
+    def __init__(self, settings: LossSettings) -> None:
+        self.settings = settings
+
+    def __call__(
+        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardest: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The loss to differentiate, and its `FIGURES` as one float32 vector.
+
+        Args:
+            scores_BB: each image with each caption.
+            images_Bd: embeddings of the images, unit length.
+            captions_Bd: embeddings of the captions, unit length.
+            hardest: the triplet loss takes the hardest negatives; all violations during warm-up.
+        """
+        image_of_caption = torch.arange(len(captions_Bd), device=captions_Bd.device)
+        losses = total_loss(
+            scores_BB, images_Bd, captions_Bd, image_of_caption, self.settings, hardest=hardest
+        )
+        return losses.total, losses.with_figures(*spread(scores_BB, captions_Bd))
 
 
 def total_loss(

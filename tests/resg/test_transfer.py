@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resg.transfer import HostCopy, load_ahead, placed
+from resg.transfer import HostCopy, prefetch, to_device
 
 CPU = torch.device("cpu")
 
@@ -24,8 +24,8 @@ class Outer:
 
 
 def test_batches_come_in_order_and_none_is_left_out():
-    assert list(load_ahead(lambda n: n * n, range(5), CPU)) == [0, 1, 4, 9, 16]
-    assert list(load_ahead(lambda n: n, [], CPU)) == []
+    assert list(prefetch(lambda n: n * n, range(5), CPU)) == [0, 1, 4, 9, 16]
+    assert list(prefetch(lambda n: n, [], CPU)) == []
 
 
 def test_what_fails_in_loading_reaches_the_training_loop():
@@ -34,18 +34,18 @@ def test_what_fails_in_loading_reaches_the_training_loop():
             raise ValueError("no features")
         return number
 
-    batches = load_ahead(load, range(5), CPU)
+    batches = prefetch(load, range(5), CPU)
     assert [next(batches), next(batches)] == [0, 1]
     with pytest.raises(ValueError, match="no features"):
         next(batches)
 
 
-def test_placing_keeps_what_is_no_tensor_and_goes_into_dataclasses():
+def test_moving_to_a_device_keeps_what_is_no_tensor_and_goes_into_dataclasses():
     batch = Outer(Inner(None, "a"), torch.arange(3), 7)
-    moved = placed(batch, torch.device("meta"))
+    moved = to_device(batch, torch.device("meta"))
     assert moved.rows.is_meta
     assert (moved.inner, moved.number) == (Inner(None, "a"), 7)
-    inner = placed(Inner(torch.ones(2), "b"), torch.device("meta"))
+    inner = to_device(Inner(torch.ones(2), "b"), torch.device("meta"))
     assert inner.rows is not None
     assert inner.rows.is_meta
 
@@ -63,12 +63,12 @@ def test_a_batch_is_whole_while_a_slow_step_reads_it_and_the_next_ones_are_made(
 
     def load(number):
         rows = torch.full((size,), number)  # on the host: it goes through pinned memory
-        batch = placed(Outer(Inner(rows, ""), rows + 1, number), device)
+        batch = to_device(Outer(Inner(rows, ""), rows + 1, number), device)
         scratch = batch.rows * 3  # memory that the loading stream takes back at once
         return Outer(batch.inner, scratch - 2 * batch.rows, number)
 
     sums = []
-    for batch in load_ahead(load, range(count), device):
+    for batch in prefetch(load, range(count), device):
         for _ in range(10):
             busy = (busy @ busy).clamp(-1, 1)  # the batch is read long after Python let go of it
         sums.append(torch.stack([batch.inner.rows.sum(), batch.rows.sum(), busy.long().sum() * 0]))

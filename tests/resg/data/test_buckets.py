@@ -1,4 +1,4 @@
-"""Batches that are filled up to a shape give what they give as they are."""
+"""Padded batches give the results of the same batches without padding."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.data.buckets import Capacity, Shape, filled_edges
+from resg.data.buckets import Buckets, BucketShape, pad_captions, pad_edges, pad_images
+from resg.data.sampling import seeded_generator as generator
 from resg.data.tables import CaptionTable, ImageTable, drop_words
 from resg.data.vocabulary import Vocabulary
 from resg.graphs.batch import GraphBatch
-from resg.graphs.ragged import lengths
 from resg.models.matcher import Matcher
 from resg.presets import load_settings, preset_names
-from resg.training.trainer import generator
 
 CPU = torch.device("cpu")
 PRESETS = [name for name in preset_names() if name != "resg-bert"]
@@ -58,18 +57,27 @@ def make_tables(has_boxes=True, regions=REGIONS):
     return table, CaptionTable(captions, table.row, vocabulary, edges), vocabulary
 
 
-def batches(images, captions, fill, drop=0.0):
-    numbers = torch.tensor([3, 0, 2, 4, 1])
-    return (
-        images.batch(captions.image[numbers], drop, generator(1), fill),
-        captions.batch(numbers, torch.arange(PAIRS), fill),
+def batches(images, captions, shape=None, drop=0.0):
+    """A batch as it is, and in a bucket of that shape."""
+    rows = torch.tensor([3, 0, 2, 4, 1])
+    plain = (
+        images.batch(captions.image[rows], drop, generator(1)),
+        captions.batch(rows, torch.arange(PAIRS)),
     )
+    padded = (
+        pad_images(plain[0], shape.regions, CPU),
+        pad_captions(plain[1], shape.words, shape.edges, CPU),
+    )
+    return plain, padded
 
 
 def results(matcher, images, captions):
     """Everything that training takes from the model, and every gradient."""
     matcher.zero_grad()
-    encoded = matcher(images, captions)
+    encoded = [
+        side.without_padding(batch.layout)
+        for side, batch in zip(matcher(images, captions), (images, captions), strict=True)
+    ]
     scores = matcher.score(*encoded)
     found = [scores, *(t for side in encoded for t in (side.embeddings, side.nodes))]
     sum((tensor * tensor.detach().cos()).sum() for tensor in found).backward()
@@ -80,9 +88,9 @@ def results(matcher, images, captions):
     return found, [side.ptr for side in encoded], gradients
 
 
-def assert_same(matcher, plain, filled):
+def assert_same(matcher, plain, padded):
     first, first_ptr, first_gradients = results(matcher, *plain)
-    second, second_ptr, second_gradients = results(matcher, *filled)
+    second, second_ptr, second_gradients = results(matcher, *padded)
     assert [p.tolist() for p in first_ptr] == [p.tolist() for p in second_ptr]
     for one, other in zip(first, second, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -105,56 +113,53 @@ def make_matcher(preset, vocabulary, *changes):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_gives_the_same_for_a_filled_batch(preset):
+def test_every_preset_gives_the_same_for_a_padded_batch(preset):
     images, captions, vocabulary = make_tables()
-    fill = Shape(regions=8, words=16, edges=128, device=CPU)
-    plain, filled = batches(images, captions, None), batches(images, captions, fill)
-    assert filled[0].features.shape == (PAIRS * 8, WIDTH)
-    assert filled[1].words.shape == (PAIRS * 16,)
-    assert filled[1].edges.types.shape[0] == 128 > plain[1].edges.types.shape[0]
+    plain, padded = batches(images, captions, BucketShape(regions=8, words=16, edges=128))
+    assert padded[0].features.shape == (PAIRS * 8, WIDTH)
+    assert padded[1].words.shape == (PAIRS * 16,)
+    assert padded[1].edges.types.shape[0] == 128 > plain[1].edges.types.shape[0]
     parts = "model.graph.content=true", "model.graph.contextual_order=true"
-    assert_same(make_matcher(preset, vocabulary), plain, filled)
+    assert_same(make_matcher(preset, vocabulary), plain, padded)
     if preset.startswith("resg"):
-        assert_same(make_matcher(preset, vocabulary, *parts), plain, filled)
+        assert_same(make_matcher(preset, vocabulary, *parts), plain, padded)
 
 
 @pytest.mark.parametrize("has_boxes", [True, False])
 @pytest.mark.parametrize("edges", ["[]", "[spatial]", "[neighbours]", "[spatial, neighbours]"])
-def test_every_kind_of_visual_edge_is_the_same_in_a_filled_batch(edges, has_boxes):
+def test_every_kind_of_visual_edge_is_the_same_in_a_padded_batch(edges, has_boxes):
     images, captions, vocabulary = make_tables(has_boxes)
     matcher = make_matcher("resg-gru", vocabulary, f"model.visual_graph.edges={edges}")
-    fill = Shape(regions=6, words=12, edges=100, device=CPU)
-    assert_same(matcher, batches(images, captions, None), batches(images, captions, fill))
+    assert_same(matcher, *batches(images, captions, BucketShape(regions=6, words=12, edges=100)))
 
 
-def test_the_same_words_are_dropped_of_a_filled_batch():
-    images, captions, _ = make_tables()
-    fill = Shape(regions=6, words=16, edges=128, device=CPU)
-    plain, filled = (
-        drop_words(batches(images, captions, shape)[1], 0.5, generator(2)) for shape in (None, fill)
-    )
+def test_padding_keeps_dropped_words_and_adds_unknown_ones():
+    _, captions, _ = make_tables()
+    batch = captions.batch(torch.arange(PAIRS), torch.arange(PAIRS))
+    plain = drop_words(batch, 0.5, generator(2))
+    padded = pad_captions(plain, 16, 128, CPU)
     assert 0 < int((plain.words == 0).sum()) < len(plain.words)
-    assert torch.equal(filled.words[filled.layout.own_rows], plain.words)
-    assert int((filled.words != 0).sum()) == int((plain.words != 0).sum())
+    assert torch.equal(padded.words[padded.layout.own_rows], plain.words)
+    assert int((padded.words != 0).sum()) == int((plain.words != 0).sum())
 
 
-def test_images_that_are_full_and_dropped_regions_are_the_same_in_a_filled_batch():
+def test_images_that_need_no_padding_and_dropped_regions_are_the_same_in_a_padded_batch():
     images, captions, vocabulary = make_tables(regions=(6,) * PAIRS)
     matcher = make_matcher("resg-gru", vocabulary)
-    fill = Shape(regions=6, words=12, edges=100, device=CPU)
-    plain, filled = batches(images, captions, None), batches(images, captions, fill)
-    assert filled[0].layout.own_rows is None
-    assert_same(matcher, plain, filled)
-    plain, filled = batches(images, captions, None, 0.4), batches(images, captions, fill, 0.4)
-    assert filled[0].layout.own_rows is not None
-    assert_same(matcher, plain, filled)
+    shape = BucketShape(regions=6, words=12, edges=100)
+    plain, padded = batches(images, captions, shape)
+    assert padded[0].layout.own_rows is None
+    assert_same(matcher, plain, padded)
+    plain, padded = batches(images, captions, shape, 0.4)
+    assert padded[0].layout.own_rows is not None
+    assert_same(matcher, plain, padded)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5), st.integers(0, 30), st.data())
-def test_filled_edges_hold_the_edges_and_fill_up_filling_rows_alone(counts, more, data):
+def test_padded_edges_hold_the_edges_and_others_into_padding_rows_alone(counts, more, data):
     longest = 6
     is_own = np.arange(longest) < np.array(counts)[:, None]
-    filling = np.flatnonzero(~is_own)
+    padding = np.flatnonzero(~is_own)
     pairs = [
         (longest * group + target, longest * group + source)
         for group, count in enumerate(counts)
@@ -162,14 +167,12 @@ def test_filled_edges_hold_the_edges_and_fill_up_filling_rows_alone(counts, more
         for source in range(count)
     ]
     own = sorted(data.draw(st.lists(st.sampled_from(pairs), unique=True))) if pairs else []
-    more = min(more, longest * len(filling))
+    more = min(more, longest * len(padding))
     targets, sources = np.array(own, np.int64).reshape(-1, 2).T
-    all_targets, all_sources, place = filled_edges(
-        targets, sources, filling, longest, len(own) + more
-    )
+    all_targets, all_sources, place = pad_edges(targets, sources, padding, longest, len(own) + more)
     assert list(zip(all_targets[place], all_sources[place], strict=True)) == own
     others = np.setdiff1d(np.arange(len(own) + more), place)
-    assert set(all_targets[others]) <= set(filling)
+    assert set(all_targets[others]) <= set(padding)
     assert (np.diff(all_targets * longest * len(counts) + all_sources) > 0).all()  # sorted, once
     GraphBatch.from_edges(
         [longest] * len(counts), np.stack([all_sources, all_targets], 1)
@@ -178,24 +181,24 @@ def test_filled_edges_hold_the_edges_and_fill_up_filling_rows_alone(counts, more
 
 def test_a_batch_that_does_not_fit_has_no_shape():
     _, captions, _ = make_tables()
-    regions = torch.tensor(REGIONS)
-    sizes = captions.num_words, captions.num_edges
-    capacity = Capacity.of(PAIRS, regions, *sizes, CPU)
-    assert capacity.shape(torch.arange(PAIRS)) == Shape(6, 16, capacity.edges, CPU)
-    assert capacity.edges >= int(captions.num_edges.sum())
-    assert capacity.shape(torch.arange(PAIRS - 1)) is None  # the last batch of an epoch
-    assert (
-        Capacity.of(PAIRS, regions, captions.num_words * 10, sizes[1], CPU).shape(
-            torch.arange(PAIRS)
-        )
-        is None
-    )  # a caption of more words than an attention tile has
-    assert (
-        Capacity.of(2, regions, torch.tensor([1, 1, 9]), torch.tensor([1, 1, 999]), CPU).shape(
-            torch.tensor([2, 2])
-        )
-        is None
-    )  # more edges than a random batch has
-    assert Capacity.of(PAIRS, torch.tensor([3, 0]), *sizes, CPU) is None
-    assert Capacity.of(PAIRS, torch.tensor([3, 65]), *sizes, CPU) is None
-    assert lengths(captions.word_ptr).tolist() == captions.num_words.tolist()
+    regions, num_edges = torch.tensor(REGIONS), captions.num_edges
+    buckets = Buckets.of(PAIRS, regions, num_edges, CPU)
+    whole = captions.batch(torch.arange(PAIRS), torch.arange(PAIRS))
+    assert buckets.shape(whole) == BucketShape(6, 16, buckets.edges)
+    assert buckets.edges >= int(num_edges.sum())
+    last = captions.batch(torch.arange(PAIRS - 1), torch.arange(PAIRS - 1))
+    assert buckets.shape(last) is None  # the last batch of an epoch
+    many_edges = Buckets.of(PAIRS, regions, torch.full((PAIRS,), 1), CPU)
+    assert many_edges.edges == 64 < whole.edges.graph.num_edges
+    assert many_edges.shape(whole) is None  # more edges than a random batch has
+    assert Buckets.of(PAIRS, torch.tensor([3, 0]), num_edges, CPU) is None
+    assert Buckets.of(PAIRS, torch.tensor([3, 65]), num_edges, CPU) is None
+
+
+def test_a_caption_of_more_words_than_an_attention_tile_has_no_shape():
+    random = np.random.default_rng(0)
+    captions = [make_caption(number, 64, random) for number in range(2)]
+    rows = {f"image {number}": number for number in range(2)}
+    table = CaptionTable(captions, rows, Vocabulary.build(captions), ("arcs",))
+    buckets = Buckets.of(2, torch.tensor([3, 3]), table.num_edges, CPU)
+    assert buckets.shape(table.batch(torch.arange(2), torch.arange(2))) is None

@@ -34,7 +34,7 @@ def test_a_single_caption_at_the_end_joins_the_batch_before():
 def test_every_process_has_a_part_of_every_batch():
     owner = torch.arange(12).repeat_interleave(2)
     owner = torch.cat([owner, owner[:1]])  # one image has a third caption
-    sizes = [len(batch) for batch in epoch_batches(owner, 5, 0, 0, processes=3)]
+    sizes = [len(batch) for batch in epoch_batches(owner, 5, 0, 0, num_processes=3)]
     assert sizes == [5, 7, 5, 7]  # two of twelve join the batch before; the third caption waits
     assert [len(batch) for batch in epoch_batches(owner, 5, 0, 0)] == [5, 5, 2, 5, 5, 2, 1]
 

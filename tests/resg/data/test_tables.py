@@ -7,17 +7,18 @@ import torch
 from pipeline.errors import DataError as ShardError
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
 from pipeline.shards.writer import write_shard
+from resg.data.sampling import seeded_generator as generator
 from resg.data.tables import CaptionTable, DataError, ImageTable, drop_words
 from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
+from resg.files import load_tensors
 from resg.graphs.visual import num_visual_edge_types
 from resg.jobs import evaluate_runs, train_run
 from resg.models.matcher import Matcher
 from resg.presets import load_settings, preset_names
-from resg.training.checkpoint import load_tensors, open_run
+from resg.run_folder import open_run
 from resg.training.losses import total_loss
 from resg.training.run_log import read_metrics
-from resg.training.trainer import generator
 
 CPU = torch.device("cpu")
 SMALL = ("model.width=16", "model.graph.heads=4", "model.text.word_width=8", "train.epochs=1")

@@ -9,12 +9,13 @@ from pipeline.manifest import CaptionItem
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
 from pipeline.parsing.stage import caption_record
 from resg.errors import ResgError
-from resg.evaluation.probes import probe_run, read_hard_pairs, swapped_text
+from resg.evaluation.hard_pairs import read_hard_pairs
+from resg.evaluation.probes import probe_run, swapped_text
 from resg.graphs.textual import textual_edges
 from resg.jobs import train_run
 from resg.live import caption_parser
 from resg.presets import load_settings
-from resg.training.checkpoint import open_run
+from resg.run_folder import open_run
 
 CPU = torch.device("cpu")
 SIZE = {"train": 40, "val": 10, "test": 10}

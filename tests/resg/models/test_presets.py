@@ -175,7 +175,7 @@ class Pair:
             captions.batch(torch.tensor([0]), torch.tensor([0])),
         )
         self.features = self.image.features.astype(np.float64)
-        self.numbers = [vocabulary.word_number[form] for form in caption.forms]
+        self.numbers = [vocabulary.word_index[form] for form in caption.forms]
 
     def score(self):
         with torch.no_grad():

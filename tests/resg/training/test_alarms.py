@@ -23,7 +23,7 @@ COLLAPSED = 2 * PAIRS * MARGIN
 
 
 def watch(steps, triplet=COLLAPSED, deviation=0.0, variance=0.5, *changes):
-    alarm = CollapseAlarm(load_settings("resg-gru", changes))
+    alarm = CollapseAlarm(load_settings("resg-gru", changes).loss)
     for _ in range(steps):
         alarm.check(triplet, PAIRS, deviation, variance)
 

@@ -5,17 +5,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from resg import files
 from resg.errors import ResgError
+from resg.files import load_tensors, save_tensors
 from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings
+from resg.run_folder import load_matcher, open_run
 from resg.training import checkpoint
-from resg.training.checkpoint import (
-    last_checkpoint,
-    load_matcher,
-    load_tensors,
-    open_run,
-    save_tensors,
-)
+from resg.training.checkpoint import last_checkpoint
 from resg.training.run_log import read_metrics
 
 CPU = torch.device("cpu")
@@ -75,13 +72,13 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
         draft.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", half_written)
+    monkeypatch.setattr(files, "save_file", half_written)
     with pytest.raises(OSError, match="no space left"):
         save_tensors(path, {"weight": torch.zeros(3)})
     assert torch.equal(load_tensors(path)["weight"], torch.ones(3))
 
 
-@pytest.mark.parametrize("killed_at", ["model", "recent", "optimiser", "random"])
+@pytest.mark.parametrize("killed_at", ["model", "sampler", "optimiser", "random"])
 def test_a_run_killed_while_it_writes_goes_on_from_the_checkpoint_before(
     killed_at, runs, shards, tmp_path, monkeypatch
 ):
@@ -115,7 +112,7 @@ def test_a_file_cut_in_half_is_an_error_that_names_it(file, run):
     cut_in_half(run / file)
     with pytest.raises(ResgError, match=file) as caught:
         load_matcher(open_run(run), CPU)
-    assert "damaged" in str(caught.value) or "not whole" in str(caught.value)
+    assert "damaged" in str(caught.value) or "incomplete" in str(caught.value)
 
 
 def test_a_damaged_or_missing_checkpoint_cannot_be_resumed(run):

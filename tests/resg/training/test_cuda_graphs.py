@@ -1,6 +1,6 @@
-"""Captured steps against the same steps launch by launch.
+"""Captured steps against the same steps operation by operation.
 
-What needs no graph, batches that are filled up among them, is tested on a CPU too.
+What needs no graph, padded batches among them, is tested on a CPU too.
 """
 
 from dataclasses import replace
@@ -11,11 +11,18 @@ import torch
 from resg.data.splits import SplitReaders
 from resg.jobs import resume_run, train_run
 from resg.presets import load_settings
+from resg.run_folder import create_run, load_matcher, open_run
 from resg.training.alarms import TrainingError
-from resg.training.checkpoint import create_run, load_matcher, open_run
-from resg.training.cuda_graphs import CapturedFunction, Pool, can_capture
+from resg.training.cuda_graphs import (
+    CapturedFunction,
+    CapturedLoss,
+    CapturedPairEncoder,
+    Pool,
+    can_capture,
+)
 from resg.training.distributed import Processes
 from resg.training.run_log import read_metrics
+from resg.training.scorer import PairEncoder
 from resg.training.trainer import Trainer
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
@@ -53,10 +60,10 @@ def make_trainer(shards, folder, settings, device=GPU):
 
 def take_step(trainer, numbers):
     """The loss of these captions and all gradients."""
-    loss = trainer._accumulate(trainer._load((1, numbers)))["loss"]
+    loss = trainer._train_batch(trainer._load((1, numbers)))["loss"]
     weights = trainer.matcher.named_parameters()
     gradients = {name: w.grad.clone() for name, w in weights if w.grad is not None}
-    trainer.optimiser.zero_grad(set_to_none=True)
+    trainer.optimiser.adamw.zero_grad(set_to_none=True)
     return loss, gradients
 
 
@@ -83,17 +90,21 @@ def losses(folder):
 
 
 @pytest.fixture(params=["launched", pytest.param("captured", marks=[pytest.mark.cuda, needs_gpu])])
-def filling_device(request, monkeypatch):
-    """A device that fills batches up: a GPU, or the CPU made to run such batches as any others."""
+def padding_device(request, monkeypatch):
+    """A device that pads batches: a GPU, or the CPU made to encode such batches as any others."""
     if request.param == "captured":
         return GPU
+    pad_on_cpu(monkeypatch)
+    return CPU
+
+
+def pad_on_cpu(monkeypatch):
     monkeypatch.setattr(
-        "resg.training.trainer.can_capture",
+        "resg.training.cuda_graphs.can_capture",
         lambda settings, *_: settings.train.cuda_graphs == "auto",
     )
-    monkeypatch.setattr("resg.training.trainer.CapturedEncoders", lambda matcher, autocast: matcher)
-    monkeypatch.setattr("resg.training.trainer.CapturedLoss", lambda loss: loss)
-    return CPU
+    monkeypatch.setattr(CapturedPairEncoder, "_encode_padded", PairEncoder.__call__)
+    monkeypatch.setattr(CapturedLoss, "__call__", lambda self, *inputs: self.loss(*inputs))
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +147,12 @@ def test_only_a_gpu_alone_captures_what_does_not_change_its_shape():
 
 
 def test_training_on_a_cpu_captures_nothing(shards, tmp_path):
-    assert make_trainer(shards, tmp_path, small("train.precision=auto"), CPU).capacity is None
+    trainer = make_trainer(shards, tmp_path, small("train.precision=auto"), CPU)
+    assert type(trainer.scorer.encoder) is PairEncoder
 
 
-def test_batches_are_filled_up_to_few_shapes(two_lengths, tmp_path, monkeypatch):
-    monkeypatch.setattr("resg.training.trainer.can_capture", lambda *_: True)
-    monkeypatch.setattr("resg.training.trainer.CapturedEncoders", lambda *_: None)
-    monkeypatch.setattr("resg.training.trainer.CapturedLoss", lambda *_: None)
+def test_batches_are_padded_to_few_shapes(two_lengths, tmp_path, monkeypatch):
+    pad_on_cpu(monkeypatch)
     trainer = make_trainer(two_lengths, tmp_path, small(), CPU)
     for numbers, words in ((SHORT, 8), (LONG, 16), (LONG[:10], None)):
         layout = trainer._load((1, numbers)).captions.layout
@@ -151,26 +161,28 @@ def test_batches_are_filled_up_to_few_shapes(two_lengths, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("changes", [("train.ema=0.9",), DROPS])
-def test_a_run_of_filled_batches_goes_as_one_without(changes, filling_device, shards, tmp_path):
-    precision = "bf16" if filling_device == GPU else "fp32"
+def test_a_run_of_padded_batches_has_the_losses_of_one_without(
+    changes, padding_device, shards, tmp_path
+):
+    precision = "bf16" if padding_device == GPU else "fp32"
     for mode in ("never", "auto"):
         settings = small(f"train.cuda_graphs={mode}", f"train.precision={precision}", *changes)
-        train_run(shards, tmp_path / mode, settings, filling_device)
-    plain, filled = losses(tmp_path / "never"), losses(tmp_path / "auto")
-    assert len(plain) == len(filled) == 18
-    near, far = (0.01, 0.15) if filling_device == GPU else (1e-5, 1e-2)
-    assert filled[:3] == pytest.approx(plain[:3], rel=near)
-    assert filled[-3:] == pytest.approx(plain[-3:], rel=far)
+        train_run(shards, tmp_path / mode, settings, padding_device)
+    plain, padded = losses(tmp_path / "never"), losses(tmp_path / "auto")
+    assert len(plain) == len(padded) == 18
+    near, far = (0.01, 0.15) if padding_device == GPU else (1e-5, 1e-2)
+    assert padded[:3] == pytest.approx(plain[:3], rel=near)
+    assert padded[-3:] == pytest.approx(plain[-3:], rel=far)
 
 
-def test_a_run_of_filled_batches_is_resumed(filling_device, shards, train_until, tmp_path):
-    precision = "bf16" if filling_device == GPU else "fp32"
+def test_a_run_of_padded_batches_is_resumed(padding_device, shards, train_until, tmp_path):
+    precision = "bf16" if padding_device == GPU else "fp32"
     settings = small(f"train.precision={precision}", *DROPS)
-    train_until(shards, tmp_path / "broken", settings, 8, filling_device)
-    resume_run(tmp_path / "broken", filling_device)
-    train_run(shards, tmp_path / "whole", settings, filling_device)
+    train_until(shards, tmp_path / "broken", settings, 8, padding_device)
+    resume_run(tmp_path / "broken", padding_device)
+    train_run(shards, tmp_path / "whole", settings, padding_device)
     broken, whole = losses(tmp_path / "broken"), losses(tmp_path / "whole")
-    if filling_device == GPU:
+    if padding_device == GPU:
         assert broken == pytest.approx(whole, rel=0.05)
         return
     assert broken == whole
@@ -178,8 +190,8 @@ def test_a_run_of_filled_batches_is_resumed(filling_device, shards, train_until,
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
 
 
-def test_a_filled_batch_that_is_not_finite_is_named(filling_device, shards, tmp_path):
-    trainer = make_trainer(shards, tmp_path, small(), filling_device)
+def test_a_padded_batch_that_is_not_finite_is_named(padding_device, shards, tmp_path):
+    trainer = make_trainer(shards, tmp_path, small(), padding_device)
     trainer.training.images.features[:] = float("inf")
     with pytest.raises(TrainingError, match=r"not finite: features, .*\n?.* captions train-0#0"):
         take_step(trainer, SHORT)
@@ -248,7 +260,7 @@ def test_a_captured_step_is_as_near_to_float32_as_an_eager_one(preset, drop, sha
         )
         for precision, mode, device in modes
     ]
-    for numbers in trainers[0]._batches(0)[:3]:
+    for numbers in trainers[0].sampler.batches(0)[:3]:
         exact, eager, captured = (take_step(trainer, numbers) for trainer in trainers)
         assert captured[0] == pytest.approx(eager[0], rel=5e-3)
         assert exact[1].keys() == eager[1].keys() == captured[1].keys()
@@ -261,9 +273,9 @@ def test_a_captured_step_is_as_near_to_float32_as_an_eager_one(preset, drop, sha
             slack = (0.3 if "pooling" in name else 0.05) * norm
             allowed = 1.5 * distance(eager[1], exact[1], [name]) + slack
             assert distance(captured[1], exact[1], [name]) <= allowed, name
-    assert trainers[1].capacity is None
-    assert len(trainers[2].captured_encoders.graphs) == 1  # the third batch does not fill one
-    assert len(trainers[2].captured_loss.graphs) == 1
+    assert type(trainers[1].scorer.encoder) is PairEncoder
+    assert len(trainers[2].scorer.encoder.graphs) == 1  # the third batch fits no bucket
+    assert len(trainers[2].loss.graphs) == 2  # a loss is captured for every size of a batch
 
 
 @pytest.mark.cuda
@@ -271,10 +283,13 @@ def test_a_captured_step_is_as_near_to_float32_as_an_eager_one(preset, drop, sha
 @pytest.mark.parametrize("width", [64, 1024])
 def test_a_captured_step_repeats_bit_for_bit(width, shards, tmp_path):
     trainer = make_trainer(shards, tmp_path, small(f"model.width={width}"))
-    encoders, loss = trainer.captured_encoders, trainer.captured_loss
-    trainer.captured_encoders, trainer.captured_loss = trainer.matcher, trainer._loss
+    encoder, loss = trainer.scorer.encoder, trainer.loss
+    trainer.scorer.encoder, trainer.loss = (
+        PairEncoder(trainer.matcher, trainer.model, GPU),
+        loss.loss,
+    )
     launched = take_step(trainer, SHORT)
-    trainer.captured_encoders, trainer.captured_loss = encoders, loss
+    trainer.scorer.encoder, trainer.loss = encoder, loss
     first = take_step(trainer, SHORT)
     for _ in range(8):
         assert_repeated(first, take_step(trainer, SHORT))
@@ -292,13 +307,13 @@ def test_batches_of_two_shapes_and_both_losses_by_turns_do_not_disturb_each_othe
     expected = {}
     for batch, step in order:
         alone = make_trainer(two_lengths, tmp_path / f"{batch}-{step}", small())
-        alone.step = step
+        alone.state.step = step
         expected[batch, step] = take_step(alone, (SHORT, LONG)[batch])
     trainer = make_trainer(two_lengths, tmp_path / "together", small())
     for batch, step in [*order, *order, *reversed(order)]:
-        trainer.step = step
+        trainer.state.step = step
         assert_repeated(expected[batch, step], take_step(trainer, (SHORT, LONG)[batch]))
-    assert len(trainer.captured_encoders.graphs) == len(trainer.captured_loss.graphs) == 2
+    assert len(trainer.scorer.encoder.graphs) == len(trainer.loss.graphs) == 2
 
 
 @pytest.mark.cuda

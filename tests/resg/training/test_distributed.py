@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from resg import jobs
 from resg.errors import SettingsError
 from resg.jobs import train_run
 from resg.presets import load_settings
@@ -26,7 +27,7 @@ SETTINGS = (
     "model.text.word_width=16",
     "train.batch_size=11",  # six pairs for one process, five for the other
     "train.epochs=1",
-    "train.decay_at=1",
+    "train.decay_after=1",
     "loss.warmup_epochs=0.5",
 )
 

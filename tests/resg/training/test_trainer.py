@@ -7,9 +7,9 @@ import torch
 from resg.errors import ResgError
 from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings, preset_names
-from resg.training.checkpoint import load_matcher, open_run
+from resg.run_folder import load_matcher, open_run
+from resg.training.optimiser import learning_rate_share
 from resg.training.run_log import read_metrics
-from resg.training.trainer import step_size
 
 CPU = torch.device("cpu")
 SMALL = (
@@ -109,15 +109,15 @@ def test_half_precision_trains_close_to_single_precision(precision, preset, shar
     assert losses[1][-1] == pytest.approx(losses[0][-1], rel=0.2)
 
 
-def test_the_step_size_rises_stays_and_falls_once():
-    train = small("vse++", "train.ramp_steps=4", "train.decay_at=0.6", "train.decay=0.2").train
-    shares = [step_size(train, step, 10) for step in range(10)]
+def test_the_learning_rate_rises_stays_and_decays_once():
+    train = small("vse++", "train.warmup_steps=4", "train.decay_after=0.6", "train.decay=0.2").train
+    shares = [learning_rate_share(train, step, 10) for step in range(10)]
     assert shares == [0.25, 0.5, 0.75, 1, 1, 1, 0.2, 0.2, 0.2, 0.2]
 
 
 def test_gradients_are_clipped_to_a_norm(shards, tmp_path):
     def moved(clip):
-        """How far the farthest weight goes in an epoch, of a step size of 0.003."""
+        """How far the farthest weight goes in an epoch, with a learning rate of 0.003."""
         changes = ("train.epochs=1", "train.weight_decay=0", f"train.clip={clip}")
         train_run(shards, tmp_path / f"{clip}", small("vse++", *changes), CPU)
         run = open_run(tmp_path / f"{clip}")
@@ -152,7 +152,7 @@ def test_an_error_in_training_leaves_no_thread_of_tensorboard(shards, tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_best_validation(shards, tmp_path):
-    settings = small("vse++", "train.epochs=6", "train.learning_rate=0.02", "train.decay_at=1")
+    settings = small("vse++", "train.epochs=6", "train.learning_rate=0.02", "train.decay_after=1")
     train_run(shards, tmp_path / "run", settings, CPU)
     rsums = [e["rsum"] for e in read_metrics(tmp_path / "run") if e["kind"] == "validation"]
     assert evaluate_runs([tmp_path / "run"], "val", "full", CPU)["rsum"] == max(rsums)
