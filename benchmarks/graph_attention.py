@@ -262,7 +262,7 @@ def table_row(row: Measurement, ours: Measurement | None) -> str:
 
 def tune(bandwidth: float) -> None:
     """Time every launch shape of every kernel alone; the fastest are written into triton.py."""
-    module: Any = import_module("resg.kernels.graph_attention.triton")
+    module: Any = import_module("resg.kernels.graph_attention.triton_backend")
     Launch = module.Launch
     dense = [Launch(b, w, r) for b in (128, 64) for w, r in ((4, None), (4, 168), (8, None))]
     dense += [Launch(128, 4, 128), Launch(128, 8, 128)]

@@ -159,9 +159,9 @@ def _error(value: Tensor, exact: Tensor) -> float:
 
 def tune(report: Report, options: argparse.Namespace) -> None:
     """Variants of the Triton path on an eighth of the evaluation, and of the training step."""
-    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
-    from resg.kernels.pair_scores.launch import PairLaunch
-    from resg.kernels.pair_scores.launch_backward import PairGradient
+    from resg.kernels.pair_scores.triton_backend.backward import PairGradient
+    from resg.kernels.pair_scores.triton_backend.forward import PairLaunch
+    from resg.kernels.pair_scores.triton_backend.tuning import DEFAULT_TUNING
 
     settings = PairSettings()
     nodes = make_nodes(options.images // 2, options.captions // 4, options.device, options.dtype)

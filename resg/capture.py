@@ -200,12 +200,12 @@ class CapturedEncoders:
 
 def _bare(side: Side) -> Side:
     """A side of a batch without the numbers of its rows that do not fill up, which vary."""
-    return replace(side, layout=replace(side.layout, own_rows=None))
+    return replace(side, layout=replace(side.layout, valid_rows=None))
 
 
 def _encoded(side: ImageBatch | CaptionBatch, embeddings: Tensor, nodes: Tensor) -> Encoded:
     layout = side.layout
-    return Encoded(embeddings, layout.own(nodes), torch.from_numpy(layout.own_host_ptr))
+    return Encoded(embeddings, layout.valid(nodes), torch.from_numpy(layout.valid_ptr))
 
 
 class CapturedLoss:

@@ -193,7 +193,7 @@ def _filled(
     words: Tensor, layout: Layout, ends_E2: Tensor, types_EK: Tensor, num_edges: int
 ) -> tuple[Tensor, Layout, Edges]:
     """Words, their layout and edges, filled up; the ends are rows of the layout already."""
-    own = layout.own_rows
+    own = layout.valid_rows
     assert own is not None, "every caption has a word that fills it up"
     filled_words = words.new_zeros(layout.num_rows).index_copy(0, own, words)
     filling = torch.ones(layout.num_rows, dtype=torch.bool).index_fill(0, own, False).nonzero()
@@ -311,7 +311,7 @@ class ImageTable:
             ptr = offsets(is_kept)[ptr]
         if fill is not None:
             layout = Layout.filled(lengths(ptr).numpy(), fill.regions, fill.device)
-            if layout.own_rows is not None:
+            if layout.valid_rows is not None:
                 filled = torch.from_numpy(filled_rows(ptr.numpy(), fill.regions))
                 chosen = filled if chosen is None else chosen[filled]
         else:
@@ -361,7 +361,7 @@ def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) ->
     """Make a share of the words unknown at random (pieces of a Hugging Face encoder stay)."""
     if not share:
         return captions
-    own = captions.layout.own_rows
-    is_dropped = torch.rand(captions.layout.num_own_rows, generator=random) < share
+    own = captions.layout.valid_rows
+    is_dropped = torch.rand(captions.layout.num_valid_rows, generator=random) < share
     rows = is_dropped.nonzero()[:, 0] if own is None else own[is_dropped]
     return replace(captions, words=captions.words.index_fill(0, rows, 0))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import triton
 
-from resg.kernels.calls import is_interpreting
+from resg.kernels.dispatch import is_interpreting
 
 TRITON_VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 STARTS_BY_TRITON = is_interpreting() or TRITON_VERSION < (3, 3)  # 3.2's forms take no constants

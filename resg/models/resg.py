@@ -115,7 +115,7 @@ class Matcher(nn.Module):
 
 
 def _encoded(embeddings: Tensor, nodes: Tensor, layout: Layout) -> Encoded:
-    return Encoded(unit(embeddings), layout.own(unit(nodes)), torch.from_numpy(layout.own_host_ptr))
+    return Encoded(unit(embeddings), layout.valid(unit(nodes)), torch.from_numpy(layout.valid_ptr))
 
 
 def rows_of(encoded: Encoded, start: int, end: int) -> Encoded:

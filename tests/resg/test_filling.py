@@ -134,7 +134,7 @@ def test_the_same_words_are_dropped_of_a_filled_batch():
         drop_words(batches(images, captions, shape)[1], 0.5, generator(2)) for shape in (None, fill)
     )
     assert 0 < int((plain.words == 0).sum()) < len(plain.words)
-    assert torch.equal(filled.words[filled.layout.own_rows], plain.words)
+    assert torch.equal(filled.words[filled.layout.valid_rows], plain.words)
     assert int((filled.words != 0).sum()) == int((plain.words != 0).sum())
 
 
@@ -143,10 +143,10 @@ def test_images_that_are_full_and_dropped_regions_are_the_same_in_a_filled_batch
     matcher = make_matcher("resg-gru", vocabulary)
     fill = Shape(regions=6, words=12, edges=100, device=CPU)
     plain, filled = batches(images, captions, None), batches(images, captions, fill)
-    assert filled[0].layout.own_rows is None
+    assert filled[0].layout.valid_rows is None
     assert_same(matcher, plain, filled)
     plain, filled = batches(images, captions, None, 0.4), batches(images, captions, fill, 0.4)
-    assert filled[0].layout.own_rows is not None
+    assert filled[0].layout.valid_rows is not None
     assert_same(matcher, plain, filled)
 
 

@@ -6,9 +6,9 @@ M nodes, E edges, H heads, d head width.
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.calls import is_eager
+from resg.kernels.dispatch import is_eager
 from resg.kernels.graph_attention.backends import BACKENDS, choose_backend
-from resg.kernels.graph_attention.inputs import check_inputs
+from resg.kernels.graph_attention.checks import check_inputs
 from resg.kernels.graph_attention.operators import EagerAttention, attention
 from resg.kernels.graph_attention.reference import reference
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import torch
 
-from resg.kernels.calls import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
+from resg.kernels.dispatch import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
 
 BACKENDS = ("reference", "scatter", "torch", "triton")
 TRITON_DTYPES = (torch.float16, torch.bfloat16, torch.float32)

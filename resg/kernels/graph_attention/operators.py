@@ -14,15 +14,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.calls import on_device, without_autocast
-
-MODULES = {"scatter": "scatter", "torch": "plain", "triton": "triton"}
+from resg.kernels.dispatch import on_device, without_autocast
 
 
 @cache
 def implementation(backend: str) -> Any:
     """The module with `forward` and `backward` of a backend, imported when first used."""
-    return import_module(f"resg.kernels.graph_attention.{MODULES[backend]}")
+    return import_module(f"resg.kernels.graph_attention.{backend}_backend")
 
 
 @torch.library.custom_op("resg::graph_attention", mutates_args=())

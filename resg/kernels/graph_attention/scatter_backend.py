@@ -4,7 +4,7 @@ from torch import Tensor
 from torch_scatter import gather_csr, segment_csr
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention.edges import Segments, edges_backward, edges_forward
+from resg.kernels.graph_attention.segments import Segments, edges_backward, edges_forward
 
 SEGMENTS = Segments(
     sum=lambda rows, pointers: segment_csr(rows, pointers, reduce="sum"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention.edges import Segments, edges_backward, edges_forward
+from resg.kernels.graph_attention.segments import Segments, edges_backward, edges_forward
 
 PAIRS_PER_EDGE = 32
 """Matrices are used up to so many pairs of nodes an edge; a CPU breaks even near 40."""

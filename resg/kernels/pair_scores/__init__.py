@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from resg.kernels.calls import is_eager
+from resg.kernels.dispatch import is_eager
 from resg.kernels.pair_scores.backends import chosen_backend, default_tile_bytes
 from resg.kernels.pair_scores.checks import check_nodes, check_pointer
-from resg.kernels.pair_scores.operator import EagerPairScores, pair_scores_operator
+from resg.kernels.pair_scores.operators import EagerPairScores, pair_scores_operator
 from resg.kernels.pair_scores.reference import reference_pair_scores
 from resg.kernels.pair_scores.settings import Direction, Normalise, PairSettings, Pooling
 

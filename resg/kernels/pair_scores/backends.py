@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from resg.kernels.calls import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
+from resg.kernels.dispatch import ENVIRONMENT, HAS_TRITON, is_interpreting, named_backend
 
 BACKENDS = ("auto", "reference", "torch", "triton")
 MEBIBYTE = 2**20

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from resg.kernels.calls import on_device, without_autocast
+from resg.kernels.dispatch import on_device, without_autocast
 from resg.kernels.pair_scores.checks import check_pointer
-from resg.kernels.pair_scores.composed import ComposedPasses, working_dtype
 from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.torch_backend import ComposedPasses, working_dtype
 
 
 @torch.library.custom_op("resg::pair_scores", mutates_args=())
@@ -99,7 +99,7 @@ def _passes(
     check_pointer("region_ptr", region_ptr, regions)
     check_pointer("word_ptr", word_ptr, words)
     if backend == "triton":
-        from resg.kernels.pair_scores.launch_backward import PairGradient  # Triton is optional
+        from resg.kernels.pair_scores.triton_backend import PairGradient  # Triton is optional
 
         return PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
     return ComposedPasses(regions, words, region_ptr, word_ptr, settings, tile_bytes)

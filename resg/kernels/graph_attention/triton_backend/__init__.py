@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention import dense_kernels, edge_kernels
-from resg.kernels.starting import run_kernel
+from resg.kernels.graph_attention.triton_backend.kernels import dense, edges
+from resg.kernels.launcher import run_kernel
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def forward(
         nodes = max(16, _power_of_two(graph.max_nodes))
         launch = dense_launch(nodes, width)
         run_kernel(
-            dense_kernels.dense_forward,
+            dense.dense_forward,
             (graph.num_graphs * num_heads,),
             *(*arrays, graph.node_ptr, graph.indptr, graph.masks, *numbers),
             HEAD_DIM=width,
@@ -80,7 +80,7 @@ def forward(
     else:
         launch = edge_launch(width)
         run_kernel(
-            edge_kernels.edges_forward,
+            edges.edges_forward,
             (num_nodes * num_heads,),
             *(*arrays, graph.indptr, graph.indices, *numbers),
             HEAD_DIM=width,
@@ -126,7 +126,7 @@ def _dense_backward(
     nodes = max(16, _power_of_two(graph.max_nodes))
     launch = dense_launch(nodes, width)
     run_kernel(
-        dense_kernels.dense_backward,
+        dense.dense_backward,
         (graph.num_graphs * num_heads,),
         *(grad, q, k, v, edge_bias, lse, grad_q, grad_k, grad_v, grad_bias),
         *(graph.node_ptr, graph.indptr, graph.masks),
@@ -158,7 +158,7 @@ def _edges_backward(
     )
     launch = edge_launch(width)
     run_kernel(
-        edge_kernels.edges_backward_targets,
+        edges.edges_backward_targets,
         (num_nodes * num_heads,),
         *(grad, q, k, v, edge_bias, out, lse, grad_q, weights, grad_scores),
         *(graph.indptr, graph.indices),
@@ -169,7 +169,7 @@ def _edges_backward(
         **launch.options(),
     )
     run_kernel(
-        edge_kernels.edges_backward_sources,
+        edges.edges_backward_sources,
         (num_nodes * num_heads,),
         *(grad, q, weights, grad_scores, grad_k, grad_v),
         *(graph.reverse_indptr, graph.reverse_indices, graph.reverse_edges),

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.grouping import CountGroup, count_groups, merged_groups, tiles
 from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.pair_scores.tile import Nodes, tile_gradients, tile_scores
+from resg.kernels.pair_scores.torch_backend.blocks import (
+    CountGroup,
+    count_groups,
+    merged_groups,
+    tiles,
+)
+from resg.kernels.pair_scores.torch_backend.tile import Nodes, tile_gradients, tile_scores
 
 BUFFERS_PER_TILE = 8  # tensors of S's size that live at once while a tile is scored
 TILE_COST = 8192  # elements of S that take about as long as what any tile costs, on a CPU

@@ -7,18 +7,21 @@ from math import inf
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.composed import add_composed_gradients
-from resg.kernels.pair_scores.forms import LOG2_E
-from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
-from resg.kernels.pair_scores.launch import PairLaunch
-from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
-from resg.kernels.pair_scores.packed_nodes import (
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.torch_backend import add_composed_gradients
+from resg.kernels.pair_scores.triton_backend.forward import PairLaunch
+from resg.kernels.pair_scores.triton_backend.kernels.gradient import gradient_kernel
+from resg.kernels.pair_scores.triton_backend.kernels.nodes import (
+    gather_gradient_kernel,
+    unpack_kernel,
+)
+from resg.kernels.pair_scores.triton_backend.nodes import (
     LONGEST_REGION,
     LONGEST_WORD,
     PackedBlock,
     row_block,
 )
-from resg.kernels.starting import run_kernel
+from resg.kernels.pair_scores.triton_backend.tuning import LOG2_E
 
 TENSORS_PER_TILE = 6  # S, its gradient, and two of each direction's attention
 

@@ -14,27 +14,27 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from resg.kernels.calls import is_interpreting
-from resg.kernels.pair_scores.composed import write_composed_scores
-from resg.kernels.pair_scores.forms import (
-    DEFAULT_TUNING,
-    HALF,
-    LOG2_E,
-    SINGLE,
-    Tuning,
-)
-from resg.kernels.pair_scores.layouts import (
+from resg.kernels.dispatch import is_interpreting
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.torch_backend import write_composed_scores
+from resg.kernels.pair_scores.triton_backend.kernels.packed import packed_score_kernel
+from resg.kernels.pair_scores.triton_backend.kernels.score import score_kernel
+from resg.kernels.pair_scores.triton_backend.nodes import NodePacker, PackedBlock, PackedRuns
+from resg.kernels.pair_scores.triton_backend.plans import (
     block_layouts,
     caption_runs,
     image_runs,
     is_one_block,
     large_images,
 )
-from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
-from resg.kernels.pair_scores.packed_nodes import NodePacker, PackedBlock, PackedRuns
-from resg.kernels.pair_scores.score_kernel import score_kernel
-from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.starting import run_kernel
+from resg.kernels.pair_scores.triton_backend.tuning import (
+    DEFAULT_TUNING,
+    HALF,
+    LOG2_E,
+    SINGLE,
+    Tuning,
+)
 
 SMALLEST_TILE = 64
 """Rows of a tile at least: ptxas 12.8 forms some addresses of products with 16 or 32 columns from

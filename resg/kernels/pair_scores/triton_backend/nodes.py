@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.forms import LOG2_E, Precision
-from resg.kernels.pair_scores.layouts import BlockLayout, RunLayout
-from resg.kernels.pair_scores.node_kernels import (
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.reference import NORM_FLOOR
+from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.triton_backend.kernels.nodes import (
     gram_kernel,
     length_kernel,
     pack_kernel,
     scales_kernel,
 )
-from resg.kernels.pair_scores.reference import NORM_FLOOR
-from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.starting import run_kernel
+from resg.kernels.pair_scores.triton_backend.plans import BlockLayout, RunLayout
+from resg.kernels.pair_scores.triton_backend.tuning import LOG2_E, Precision
 
 LONGEST_REGION, LONGEST_WORD = 3, 4  # where these lie in `NodePacker.scales`
 

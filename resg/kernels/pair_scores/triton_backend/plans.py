@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resg.kernels.pair_scores.packing import (
+from resg.kernels.pair_scores.triton_backend.packing import (
     LARGEST_REGIONS,
     ImageBlock,
     Ints,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from resg.kernels.pair_scores import composed, pair_scores
+from resg.kernels.pair_scores import pair_scores, torch_backend
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
 PLACES = [
@@ -133,14 +133,14 @@ def ran(monkeypatch):
         return call
 
     for name in ("tile_scores", "tile_gradients"):
-        monkeypatch.setattr(composed, name, counted("torch", getattr(composed, name)))
+        monkeypatch.setattr(torch_backend, name, counted("torch", getattr(torch_backend, name)))
     if INTERPRETING or torch.cuda.is_available():
-        from resg.kernels.pair_scores import launch, launch_backward
+        from resg.kernels.pair_scores.triton_backend import backward, forward
 
         for owner, method in (
-            (launch.PairLaunch, "launch_packed"),
-            (launch.PairLaunch, "launch_scores"),
-            (launch_backward.PairGradient, "launch_gradients"),
+            (forward.PairLaunch, "launch_packed"),
+            (forward.PairLaunch, "launch_scores"),
+            (backward.PairGradient, "launch_gradients"),
         ):
             monkeypatch.setattr(owner, method, counted("triton", getattr(owner, method)))
     return counts
@@ -151,9 +151,9 @@ def started(monkeypatch):
     """Names of the Triton kernels started since this fixture was made."""
     names = []
     if INTERPRETING or torch.cuda.is_available():
-        from resg.kernels.pair_scores import launch, launch_backward
+        from resg.kernels.pair_scores.triton_backend import backward, forward
 
-        for module in (launch, launch_backward):
+        for module in (forward, backward):
             run = module.run_kernel
 
             def spy(kernel, *args, run=run, **constants):

@@ -88,19 +88,19 @@ def test_a_kernel_that_does_not_fit_on_the_card_is_composed(place, make_case, ra
         pytest.skip("torch tiles fit everywhere")
     from triton.runtime.errors import OutOfResources
 
-    from resg.kernels.pair_scores import launch, launch_backward
+    from resg.kernels.pair_scores.triton_backend import backward, forward
 
     def refuse(*args):
         raise OutOfResources(303104, 232448, "shared memory")
 
-    monkeypatch.setattr(launch, "REFUSED", set())
-    monkeypatch.setattr(launch.PairLaunch, "launch_scores", refuse)
-    monkeypatch.setattr(launch_backward.PairGradient, "launch_gradients", refuse)
+    monkeypatch.setattr(forward, "REFUSED", set())
+    monkeypatch.setattr(forward.PairLaunch, "launch_scores", refuse)
+    monkeypatch.setattr(backward.PairGradient, "launch_gradients", refuse)
     case = make_case([5, 2], [3, 70], device=place.device)
     for _ in range(2):
         errors = case.errors(case.run(place.backend))
         assert max(errors) <= SINGLE_ERROR, errors
-    assert len(launch.REFUSED) == 2  # one form of each kernel, tried once
+    assert len(forward.REFUSED) == 2  # one form of each kernel, tried once
     assert ran["torch"] > 0
     assert ran["triton"] == 0
 

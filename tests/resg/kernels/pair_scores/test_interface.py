@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resg.kernels.pair_scores import pair_scores
-from resg.kernels.pair_scores.operator import pair_scores_operator
+from resg.kernels.pair_scores.operators import pair_scores_operator
 from resg.kernels.pair_scores.settings import PairSettings
 
 

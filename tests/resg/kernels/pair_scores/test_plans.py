@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
-from resg.kernels.pair_scores.layouts import caption_runs, image_runs
-from resg.kernels.pair_scores.packing import image_blocks, makes_one_block, pack_runs
+from resg.kernels.pair_scores.torch_backend.blocks import count_groups, merged_groups, tiles
+from resg.kernels.pair_scores.triton_backend.packing import image_blocks, makes_one_block, pack_runs
+from resg.kernels.pair_scores.triton_backend.plans import caption_runs, image_runs
 
 counts = st.lists(st.integers(0, 40), max_size=40)
 
