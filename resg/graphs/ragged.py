@@ -79,7 +79,7 @@ class Layout:
         counts = np.diff(host_ptr)
         longest = int(counts.max(initial=0))
         group = np.repeat(np.arange(counts.size), counts)
-        within = np.arange(host_ptr[-1]) - host_ptr[group]
+        within = rows_within(counts)
         is_uniform = counts.size * longest == host_ptr[-1]
         return cls(
             host_ptr=host_ptr,
@@ -176,6 +176,11 @@ def _grid(num_groups: int, longest: int, device: torch.device) -> tuple[Tensor, 
 def lengths(ptr: Tensor) -> Tensor:
     """`[N]` rows of each group from its `[N+1]` offsets."""
     return ptr[1:] - ptr[:-1]
+
+
+def rows_within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[M]` place of each row within its group, from the `[N]` rows of each group."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
 
 
 def offsets(lengths_N: Tensor) -> Tensor:

@@ -8,15 +8,14 @@ them and every sum runs over a sorted segment: no atomics.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from resg.graphs.batch import GraphBatch
+from resg.kernels.graph_attention.checks import AttentionInputs
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The three operations on rows sorted by segment; `pointers` `[M + 1]` starts each segment.
+    """Three operations on rows sorted by segment; `pointers` `[M + 1]` are the segments' offsets.
 
     Attributes:
         sum: `([E, ...], pointers) -> [M, ...]`, 0 for an empty segment.
@@ -28,68 +27,48 @@ class Segments:
     max: Callable[[Tensor, Tensor], Tensor]
     expand: Callable[[Tensor, Tensor], Tensor]
 
+    def forward(self, inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
+        """Output `[M, H, d]` and log-sum-exp `[M, H]`."""
+        graph, wide = inputs.graph, inputs.wide_dtype
+        scores = self._scores(inputs, inputs.q.to(wide), inputs.k.to(wide))
+        top = self.max(scores, graph.indptr)
+        weights = (scores - self.expand(top, graph.indptr)).exp_()
+        totals = self.sum(weights, graph.indptr)
+        attention = weights / self.expand(totals, graph.indptr)
+        values = inputs.v.to(wide).index_select(0, graph.indices)
+        out = self.sum(values.mul_(attention[..., None]), graph.indptr)
+        return out.to(inputs.q.dtype), totals.log_().add_(top)
 
-def edges_forward(
-    segments: Segments,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    edge_bias: Tensor,
-    graph: GraphBatch,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    """Output `[M, H, d]` and log-sum-exp `[M, H]`."""
-    wide = torch.promote_types(q.dtype, torch.float32)
-    scores = _scores(segments, q.to(wide), k.to(wide), edge_bias, graph, scale)
-    top = segments.max(scores, graph.indptr)
-    weights = (scores - segments.expand(top, graph.indptr)).exp_()
-    totals = segments.sum(weights, graph.indptr)
-    attention = weights / segments.expand(totals, graph.indptr)
-    values = v.to(wide).index_select(0, graph.indices)
-    out = segments.sum(values.mul_(attention[..., None]), graph.indptr)
-    return out.to(q.dtype), totals.log_().add_(top)
+    def backward(
+        self, inputs: AttentionInputs, grad: Tensor, out: Tensor | None, lse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of q, k, v and the edge bias; the output is not needed."""
+        graph, wide = inputs.graph, inputs.wide_dtype
+        grad_wide, query, key = grad.to(wide), inputs.q.to(wide), inputs.k.to(wide)
+        scores = self._scores(inputs, query, key)
+        attention = scores.sub_(self.expand(lse, graph.indptr)).exp_()  # [E, H]
 
+        values = inputs.v.to(wide).index_select(0, graph.indices)
+        grad_attention = values.mul_(self.expand(grad_wide, graph.indptr)).sum(-1)
+        inner = self.sum(attention * grad_attention, graph.indptr)
+        grad_scores = attention * (grad_attention - self.expand(inner, graph.indptr))
 
-def edges_backward(
-    segments: Segments,
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    edge_bias: Tensor,
-    lse: Tensor,
-    graph: GraphBatch,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v and the edge bias, from the output's gradient and the log-sum-exp."""
-    wide = torch.promote_types(q.dtype, torch.float32)
-    grad_wide, query, key = grad.to(wide), q.to(wide), k.to(wide)
-    scores = _scores(segments, query, key, edge_bias, graph, scale)
-    attention = scores.sub_(segments.expand(lse, graph.indptr)).exp_()  # [E, H]
+        def back(weights: Tensor, rows: Tensor, pointers: Tensor, nodes: Tensor) -> Tensor:
+            chosen = rows.index_select(0, nodes)
+            return self.sum(chosen.mul_(weights[..., None]), pointers)
 
-    values = v.to(wide).index_select(0, graph.indices)
-    grad_attention = values.mul_(segments.expand(grad_wide, graph.indptr)).sum(-1)
-    inner = segments.sum(attention * grad_attention, graph.indptr)
-    grad_scores = attention * (grad_attention - segments.expand(inner, graph.indptr))
+        outgoing, order = graph.reverse_indptr, graph.reverse_edges
+        grad_q = back(grad_scores, key, graph.indptr, graph.indices) * inputs.scale
+        grad_k = back(grad_scores[order], query, outgoing, graph.reverse_indices) * inputs.scale
+        grad_v = back(attention[order], grad_wide, outgoing, graph.reverse_indices)
+        return (
+            grad_q.to(inputs.q.dtype),
+            grad_k.to(inputs.k.dtype),
+            grad_v.to(inputs.v.dtype),
+            grad_scores.to(inputs.edge_bias.dtype),
+        )
 
-    def back(weights: Tensor, rows: Tensor, pointers: Tensor, nodes: Tensor) -> Tensor:
-        chosen = rows.index_select(0, nodes)
-        return segments.sum(chosen.mul_(weights[..., None]), pointers)
-
-    outgoing, order = graph.reverse_indptr, graph.reverse_edges
-    grad_q = back(grad_scores, key, graph.indptr, graph.indices) * scale
-    grad_k = back(grad_scores[order], query, outgoing, graph.reverse_indices) * scale
-    grad_v = back(attention[order], grad_wide, outgoing, graph.reverse_indices)
-    return (
-        grad_q.to(q.dtype),
-        grad_k.to(k.dtype),
-        grad_v.to(v.dtype),
-        grad_scores.to(edge_bias.dtype),
-    )
-
-
-def _scores(
-    segments: Segments, q: Tensor, k: Tensor, edge_bias: Tensor, graph: GraphBatch, scale: float
-) -> Tensor:
-    products = k.index_select(0, graph.indices).mul_(segments.expand(q, graph.indptr))
-    return products.sum(-1).mul_(scale).add_(edge_bias)
+    def _scores(self, inputs: AttentionInputs, query: Tensor, key: Tensor) -> Tensor:
+        graph = inputs.graph
+        products = key.index_select(0, graph.indices).mul_(self.expand(query, graph.indptr))
+        return products.sum(-1).mul_(inputs.scale).add_(inputs.edge_bias)

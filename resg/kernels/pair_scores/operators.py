@@ -1,8 +1,8 @@
-"""Pair scores as an operator of PyTorch: seen by autograd, torch.compile and opcheck.
+"""Pair scores as PyTorch operators: `resg::pair_scores` and its backward pass.
 
-The schema takes plain values only, so settings travel as their parts (`PairSettings.to_list`).
+They have fake implementations and autograd, so torch.compile and export see one opaque operation.
 Eager calls on ordinary tensors take `EagerPairScores`, an autograd function around the same two
-passes: it spares the operators' bookkeeping, and the backward pass finds the captions as the
+passes: it avoids the operators' bookkeeping, and its backward pass reuses the captions as the
 forward pass packed them.
 """
 
@@ -12,68 +12,24 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from resg.kernels.dispatch import on_device, without_autocast
-from resg.kernels.pair_scores.checks import check_pointer
+from resg.kernels.dispatch import backend_module, on_device, without_autocast
+from resg.kernels.pair_scores.checks import PairInputs, working_dtype
 from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.pair_scores.torch_backend import ComposedPasses, working_dtype
 
-
-@torch.library.custom_op("resg::pair_scores", mutates_args=())
-def pair_scores_operator(
-    regions: Tensor,
-    words: Tensor,
-    region_ptr: Tensor,
-    word_ptr: Tensor,
-    direction: str,
-    temperatures: list[float],
-    normalise: str,
-    pooling: str,
-    lambda_lse: float,
-    tile_bytes: int,
-    backend: str,
-) -> Tensor:
-    """Scores `[images, captions]`; see `resg.kernels.pair_scores.pair_scores`."""
-    settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    with on_device(regions), without_autocast(regions):
-        passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
-        return passes.forward()
-
-
-@pair_scores_operator.register_fake
-def _(regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor, *_: Any) -> Tensor:
-    shape = region_ptr.shape[0] - 1, word_ptr.shape[0] - 1
-    return regions.new_empty(shape, dtype=working_dtype(regions))
-
-
-@torch.library.custom_op("resg::pair_scores_backward", mutates_args=())
-def pair_scores_backward_operator(
-    grad: Tensor,
-    regions: Tensor,
-    words: Tensor,
-    region_ptr: Tensor,
-    word_ptr: Tensor,
-    direction: str,
-    temperatures: list[float],
-    normalise: str,
-    pooling: str,
-    lambda_lse: float,
-    tile_bytes: int,
-    backend: str,
-) -> tuple[Tensor, Tensor]:
-    """Gradients for regions and words; logits and attention are computed again, tile by tile."""
-    settings = PairSettings.from_list(direction, temperatures, normalise, pooling, lambda_lse)
-    with on_device(regions), without_autocast(regions):
-        passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
-        return passes.backward(grad)
-
-
-@pair_scores_backward_operator.register_fake
-def _(grad: Tensor, regions: Tensor, words: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return regions.new_empty(regions.shape), words.new_empty(words.shape)
+NODES = "Tensor regions, Tensor words, Tensor region_ptr, Tensor word_ptr"
+REST = (
+    "str direction, float[] temperatures, str normalise, str pooling, float lambda_lse, "
+    "SymInt tile_bytes, str backend"
+)
+"""The settings in their plain values (`PairSettings.values`), since a schema takes no other."""
 
 
 class Passes(Protocol):
-    """Both passes over one call's nodes."""
+    """Both passes over one call's nodes; each backend's module has a class of this name."""
+
+    inputs: PairInputs
+
+    def __init__(self, inputs: PairInputs) -> None: ...
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]`."""
@@ -84,59 +40,77 @@ class Passes(Protocol):
         ...
 
 
-def _passes(
-    regions: Tensor,
-    words: Tensor,
-    region_ptr: Tensor,
-    word_ptr: Tensor,
-    settings: PairSettings,
-    tile_bytes: int,
-    backend: str,
-) -> Passes:
-    """The backend's passes, after a look at the pointers."""
-    region_ptr = region_ptr.to("cpu", torch.int64)
-    word_ptr = word_ptr.to("cpu", torch.int64)
-    check_pointer("region_ptr", region_ptr, regions)
-    check_pointer("word_ptr", word_ptr, words)
-    if backend == "triton":
-        from resg.kernels.pair_scores.triton_backend import PairGradient  # Triton is optional
-
-        return PairGradient(regions, words, region_ptr, word_ptr, settings, tile_bytes)
-    return ComposedPasses(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+def make_passes(inputs: PairInputs, backend: str) -> Passes:
+    """The backend's passes over one call's nodes."""
+    return backend_module("pair_scores", backend).Passes(inputs)
 
 
-def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+@torch.library.custom_op(
+    "resg::pair_scores", mutates_args=(), schema=f"({NODES}, {REST}) -> Tensor"
+)
+def pair_scores_operator(*arguments: Any) -> Tensor:
+    """Scores `[images, captions]`; see `resg.kernels.pair_scores.pair_scores`."""
+    inputs, backend = _inputs(*arguments)
+    with on_device(inputs.regions), without_autocast(inputs.regions):
+        return make_passes(inputs, backend).forward()
+
+
+@pair_scores_operator.register_fake
+def _(regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor, *_: Any) -> Tensor:
+    shape = region_ptr.shape[0] - 1, word_ptr.shape[0] - 1
+    return regions.new_empty(shape, dtype=working_dtype(regions))
+
+
+@torch.library.custom_op(
+    "resg::pair_scores_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, {NODES}, {REST}) -> (Tensor, Tensor)",
+)
+def pair_scores_backward_operator(grad: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    """Gradients for regions and words; logits and attention are computed again, tile by tile."""
+    inputs, backend = _inputs(*arguments)
+    with on_device(inputs.regions), without_autocast(inputs.regions):
+        return make_passes(inputs, backend).backward(grad)
+
+
+@pair_scores_backward_operator.register_fake
+def _(grad: Tensor, regions: Tensor, words: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return regions.new_empty(regions.shape), words.new_empty(words.shape)
+
+
+def _inputs(
+    regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor, *rest: Any
+) -> tuple[PairInputs, str]:
+    """The operators' arguments in the order of `NODES` and `REST`: inputs and backend."""
+    *values, tile_bytes, backend = rest
+    settings = PairSettings.from_values(*values)
+    inputs = PairInputs.checked(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+    return inputs, backend
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:4])
     ctx.settings = inputs[4:]
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    grad_regions, grad_words = pair_scores_backward_operator(
-        grad.contiguous(), *ctx.saved_tensors, *ctx.settings
-    )
-    return (grad_regions, grad_words, *[None] * 9)
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    gradients = pair_scores_backward_operator(grad.contiguous(), *ctx.saved_tensors, *ctx.settings)
+    return (*gradients, *[None] * 9)
 
 
-pair_scores_operator.register_autograd(_backward, setup_context=_save_inputs)
+pair_scores_operator.register_autograd(_differentiate, setup_context=_save)
 
 
 class EagerPairScores(torch.autograd.Function):
-    """The operators' work, without their bookkeeping."""
+    """The operators' work without their bookkeeping."""
 
     @staticmethod
     def forward(  # type: ignore[override] - torch declares *args
-        ctx: Any,
-        regions: Tensor,
-        words: Tensor,
-        region_ptr: Tensor,
-        word_ptr: Tensor,
-        settings: PairSettings,
-        tile_bytes: int,
-        backend: str,
+        ctx: Any, regions: Tensor, words: Tensor, inputs: PairInputs, backend: str
     ) -> Tensor:
-        """Scores `[images, captions]`."""
+        """Scores `[images, captions]`; the nodes are those of the inputs, for autograd to see."""
         with on_device(regions), without_autocast(regions):
-            passes = _passes(regions, words, region_ptr, word_ptr, settings, tile_bytes, backend)
+            passes = make_passes(inputs, backend)
             scores = passes.forward()
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(regions, words)
@@ -147,6 +121,6 @@ class EagerPairScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
         """Gradients for regions and words."""
-        regions, _ = ctx.saved_tensors  # says so where one was changed in place since
+        regions, _ = ctx.saved_tensors  # raises where one was changed in place since
         with on_device(regions), without_autocast(regions):
-            return (*ctx.passes.backward(grad.contiguous()), *[None] * 5)
+            return (*ctx.passes.backward(grad.contiguous()), None, None)

@@ -38,7 +38,7 @@ class Form:
 
 @pytest.fixture
 def start(monkeypatch):
-    monkeypatch.setattr(launcher, "STARTS_BY_TRITON", False)
+    monkeypatch.setattr(launcher, "LAUNCHED_BY_TRITON", False)
     monkeypatch.setattr(launcher, "COMPILED", {})
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     kernel = Kernel()
