@@ -19,7 +19,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from resg.kernels.pair_scores import backends, pair_scores
+from resg.kernels import dispatch
+from resg.kernels.pair_scores import pair_scores
 from resg.kernels.pair_scores.triton_backend import forward as scoring
 from resg.kernels.pair_scores.triton_backend import plans
 
@@ -73,7 +74,7 @@ def without_gpu() -> None:
     # stand-ins that fit what is called of them, not the types: hence each `ignore`
     driver.set_active(Driver())  # type: ignore[arg-type]
     triton.compiler.compile = Compiled  # type: ignore[assignment]
-    backends.check_triton = lambda nodes: None
+    dispatch.Backends._triton_obstacle = lambda *_: None
     torch.cuda.current_device = lambda: 0
     torch.bmm = torch.mm = torch.Tensor.__matmul__ = free_product  # type: ignore[assignment]
     scoring.HALF = replace(scoring.HALF, nodes=torch.float32)  # fast to fill on a CPU
@@ -100,7 +101,7 @@ def main() -> None:
     grad = torch.randn(IMAGES, IMAGES)
 
     def forward() -> Tensor:
-        return pair_scores(*nodes, *ptrs, backend="triton")
+        return pair_scores(*nodes, *ptrs, normalise="clipped_l2", backend="triton")
 
     def step() -> None:
         torch.autograd.grad(forward(), nodes, grad)
