@@ -9,8 +9,7 @@ import torch
 from pipeline.errors import PipelineError
 from resg.data.splits import SplitReaders
 from resg.errors import ResgError
-from resg.kernels.graph_attention import BACKENDS as ATTENTION_BACKENDS
-from resg.kernels.graph_attention.backends import choose_backend
+from resg.kernels.graph_attention import BACKENDS
 from resg.run_folder import load_matcher, open_run, package_versions
 
 
@@ -36,7 +35,7 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
     """
     facts = dict(package_versions())
     facts["devices"] = ", ".join(_devices())
-    for backend in ATTENTION_BACKENDS:
+    for backend in BACKENDS.names:
         facts[f"kernels: {backend}"] = _availability(backend)
     faults: list[str] = []
     if run_folder is not None:
@@ -50,7 +49,7 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
 def _availability(backend: str) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        choose_backend(backend, device, torch.float32, 128)
+        BACKENDS.choose(backend, device, torch.float32, 128)
     except ValueError as error:
         return str(error)
     return "available"

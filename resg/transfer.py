@@ -22,7 +22,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if device.type != "cuda":
         return map_tensors(batch, lambda tensor: tensor.to(device))
     on_host = [tensor for tensor in tensors_of(batch) if not tensor.is_cuda]
-    arrived = iter(_copy_together(on_host, device))
+    arrived = iter(copy_together(on_host, device))
     return map_tensors(batch, lambda tensor: tensor if tensor.is_cuda else next(arrived))
 
 
@@ -106,8 +106,13 @@ def copy_async(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def _copy_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
-    """Copy tensors from the host as parts of one piece of memory, so in one transfer."""
+def copy_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Copy tensors of the host to a device: to a GPU in one transfer, each aligned to 16 bytes.
+
+    The host does not wait for the copy. On a GPU they share one piece of memory.
+    """
+    if device.type != "cuda":
+        return [tensor.to(device) for tensor in tensors]
     lengths = [tensor.numel() * tensor.element_size() for tensor in tensors]
     starts = [0]
     for length in lengths:

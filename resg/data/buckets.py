@@ -108,7 +108,7 @@ def pad_images(images: ImageBatch, longest: int, device: torch.device) -> ImageB
     ptr = images.layout.host_ptr
     layout = Layout.filled(np.diff(ptr), longest, device)
     padded = replace(images, layout=layout, relations=None)
-    if layout.own_rows is None:
+    if layout.valid_rows is None:
         return padded
     rows = torch.from_numpy(padding_rows(ptr, longest))
     features, boxes = images.features, images.boxes
@@ -128,7 +128,7 @@ def pad_captions(
     """
     ptr = captions.layout.host_ptr
     layout = Layout.filled(np.diff(ptr), longest, device)
-    valid = layout.own_rows
+    valid = layout.valid_rows
     assert valid is not None, "every caption gets padding"
     is_padding = np.ones(layout.num_rows, bool)
     is_padding[valid.numpy()] = False

@@ -57,8 +57,8 @@ class Layout:
         mirror: `[M]` rows with every group turned round, its last row first; filling rows stay.
         steps: the order of a packed sequence, or None where all groups are equally long.
         filled_counts: `[N]` rows of each group that do not fill up, or None where none does.
-        own_rows: `[M']` the rows that do not fill up, or None where that is all.
-        own_host_ptr: `[N+1]` offsets of the groups among those, on the host.
+        valid_rows: `[M']` the rows that do not fill up, or None where that is all.
+        valid_ptr: `[N+1]` offsets of the groups among those, on the host.
     """
 
     host_ptr: NDArray[np.int64]
@@ -68,8 +68,8 @@ class Layout:
     place: Tensor
     mirror: Tensor
     steps: PackedSteps | None
-    own_host_ptr: NDArray[np.int64]
-    own_rows: Tensor | None = None
+    valid_ptr: NDArray[np.int64]
+    valid_rows: Tensor | None = None
     filled_counts: Tensor | None = None
 
     @classmethod
@@ -79,7 +79,7 @@ class Layout:
         counts = np.diff(host_ptr)
         longest = int(counts.max(initial=0))
         group = np.repeat(np.arange(counts.size), counts)
-        within = np.arange(host_ptr[-1]) - host_ptr[group]
+        within = rows_within(counts)
         is_uniform = counts.size * longest == host_ptr[-1]
         return cls(
             host_ptr=host_ptr,
@@ -89,7 +89,7 @@ class Layout:
             place=torch.from_numpy(group * longest + within),
             mirror=torch.from_numpy(host_ptr[group + 1] - 1 - within),
             steps=None if is_uniform else PackedSteps.of(host_ptr, longest),
-            own_host_ptr=host_ptr,
+            valid_ptr=host_ptr,
         )
 
     @classmethod
@@ -113,8 +113,8 @@ class Layout:
             place=rows,
             mirror=torch.from_numpy(mirror_NL.ravel()),
             steps=None,
-            own_host_ptr=np.append(0, counts.cumsum()),
-            own_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
+            valid_ptr=np.append(0, counts.cumsum()),
+            valid_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
             filled_counts=torch.from_numpy(counts),
         )
 
@@ -129,9 +129,9 @@ class Layout:
         return int(self.host_ptr[-1])
 
     @property
-    def num_own_rows(self) -> int:
+    def num_valid_rows(self) -> int:
         """M'."""
-        return int(self.own_host_ptr[-1])
+        return int(self.valid_ptr[-1])
 
     @property
     def is_filled(self) -> bool:
@@ -159,9 +159,9 @@ class Layout:
         padded = rows.new_full((self.num_groups * self.longest, *rows.shape[1:]), value)
         return padded.index_copy(0, self.place, rows).view(shape)
 
-    def own(self, rows: Tensor) -> Tensor:
+    def valid(self, rows: Tensor) -> Tensor:
         """`[M, ...]` rows to `[M', ...]`, without those that fill up."""
-        return rows if self.own_rows is None else rows.index_select(0, self.own_rows)
+        return rows if self.valid_rows is None else rows.index_select(0, self.valid_rows)
 
 
 @lru_cache(maxsize=32)
@@ -176,6 +176,11 @@ def _grid(num_groups: int, longest: int, device: torch.device) -> tuple[Tensor, 
 def lengths(ptr: Tensor) -> Tensor:
     """`[N]` rows of each group from its `[N+1]` offsets."""
     return ptr[1:] - ptr[:-1]
+
+
+def rows_within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[M]` place of each row within its group, from the `[N]` rows of each group."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
 
 
 def offsets(lengths_N: Tensor) -> Tensor:

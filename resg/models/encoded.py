@@ -53,8 +53,8 @@ class Encoded:
         Args:
             layout: of the padded graphs that were encoded.
         """
-        ptr = torch.from_numpy(layout.own_host_ptr)
-        return Encoded(self.embeddings, layout.own(self.nodes), ptr)
+        ptr = torch.from_numpy(layout.valid_ptr)
+        return Encoded(self.embeddings, layout.valid(self.nodes), ptr)
 
     def gather(self, gather_rows: GatherRows, nodes_by_process: Sequence[Tensor]) -> "Encoded":
         """The items of all processes, with their gradients.

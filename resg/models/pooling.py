@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resg.graphs.ragged import Layout
-from resg.kernels.calls import in_autocast_type
+from resg.kernels.dispatch import in_autocast_type
 
 
 class MeanPooling(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resg.config import SimilaritySettings
-from resg.kernels.calls import in_autocast_type
+from resg.kernels.dispatch import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
 from resg.models.encoded import Encoded
 

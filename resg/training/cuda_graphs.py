@@ -234,7 +234,7 @@ class CapturedPairEncoder(PairEncoder):
 
 def _static(side: Side) -> Side:
     """A side of a padded batch without the indices of its valid rows, whose number varies."""
-    return replace(side, layout=replace(side.layout, own_rows=None))
+    return replace(side, layout=replace(side.layout, valid_rows=None))
 
 
 class CapturedLoss:

@@ -139,7 +139,7 @@ def test_padding_keeps_dropped_words_and_adds_unknown_ones():
     plain = drop_words(batch, 0.5, generator(2))
     padded = pad_captions(plain, 16, 128, CPU)
     assert 0 < int((plain.words == 0).sum()) < len(plain.words)
-    assert torch.equal(padded.words[padded.layout.own_rows], plain.words)
+    assert torch.equal(padded.words[padded.layout.valid_rows], plain.words)
     assert int((padded.words != 0).sum()) == int((plain.words != 0).sum())
 
 
@@ -148,10 +148,10 @@ def test_images_that_need_no_padding_and_dropped_regions_are_the_same_in_a_padde
     matcher = make_matcher("resg-gru", vocabulary)
     shape = BucketShape(regions=6, words=12, edges=100)
     plain, padded = batches(images, captions, shape)
-    assert padded[0].layout.own_rows is None
+    assert padded[0].layout.valid_rows is None
     assert_same(matcher, plain, padded)
     plain, padded = batches(images, captions, shape, 0.4)
-    assert padded[0].layout.own_rows is not None
+    assert padded[0].layout.valid_rows is not None
     assert_same(matcher, plain, padded)
 
 

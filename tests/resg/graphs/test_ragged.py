@@ -66,8 +66,8 @@ def test_a_filled_layout_has_the_rows_of_the_groups_and_fills_up_their_ends(coun
     assert layout.is_row.sum(1).tolist() == counts
     grid = torch.arange(layout.num_rows).view(-1, longest)
     own = [row for group, count in zip(grid.tolist(), counts, strict=True) for row in group[:count]]
-    assert layout.own(grid.flatten()).tolist() == own
-    assert layout.own_host_ptr.tolist() == offsets(torch.tensor(counts)).tolist()
+    assert layout.valid(grid.flatten()).tolist() == own
+    assert layout.valid_ptr.tolist() == offsets(torch.tensor(counts)).tolist()
     padded = layout.pad(grid.flatten(), value=-7)
     assert torch.equal(padded[layout.is_row], torch.tensor(own, dtype=torch.long))
     assert (padded[~layout.is_row] == -7).all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention import graph_attention, plain
+from resg.kernels.graph_attention import graph_attention, torch_backend
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 5e-3}
 SIZES = {
@@ -198,10 +198,10 @@ def test_composed_backends_keep_float64(make_case, backend, sizes):
 @pytest.mark.parametrize("sizes", [[36], [9, 12], [90], [70, 2, 1, 3]])
 def test_plain_pytorch_by_matrices_and_by_edges(make_case, monkeypatch, sizes):
     case = make_case(sizes, dtype=torch.float64)
-    chosen = plain.uses_matrices(case.graph)
+    chosen = torch_backend.uses_matrices(case.graph)
     assert chosen == (3 not in sizes)  # one large graph beside tiny ones would be padded in vain
     for forced in (False, True):
-        monkeypatch.setattr(plain, "uses_matrices", lambda graph, forced=forced: forced)
+        monkeypatch.setattr(torch_backend, "uses_matrices", lambda graph, forced=forced: forced)
         assert max(case.errors(case.run("torch"))) <= 1e-14
 
 

@@ -4,20 +4,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.kernels.pair_scores.grouping import count_groups, merged_groups, tiles
-from resg.kernels.pair_scores.layouts import caption_runs, image_runs
-from resg.kernels.pair_scores.packing import image_blocks, makes_one_block, pack_runs
+from resg.graphs import ragged
+from resg.kernels.pair_scores.blocks import (
+    equal_blocks,
+    is_one_level_block,
+    level_blocks,
+    merged_blocks,
+    tiles,
+)
+from resg.kernels.pair_scores.triton_backend.plans import caption_runs, image_runs, pack_runs
 
 counts = st.lists(st.integers(0, 40), max_size=40)
 
 
 def pointer(lengths):
-    return torch.tensor([0, *lengths]).cumsum(0)
+    return ragged.offsets(torch.tensor(lengths))
+
+
+def offsets(lengths):
+    return pointer(lengths).numpy()
 
 
 @given(lengths=counts, width=st.sampled_from([16, 32, 64]), slots=st.integers(1, 16))
 def test_runs_hold_every_caption_once_and_whole(lengths, width, slots):
-    runs = pack_runs(pointer(lengths).numpy(), width, slots)
+    runs = pack_runs(offsets(lengths), width, slots)
     place = dict(zip(runs.destination.tolist(), runs.source.tolist(), strict=True))
     assert len(place) == len(runs.source)
     seen = []
@@ -40,24 +50,24 @@ def test_runs_hold_every_caption_once_and_whole(lengths, width, slots):
 def test_runs_of_ordinary_captions_are_full():
     lengths = (12 + 2.5 * torch.randn(5000, generator=torch.Generator().manual_seed(0))).round()
     lengths = lengths.clamp(5, 30).long().tolist()
-    runs = pack_runs(pointer(lengths).numpy(), 64, 16)
+    runs = pack_runs(offsets(lengths), 64, 16)
     assert sum(lengths) / (len(runs) * 64) > 0.97
 
 
 @given(region_counts=st.lists(st.integers(0, 140), max_size=12), side=st.integers(1, 300))
 def test_blocks_hold_every_region_once(region_counts, side):
-    ptr = pointer(region_counts)
+    ptr = offsets(region_counts)
     images = []
-    for block in image_blocks(ptr.numpy(), side):
+    for block in level_blocks(ptr, side, 128):
         assert block.rows - block.counts.min() < 8
         assert len(block) == 1 or block.rows * len(block) <= side + block.rows
-        for image, count, source in zip(block.images, block.counts, block.source, strict=True):
+        for image, count, source in zip(block.owners, block.counts, block.source, strict=True):
             images.append(int(image))
             assert source[:count].tolist() == list(range(ptr[image], ptr[image + 1]))
             assert (source[count:] == -1).all()
     assert sorted(images) == [i for i, count in enumerate(region_counts) if 0 < count <= 128]
     if max(region_counts, default=0) <= 128:
-        assert makes_one_block(ptr.numpy(), side) == (len(image_blocks(ptr.numpy(), side)) < 2)
+        assert is_one_level_block(ptr, side) == (len(level_blocks(ptr, side, 128)) < 2)
 
 
 @given(lengths=counts, slots=st.integers(1, 16))
@@ -88,12 +98,12 @@ def test_rows_of_runs_are_whole_owners(lengths, slots):
 )
 def test_tiles_cover_every_pair_of_nodes_once_within_the_budget(rows, columns, budget, tile_cost):
     covered = torch.zeros(len(rows), len(columns), dtype=torch.int64)
-    groups = count_groups(pointer(rows)), count_groups(pointer(columns))
-    for row_tile, column_tile in tiles(*merged_groups(*groups, tile_cost), budget):
+    groups = equal_blocks(offsets(rows)), equal_blocks(offsets(columns))
+    for row_tile, column_tile in tiles(*merged_blocks(*groups, tile_cost), budget):
         for tile, lengths in ((row_tile, rows), (column_tile, columns)):
             nodes_held(tile, lengths)
         covered[row_tile.owners[:, None], column_tile.owners] += 1
-        elements = len(row_tile) * row_tile.count * len(column_tile) * column_tile.count
+        elements = len(row_tile) * row_tile.rows * len(column_tile) * column_tile.rows
         assert elements <= budget or len(row_tile) == len(column_tile) == 1
     expected = torch.outer((torch.tensor(rows) > 0).long(), (torch.tensor(columns) > 0).long())
     assert torch.equal(covered, expected.view_as(covered))
@@ -101,19 +111,15 @@ def test_tiles_cover_every_pair_of_nodes_once_within_the_budget(rows, columns, b
 
 def nodes_held(tile, lengths):
     """Every owner's nodes lie in its own row, from the left, and nothing else does."""
-    places, sources = tile.nodes(torch.device("cpu"))
-    grid = torch.full((len(tile) * tile.count,), -1)
-    grid[slice(None) if places is None else places] = sources
-    for owner, row in zip(tile.owners.tolist(), grid.view(len(tile), tile.count), strict=True):
-        first, padding = pointer(lengths)[owner], tile.count - lengths[owner]
-        expected = [*range(first, first + lengths[owner]), *[-1] * padding]
-        assert row.tolist() == expected
+    for owner, row in zip(tile.owners, tile.source, strict=True):
+        first, padding = offsets(lengths)[owner], tile.rows - lengths[owner]
+        assert row.tolist() == [*range(first, first + lengths[owner]), *[-1] * padding]
 
 
 def test_counts_are_merged_only_where_that_is_cheaper():
-    rows = count_groups(pointer([2, 3, 4, 9, 9]))
-    columns = count_groups(pointer([6, 7, 8, 20]))
-    assert [len(groups) for groups in merged_groups(rows, columns, 0)] == [4, 4]
-    assert [len(groups) for groups in merged_groups(rows, columns, 10**6)] == [1, 1]
-    many = count_groups(pointer([10, 30] * 500)), count_groups(pointer([8, 16] * 500))
-    assert [len(groups) for groups in merged_groups(*many, 8192)] == [2, 2]
+    rows = equal_blocks(offsets([2, 3, 4, 9, 9]))
+    columns = equal_blocks(offsets([6, 7, 8, 20]))
+    assert [len(groups) for groups in merged_blocks(rows, columns, 0)] == [4, 4]
+    assert [len(groups) for groups in merged_blocks(rows, columns, 10**6)] == [1, 1]
+    many = equal_blocks(offsets([10, 30] * 500)), equal_blocks(offsets([8, 16] * 500))
+    assert [len(groups) for groups in merged_blocks(*many, 8192)] == [2, 2]

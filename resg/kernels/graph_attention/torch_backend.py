@@ -1,4 +1,4 @@
-"""The `torch` backend: plain PyTorch; padded matrices for small graphs, edge by edge otherwise.
+"""The `torch` backend: padded matrices where they are cheap, edge by edge where they are not.
 
 B graphs, N nodes of the largest, M nodes, E edges, H heads, d head width.  A small graph is cheaper
 as an N x N matrix than as a list of edges: no row is gathered once for each of its edges.
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention.edges import Segments, edges_backward, edges_forward
+from resg.kernels.graph_attention.checks import AttentionInputs
+from resg.kernels.graph_attention.segments import Segments
 
 PAIRS_PER_EDGE = 32
-"""Matrices are used up to so many pairs of nodes an edge; a CPU breaks even near 40."""
+"""Matrices are used up to so many pairs of nodes per edge; a CPU breaks even near 40."""
 
 
 def uses_matrices(graph: GraphBatch) -> bool:
-    """Whether padded matrices are the cheaper form; their size is a multiple of the edges."""
+    """Whether padded matrices are cheap: their size is a bounded multiple of the edges."""
     return graph.num_graphs * graph.max_nodes**2 <= PAIRS_PER_EDGE * graph.num_edges
 
 
@@ -32,46 +33,36 @@ SEGMENTS = Segments(
 )
 
 
-def forward(
-    q: Tensor, k: Tensor, v: Tensor, edge_bias: Tensor, graph: GraphBatch, scale: float
-) -> tuple[Tensor, Tensor]:
+def forward(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp."""
-    if not uses_matrices(graph):
-        return edges_forward(SEGMENTS, q, k, v, edge_bias, graph, scale)
-    padding = Padding(graph)
-    scores = _scores(padding, padding.pad(q), padding.pad(k), edge_bias, scale)
+    if not uses_matrices(inputs.graph):
+        return SEGMENTS.forward(inputs)
+    padding = Padding(inputs.graph)
+    scores = _scores(padding, inputs, padding.pad(inputs.q), padding.pad(inputs.k))
     lse = scores.logsumexp(-1)
     attention = _attention(scores, lse)
-    out = padding.unpad(attention @ padding.pad(v))
-    return out.to(q.dtype), padding.unpad(lse[..., None])[..., 0]
+    out = padding.unpad(attention @ padding.pad(inputs.v))
+    return out.to(inputs.q.dtype), padding.unpad(lse[..., None])[..., 0]
 
 
 def backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    edge_bias: Tensor,
-    out: Tensor | None,
-    lse: Tensor,
-    graph: GraphBatch,
-    scale: float,
+    inputs: AttentionInputs, grad: Tensor, out: Tensor | None, lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of q, k, v and the edge bias; the output is not needed."""
-    if not uses_matrices(graph):
-        return edges_backward(SEGMENTS, grad, q, k, v, edge_bias, lse, graph, scale)
-    padding = Padding(graph)
-    query, key, value, grad_out = (padding.pad(x) for x in (q, k, v, grad))
-    scores = _scores(padding, query, key, edge_bias, scale)
+    if not uses_matrices(inputs.graph):
+        return SEGMENTS.backward(inputs, grad, out, lse)
+    padding, scale = Padding(inputs.graph), inputs.scale
+    query, key, value, grad_out = (padding.pad(x) for x in (inputs.q, inputs.k, inputs.v, grad))
+    scores = _scores(padding, inputs, query, key)
     attention = _attention(scores, padding.pad(lse[..., None])[..., 0])
     grad_attention = grad_out @ value.mT
     inner = (attention * grad_attention).sum(-1, keepdim=True)
     grad_scores = attention * (grad_attention - inner)
     return (
-        padding.unpad(grad_scores @ key).mul_(scale).to(q.dtype),
-        padding.unpad(grad_scores.mT @ query).mul_(scale).to(k.dtype),
-        padding.unpad(attention.mT @ grad_out).to(v.dtype),
-        padding.edges(grad_scores).to(edge_bias.dtype),
+        padding.unpad(grad_scores @ key).mul_(scale).to(inputs.q.dtype),
+        padding.unpad(grad_scores.mT @ query).mul_(scale).to(inputs.k.dtype),
+        padding.unpad(attention.mT @ grad_out).to(inputs.v.dtype),
+        padding.edges(grad_scores).to(inputs.edge_bias.dtype),
     )
 
 
@@ -112,10 +103,9 @@ class Padding:
         return matrix.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, self.places)
 
 
-def _scores(
-    padding: Padding, query: Tensor, key: Tensor, edge_bias: Tensor, scale: float
-) -> Tensor:
-    return padding.matrix(edge_bias.to(query.dtype)) + scale * (query @ key.mT)
+def _scores(padding: Padding, inputs: AttentionInputs, query: Tensor, key: Tensor) -> Tensor:
+    bias = padding.matrix(inputs.edge_bias.to(query.dtype))
+    return bias + inputs.scale * (query @ key.mT)
 
 
 def _attention(scores: Tensor, lse: Tensor) -> Tensor:

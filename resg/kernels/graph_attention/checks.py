@@ -1,12 +1,45 @@
-"""Do the inputs of `graph_attention` fit together? Asked before any launch, without a sync."""
+"""The inputs of a call of `graph_attention`, and whether they fit together."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
 
 
+@dataclass(frozen=True)
+class AttentionInputs:
+    """What a backend computes with; M nodes, E edges, H heads, d head width.
+
+    Attributes:
+        q: `[M, H, d]` queries.
+        k: `[M, H, d]` keys.
+        v: `[M, H, d]` values.
+        edge_bias: `[E, H]` added to the scores.
+        graph: nodes and edges.
+        scale: factor of the scores.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    edge_bias: Tensor
+    graph: GraphBatch
+    scale: float
+
+    @property
+    def wide_dtype(self) -> torch.dtype:
+        """Type of scores and sums: float32 for half inputs, else the inputs' own."""
+        return torch.promote_types(self.q.dtype, torch.float32)
+
+
 def check_inputs(q: Tensor, k: Tensor, v: Tensor, graph: GraphBatch, edge_bias: Tensor) -> None:
-    """Raise ValueError with both shapes and the fix where something does not fit."""
+    """Compare shapes, types and devices; no value is read, so the host need not wait for a GPU.
+
+    Raises:
+        ValueError: something does not fit, with both shapes and what to do.
+    """
     named = {"q": q, "k": k, "v": v, "edge_bias": edge_bias}
     if q.dim() != 3 or q.shape != k.shape or q.shape != v.shape:
         shapes = ", ".join(f"{name} {tuple(named[name].shape)}" for name in "qkv")
@@ -19,8 +52,8 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor, graph: GraphBatch, edge_bias: 
     if edge_bias.shape != (graph.num_edges, q.shape[1]):
         raise ValueError(
             f"edge_bias has the shape {tuple(edge_bias.shape)}, expected "
-            f"{(graph.num_edges, q.shape[1])}, [edges, heads]. One row for each edge of the graph, "
-            "sorted by (target, source): see resg.graphs.batch.edge_order."
+            f"{(graph.num_edges, q.shape[1])}, [edges, heads]. Give one row for each edge of the "
+            "graph, sorted by (target, source): see resg.graphs.batch."
         )
     for name, tensor in named.items():
         if not tensor.is_floating_point():

@@ -7,36 +7,41 @@ from math import inf
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.composed import add_composed_gradients
-from resg.kernels.pair_scores.forms import LOG2_E
-from resg.kernels.pair_scores.gradient_kernel import gradient_kernel
-from resg.kernels.pair_scores.launch import PairLaunch
-from resg.kernels.pair_scores.node_kernels import gather_gradient_kernel, unpack_kernel
-from resg.kernels.pair_scores.packed_nodes import (
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.torch_backend import add_gradients
+from resg.kernels.pair_scores.triton_backend.forward import ForwardPass
+from resg.kernels.pair_scores.triton_backend.kernels.gradient import gradient_kernel
+from resg.kernels.pair_scores.triton_backend.kernels.nodes import (
+    gather_gradient_kernel,
+    unpack_kernel,
+)
+from resg.kernels.pair_scores.triton_backend.nodes import (
     LONGEST_REGION,
     LONGEST_WORD,
     PackedBlock,
     row_block,
 )
-from resg.kernels.starting import run_kernel
+from resg.kernels.pair_scores.triton_backend.tuning import LOG2_E
 
 TENSORS_PER_TILE = 6  # S, its gradient, and two of each direction's attention
 
 
-class PairGradient(PairLaunch):
-    """The gradients for one call's regions and words."""
+class Passes(ForwardPass):
+    """Both passes over one call's nodes; the backward pass reuses what the forward pass packed."""
 
     def backward(self, grad: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients `[total regions, d]` and `[total words, d]` in the nodes' type."""
         self.refused = []
         is_empty = grad.numel() == 0
         self.largest_grad = grad.new_ones(()) if is_empty else torch.linalg.vector_norm(grad, inf)
-        grad_regions = torch.zeros(self.regions.shape, dtype=self.regions.dtype, device=self.device)
-        grad_words = torch.zeros(self.words.shape, dtype=self.words.dtype, device=self.device)
-        words = NodeGradient(grad_words, self.captions.layout.source, LONGEST_WORD)
+        grad_regions, grad_words = (
+            torch.zeros(x.shape, dtype=x.dtype, device=self.device)
+            for x in (self.inputs.regions, self.inputs.words)
+        )
+        words = NodeGradient(grad_words, self.captions.plan.source, LONGEST_WORD)
         itemsize = TENSORS_PER_TILE * self.precision.nodes.itemsize
-        for images in self.image_blocks(itemsize):
-            regions = NodeGradient(grad_regions, images.layout.source, LONGEST_REGION)
+        for images in self.packed_blocks(itemsize):
+            regions = NodeGradient(grad_regions, images.plan.source, LONGEST_REGION)
             spans = list(self.run_spans(images.nodes.shape[0], itemsize))
             if images is not self.only_block or len(spans) != 1:
                 regions.sums = torch.zeros_like(images.nodes, dtype=torch.float32)
@@ -56,16 +61,9 @@ class PairGradient(PairLaunch):
         if not left_out:
             return grad_regions, grad_words
         sums = grad_regions.float(), grad_words.float()
-        for image_owners, caption_owners in left_out:
-            add_composed_gradients(
-                sums,
-                grad,
-                (self.regions, self.region_ptr, image_owners),
-                (self.words, self.word_ptr, caption_owners),
-                self.settings,
-                self.tile_bytes,
-            )
-        return sums[0].to(self.regions.dtype), sums[1].to(self.words.dtype)
+        for chosen in left_out:
+            add_gradients(sums, grad, self.inputs, chosen)
+        return sums[0].to(grad_regions.dtype), sums[1].to(grad_words.dtype)
 
     def _add_block(
         self,
@@ -89,19 +87,19 @@ class PairGradient(PairLaunch):
     ) -> None:
         """Add what one tile gives to the gradients of its images' and its runs' nodes."""
         V, (T, *_, inv_length_w) = images.nodes, self.captions.part(first, last)
-        num_images, num_runs, width = len(images.layout), last - first, self.tuning.width
+        num_images, num_runs, width = len(images.plan), last - first, self.tuning.width
         S = torch.mm(V, T.T)
         tile, length_w, length_r = self.launch_gradients(images, first, last, S, grad)
         grad_S, *attentions = tile
         through_gram_r = through_gram_w = None
         if self.settings.words_attend:
-            by_image = (num_images, images.layout.rows, -1)
+            by_image = (num_images, images.plan.rows, -1)
             E, E_scaled = (attention.view(by_image) for attention in attentions[:2])
             through_gram_r = torch.bmm(torch.bmm(E_scaled, E.transpose(1, 2)), V.view(by_image))
         if self.settings.regions_attend:
             E, E_scaled = (attention.view(-1, num_runs, width) for attention in attentions[-2:])
             gram = torch.bmm(E_scaled.permute(1, 2, 0), E.transpose(0, 1))
-            gram *= self.captions.layout.same[first:last]
+            gram *= self.captions.plan.same[first:last]
             through_gram_w = torch.bmm(gram, T.view(num_runs, width, -1))
         through_S = torch.mm(grad_S, T)
         self._gather(regions, 0, through_S, through_gram_r, length_r, 1, images.inv_length, V)
@@ -179,9 +177,8 @@ class PairGradient(PairLaunch):
         attention times its coefficient, all of S's shape; lengths `[images, words]` of words that
         attend and `[regions, runs]` of regions that do.
         """
-        layout, settings = images.layout, self.settings
-        _, gram, slot, owner, inv_length = self.captions.part(first, last)
-        num_images, num_runs = len(layout), last - first
+        plan, settings = images.plan, self.settings
+        num_images, num_runs = len(plan), last - first
         num_tensors = 1 + 2 * settings.words_attend + 2 * settings.regions_attend
         tile = S.new_empty((num_tensors, *S.shape)).unbind()
         length_w = length_r = None
@@ -192,16 +189,7 @@ class PairGradient(PairLaunch):
         run_kernel(
             gradient_kernel,
             (num_runs, num_images),
-            S,
-            images.gram,
-            gram,
-            slot,
-            owner,
-            images.inv_length,
-            inv_length,
-            layout.images,
-            layout.counts,
-            self.packer.scales,
+            *self.tile_operands(images, first, last, S),
             grad,
             self.largest_grad,
             tile[0],
@@ -209,14 +197,14 @@ class PairGradient(PairLaunch):
             *(tile[-2:] if settings.regions_attend else (S, S)),
             self.packer.scales if length_w is None else length_w,
             self.packer.scales if length_r is None else length_r,
-            layout.rows,
+            plan.rows,
             S.stride(0),
             grad.stride(0),
             num_runs,
             *self.shifts(),
             settings.lambda_lse * LOG2_E,
             num_warps=self.tuning.backward_warps,
-            **self.constants(layout.rows),
+            **self.constants(plan.rows),
         )
         return tile, length_w, length_r
 

@@ -21,8 +21,8 @@ floor, as the difference that gives it otherwise is lost in rounding.
 import triton
 import triton.language as tl
 
-from resg.kernels.pair_scores.node_kernels import GRADIENT_BITS, power_of_two
-from resg.kernels.pair_scores.score_kernel import (
+from resg.kernels.pair_scores.triton_backend.kernels.nodes import GRADIENT_BITS, power_of_two
+from resg.kernels.pair_scores.triton_backend.kernels.score import (
     LEAK,
     NEVER,
     TINY,

@@ -9,32 +9,34 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 import triton.language as tl
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
-from resg.kernels.calls import is_interpreting
-from resg.kernels.pair_scores.composed import write_composed_scores
-from resg.kernels.pair_scores.forms import (
+from resg.kernels.dispatch import is_interpreting
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.blocks import Ints
+from resg.kernels.pair_scores.checks import PairInputs
+from resg.kernels.pair_scores.torch_backend import write_scores
+from resg.kernels.pair_scores.triton_backend.kernels.packed import packed_score_kernel
+from resg.kernels.pair_scores.triton_backend.kernels.score import score_kernel
+from resg.kernels.pair_scores.triton_backend.nodes import NodePacker, PackedBlock, PackedRuns
+from resg.kernels.pair_scores.triton_backend.plans import (
+    caption_runs,
+    image_blocks,
+    image_runs,
+    is_one_block,
+    large_images,
+)
+from resg.kernels.pair_scores.triton_backend.tuning import (
     DEFAULT_TUNING,
     HALF,
     LOG2_E,
     SINGLE,
     Tuning,
 )
-from resg.kernels.pair_scores.layouts import (
-    block_layouts,
-    caption_runs,
-    image_runs,
-    is_one_block,
-    large_images,
-)
-from resg.kernels.pair_scores.packed_kernel import packed_score_kernel
-from resg.kernels.pair_scores.packed_nodes import NodePacker, PackedBlock, PackedRuns
-from resg.kernels.pair_scores.score_kernel import score_kernel
-from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.starting import run_kernel
 
 SMALLEST_TILE = 64
 """Rows of a tile at least: ptxas 12.8 forms some addresses of products with 16 or 32 columns from
@@ -47,50 +49,31 @@ REFUSED: set[tuple[Any, ...]] = set()
 """Forms of the kernels that need more shared memory than the card has, found by a first launch."""
 
 
-class PairLaunch:
-    """One call's operands on the device, and the launches over them."""
+class ForwardPass:
+    """One call's operands on the device, and the launches that score them."""
 
-    def __init__(
-        self,
-        regions: Tensor,
-        words: Tensor,
-        region_ptr: Tensor,
-        word_ptr: Tensor,
-        settings: PairSettings,
-        tile_bytes: int,
-        tuning: Tuning = DEFAULT_TUNING,
-    ) -> None:
-        self.regions, self.words = regions, words
-        self.region_ptr, self.word_ptr = region_ptr, word_ptr
-        self.settings, self.tile_bytes, self.tuning = settings, tile_bytes, tuning
-        self.precision = SINGLE if regions.dtype == torch.float32 else HALF
-        self.device = regions.device
-        self.packer = NodePacker(regions, words, settings, self.precision)
-        layout = caption_runs(word_ptr, tuning.width, tuning.slots, self.device)
-        self.captions = self.packer.caption_runs(layout)
+    def __init__(self, inputs: PairInputs, tuning: Tuning = DEFAULT_TUNING) -> None:
+        self.inputs, self.settings, self.tuning = inputs, inputs.settings, tuning
+        self.device = inputs.regions.device
+        self.precision = SINGLE if inputs.regions.dtype == torch.float32 else HALF
+        self.packer = NodePacker(inputs, self.precision)
+        plan = caption_runs(inputs.word_ptr, tuning.width, tuning.slots, self.device)
+        self.captions = self.packer.caption_runs(plan)
         self.only_block: PackedBlock | None = None
-        self.refused: list[Tensor] = []
+        self.refused: list[Ints] = []
 
     def forward(self) -> Tensor:
         """Scores `[images, captions]` in float32; 0 where either side has no node."""
         self.refused = []
-        shape = self.region_ptr.shape[0] - 1, self.word_ptr.shape[0] - 1
-        out = torch.zeros(shape, dtype=torch.float32, device=self.device)
-        itemsize = self.precision.nodes.itemsize
+        out = torch.zeros(self.inputs.shape, dtype=torch.float32, device=self.device)
         above = 0
         if self.is_packed():
             self._score_runs(out)
             above = self.tuning.regions
-        for images in self.image_blocks(itemsize, above):
+        for images in self.packed_blocks(self.precision.nodes.itemsize, above):
             self.run_block("scores", images, partial(self._score_block, images, out))
-        for image_owners, caption_owners in self.left_out():
-            write_composed_scores(
-                out,
-                (self.regions, self.region_ptr, image_owners),
-                (self.words, self.word_ptr, caption_owners),
-                self.settings,
-                self.tile_bytes,
-            )
+        for chosen in self.left_out():
+            write_scores(out, self.inputs, chosen)
         return out
 
     def is_packed(self) -> bool:
@@ -106,19 +89,19 @@ class PairLaunch:
             and settings.normalise == "clipped_l2"
             and max(settings.temperatures) <= LARGEST_TEMPERATURE
             and (settings.pooling == "mean" or settings.lambda_lse <= LARGEST_LAMBDA)
-            and not is_one_block(self.region_ptr, self._side(self.precision.nodes.itemsize))
+            and not is_one_block(self.inputs.region_ptr, self._side(self.precision.nodes.itemsize))
         )
 
     def _score_runs(self, out: Tensor) -> None:
         """All images that fit into runs, tile by tile."""
         width = self.tuning.regions
-        layout = image_runs(self.region_ptr, width, self.tuning.slots, self.device)
-        images = self.packer.image_runs(layout)
+        plan = image_runs(self.inputs.region_ptr, width, self.tuning.slots, self.device)
+        images = self.packer.image_runs(plan)
         itemsize = self.precision.nodes.itemsize
-        parts = math.ceil(layout.rows / max(self._side(itemsize), width)) if layout.rows else 0
-        bounds = [len(layout) * part // parts for part in range(parts + 1)] if parts else [0]
+        parts = math.ceil(plan.rows / max(self._side(itemsize), width)) if plan.rows else 0
+        bounds = [len(plan) * part // parts for part in range(parts + 1)] if parts else [0]
         for top, bottom in pairwise(bounds):
-            first_row, last_row = int(layout.starts[top]), int(layout.starts[bottom])
+            first_row, last_row = int(plan.starts[top]), int(plan.starts[bottom])
             V = images.nodes[first_row:last_row]
             for first, last in self.run_spans(len(V), itemsize):
                 S = V @ self.captions.part(first, last)[0].T
@@ -136,7 +119,7 @@ class PairLaunch:
         (top, bottom), (first, last) = image_span, caption_span
         settings, tuning = self.settings, self.tuning
         factors = [temperature * LOG2_E for temperature in settings.temperatures]
-        rows, words = images.layout, self.captions.layout
+        rows, words = images.plan, self.captions.plan
         directions = [(settings.words_attend, settings.regions_attend)]
         if all(directions[0]) and not tuning.together:
             directions = [(True, False), (False, True)]
@@ -190,7 +173,7 @@ class PairLaunch:
 
         Triton refuses a kernel before its first launch, so nothing of the block is done then.
         """
-        rows = images.layout.rows
+        rows = images.plan.rows
         if not REFUSED or self._form(kernel, rows) not in REFUSED:
             try:
                 work()
@@ -198,7 +181,7 @@ class PairLaunch:
                 REFUSED.add(self._form(kernel, rows))
             else:
                 return True
-        self.refused.append(torch.from_numpy(images.layout.block.images))
+        self.refused.append(images.plan.owners)
         return False
 
     def _form(self, kernel: str, rows: int) -> tuple[Any, ...]:
@@ -209,25 +192,15 @@ class PairLaunch:
         self, images: PackedBlock, first: int, last: int, S: Tensor, out: Tensor
     ) -> None:
         """Write one tile's scores, of a block of images with runs `first` to `last`."""
-        layout = images.layout
-        _, gram, slot, owner, inv_length = self.captions.part(first, last)
-        grid = (last - first, math.ceil(len(layout) / self.tuning.images))
+        plan = images.plan
+        grid = (last - first, math.ceil(len(plan) / self.tuning.images))
         run_kernel(
             score_kernel,
             grid,
-            S,
-            images.gram,
-            gram,
-            slot,
-            owner,
-            images.inv_length,
-            inv_length,
-            layout.images,
-            layout.counts,
-            self.packer.scales,
+            *self.tile_operands(images, first, last, S),
             out,
-            len(layout),
-            layout.rows,
+            len(plan),
+            plan.rows,
             S.stride(0),
             out.stride(0),
             *self.shifts(),
@@ -235,8 +208,16 @@ class PairLaunch:
             IMAGES=self.tuning.images,
             num_warps=self.tuning.warps,
             maxnreg=self.tuning.registers,
-            **self.constants(layout.rows),
+            **self.constants(plan.rows),
         )
+
+    def tile_operands(
+        self, images: PackedBlock, first: int, last: int, S: Tensor
+    ) -> tuple[Tensor, ...]:
+        """What the score kernel and the gradient kernel read of a tile."""
+        _, gram, slot, owner, inv_length = self.captions.part(first, last)
+        sides = images.gram, gram, slot, owner, images.inv_length, inv_length
+        return S, *sides, images.plan.images, images.plan.counts, self.packer.scales
 
     def constants(self, rows: int) -> dict[str, Any]:
         """What the score kernel and the gradient kernel are compiled for."""
@@ -275,7 +256,7 @@ class PairLaunch:
             self.precision.shift(regions_attend, 8.0, safe_i2t),
         )
 
-    def image_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[PackedBlock]:
+    def packed_blocks(self, bytes_per_element: int, above: int = 0) -> Iterator[PackedBlock]:
         """Images with more than `above` regions, in blocks that make tiles about square.
 
         A block that holds all images is kept: the backward pass finds them packed.
@@ -284,36 +265,35 @@ class PairLaunch:
             yield self.only_block
             return
         side = self._side(bytes_per_element)
-        layouts = block_layouts(self.region_ptr, side, above, self.device)
-        for layout in layouts:
-            images = self.packer.image_block(layout)
-            if above == 0 and len(layouts) == 1:
+        plans = image_blocks(self.inputs.region_ptr, side, above, self.device)
+        for plan in plans:
+            images = self.packer.image_block(plan)
+            if above == 0 and len(plans) == 1:
                 self.only_block = images
             yield images
 
     def _side(self, bytes_per_element: int) -> int:
         """Rows of a square tile."""
-        return math.isqrt(max(self.tile_bytes // bytes_per_element, 1))
+        return math.isqrt(max(self.inputs.tile_bytes // bytes_per_element, 1))
 
     def run_spans(self, rows: int, bytes_per_element: int) -> Iterator[tuple[int, int]]:
         """First and last run of each tile that these rows make within `tile_bytes`."""
-        num_runs = len(self.captions.layout)
+        num_runs = len(self.captions.plan)
         run_bytes = rows * self.tuning.width * bytes_per_element
-        parts = math.ceil(num_runs * run_bytes / max(self.tile_bytes, run_bytes))
+        parts = math.ceil(num_runs * run_bytes / max(self.inputs.tile_bytes, run_bytes))
         bounds = [num_runs * part // max(parts, 1) for part in range(parts + 1)]
         yield from pairwise(bounds)
 
-    def left_out(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def left_out(self) -> Iterator[tuple[Ints, Ints]]:
         """Images and captions whose pairs no tile held: too many regions or words, or refused."""
-        too_large = large_images(self.region_ptr)
-        too_long = self.captions.layout.left_out
-        if not (too_large.numel() or too_long.numel() or self.refused):
+        too_large = large_images(self.inputs.region_ptr)
+        too_long = self.captions.plan.left_out
+        if not (too_large.size or too_long.size or self.refused):
             return
-        every_image = torch.arange(len(self.region_ptr) - 1)
-        every_caption = torch.arange(len(self.word_ptr) - 1)
-        if len(too_large):
+        every_image, every_caption = (np.arange(count) for count in self.inputs.shape)
+        if too_large.size:
             yield too_large, every_caption
-        if len(too_long):
-            yield every_image[~torch.isin(every_image, too_large)], too_long
+        if too_long.size:
+            yield np.setdiff1d(every_image, too_large), too_long
         if self.refused:
-            yield torch.cat(self.refused), every_caption[~torch.isin(every_caption, too_long)]
+            yield np.concatenate(self.refused), np.setdiff1d(every_caption, too_long)

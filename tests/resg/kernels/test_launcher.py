@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from resg.kernels import starting
+from resg.kernels import launcher
 
 
 class Kernel:
@@ -38,14 +38,14 @@ class Form:
 
 @pytest.fixture
 def start(monkeypatch):
-    monkeypatch.setattr(starting, "STARTS_BY_TRITON", False)
-    monkeypatch.setattr(starting, "COMPILED", {})
+    monkeypatch.setattr(launcher, "LAUNCHED_BY_TRITON", False)
+    monkeypatch.setattr(launcher, "COMPILED", {})
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     kernel = Kernel()
 
     def run(nodes, count=32, factor=1.0, grid=(4,), **changes):
         constants = {"BLOCK": 8, "num_warps": 4, "WIDTH": 64} | changes
-        starting.run_kernel(kernel, grid, nodes, count, factor, **constants)
+        launcher.run_kernel(kernel, grid, nodes, count, factor, **constants)
         return kernel
 
     return run

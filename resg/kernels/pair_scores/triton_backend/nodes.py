@@ -1,21 +1,22 @@
-"""Nodes as the kernels read them: scaled, laid out, with their lengths and Gram matrices."""
+"""Nodes as the kernels read them: scaled and packed, with their lengths and Gram matrices."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from resg.kernels.pair_scores.forms import LOG2_E, Precision
-from resg.kernels.pair_scores.layouts import BlockLayout, RunLayout
-from resg.kernels.pair_scores.node_kernels import (
+from resg.kernels.launcher import run_kernel
+from resg.kernels.pair_scores.checks import PairInputs
+from resg.kernels.pair_scores.reference import NORM_FLOOR
+from resg.kernels.pair_scores.settings import PairSettings
+from resg.kernels.pair_scores.triton_backend.kernels.nodes import (
     gram_kernel,
     length_kernel,
     pack_kernel,
     scales_kernel,
 )
-from resg.kernels.pair_scores.reference import NORM_FLOOR
-from resg.kernels.pair_scores.settings import PairSettings
-from resg.kernels.starting import run_kernel
+from resg.kernels.pair_scores.triton_backend.plans import BlockPlan, RunPlan
+from resg.kernels.pair_scores.triton_backend.tuning import LOG2_E, Precision
 
 LONGEST_REGION, LONGEST_WORD = 3, 4  # where these lie in `NodePacker.scales`
 
@@ -24,16 +25,16 @@ LONGEST_REGION, LONGEST_WORD = 3, 4  # where these lie in `NodePacker.scales`
 class PackedRuns:
     """Owners in runs: `nodes [rows, d]`, one over their lengths, Gram matrices of the runs."""
 
-    layout: RunLayout
+    plan: RunPlan
     nodes: Tensor
     inv_length: Tensor
     gram: Tensor
 
     def part(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Nodes, Gram matrices, slots, owners, one over the lengths: of runs `first` to `last`."""
-        layout = self.layout
-        parts = self.nodes, self.gram, layout.slot, layout.owner, self.inv_length
-        if last - first == len(layout):
+        plan = self.plan
+        parts = self.nodes, self.gram, plan.slot, plan.owner, self.inv_length
+        if last - first == len(plan):
             return parts
         nodes, gram, slot, owner, inv_length = parts
         width = slot.shape[1]
@@ -45,40 +46,38 @@ class PackedRuns:
 class PackedBlock:
     """A block of images: `nodes [I * rows, d]`, one over their lengths, their Gram matrices."""
 
-    layout: BlockLayout
+    plan: BlockPlan
     nodes: Tensor
     inv_length: Tensor
     gram: Tensor
 
 
 class NodePacker:
-    """Brings one call's nodes to where the kernels read them.
+    """Packs one call's nodes as the plans say.
 
     Attributes:
         scales: `[5]` temperatures in base 2 and the floor of norms, as the kernels read them; the
             lengths of the longest region and of the longest word.
     """
 
-    def __init__(
-        self, regions: Tensor, words: Tensor, settings: PairSettings, precision: Precision
-    ) -> None:
-        self.regions, self.words, self.precision = regions, words, precision
-        self.scales = self._scales(settings)
+    def __init__(self, inputs: PairInputs, precision: Precision) -> None:
+        self.regions, self.words, self.precision = inputs.regions, inputs.words, precision
+        self.scales = self._scales(inputs.settings)
 
-    def caption_runs(self, layout: RunLayout) -> PackedRuns:
+    def caption_runs(self, plan: RunPlan) -> PackedRuns:
         """The captions' words in runs."""
-        return self._runs(self.words, LONGEST_WORD, layout)
+        return self._runs(self.words, LONGEST_WORD, plan)
 
-    def image_runs(self, layout: RunLayout) -> PackedRuns:
+    def image_runs(self, plan: RunPlan) -> PackedRuns:
         """The images' regions in runs."""
-        return self._runs(self.regions, LONGEST_REGION, layout)
+        return self._runs(self.regions, LONGEST_REGION, plan)
 
-    def image_block(self, layout: BlockLayout) -> PackedBlock:
+    def image_block(self, plan: BlockPlan) -> PackedBlock:
         """The regions of a block of images."""
-        nodes, inv_length = self._pack(self.regions, LONGEST_REGION, layout.source)
-        by_image = nodes.view(len(layout), layout.rows, nodes.shape[1])
+        nodes, inv_length = self._pack(self.regions, LONGEST_REGION, plan.source)
+        by_image = nodes.view(len(plan), plan.rows, nodes.shape[1])
         gram = torch.bmm(by_image, by_image.transpose(1, 2))
-        return PackedBlock(layout, nodes, inv_length, gram)
+        return PackedBlock(plan, nodes, inv_length, gram)
 
     def _scales(self, settings: PairSettings) -> Tensor:
         is_scaled, device = self.precision.is_scaled, self.regions.device
@@ -113,16 +112,16 @@ class NodePacker:
         )
         return scales
 
-    def _runs(self, nodes: Tensor, longest: int, layout: RunLayout) -> PackedRuns:
-        packed, inv_length = self._pack(nodes, longest, layout.source)
-        width = layout.slot.shape[1]
-        gram = packed.new_empty((len(layout), width, width))
+    def _runs(self, nodes: Tensor, longest: int, plan: RunPlan) -> PackedRuns:
+        packed, inv_length = self._pack(nodes, longest, plan.source)
+        width = plan.slot.shape[1]
+        gram = packed.new_empty((len(plan), width, width))
         run_kernel(
             gram_kernel,
-            (len(layout),),
+            (len(plan),),
             packed,
-            layout.start,
-            layout.slot,
+            plan.start,
+            plan.slot,
             gram,
             packed.shape[1],
             W=width,
@@ -130,7 +129,7 @@ class NodePacker:
             PRECISION=self.precision.product,
             num_warps=4,
         )
-        return PackedRuns(layout, packed, inv_length, gram)
+        return PackedRuns(plan, packed, inv_length, gram)
 
     def _pack(self, nodes: Tensor, longest: int, source: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled nodes `[rows, d]`, zeros where there is no source, and one over their lengths."""

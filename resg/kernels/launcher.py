@@ -1,6 +1,6 @@
-"""Start a Triton kernel, from its remembered compiled form where Triton would look for it anew.
+"""Launch a Triton kernel, reusing its compiled form instead of Triton's own search for it.
 
-Triton's own search, 20 us of the host a launch, is most of what a small training step costs.
+That search takes 20 us of the host per launch, most of what a small training step costs.
 """
 
 from typing import Any
@@ -8,19 +8,26 @@ from typing import Any
 import torch
 import triton
 
-from resg.kernels.calls import is_interpreting
+from resg.kernels.dispatch import is_interpreting
 
 TRITON_VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
-STARTS_BY_TRITON = is_interpreting() or TRITON_VERSION < (3, 3)  # 3.2's forms take no constants
+LAUNCHED_BY_TRITON = is_interpreting() or TRITON_VERSION < (3, 3)  # 3.2's forms take no constants
 COMPILED: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
-"""Compiled kernels and the constants they take after their operands, by all they depend on."""
+"""Compiled kernels, with the constants that follow their operands, by all they depend on."""
 
 
 def run_kernel(kernel: Any, grid: tuple[int, ...], *operands: Any, **constants: Any) -> None:
-    """Start a kernel on the current device, unless its grid is empty."""
+    """Launch a kernel on the current device, unless its grid is empty.
+
+    Args:
+        kernel: a function under `triton.jit`.
+        grid: numbers of programs, one to three.
+        operands: the kernel's arguments before its constants, in order.
+        constants: its `tl.constexpr` arguments and Triton's launch options, by name.
+    """
     if not all(grid):
         return
-    if STARTS_BY_TRITON:
+    if LAUNCHED_BY_TRITON:
         kernel[grid](*operands, **constants)
         return
     traits = map(_trait, operands)
@@ -36,7 +43,7 @@ def run_kernel(kernel: Any, grid: tuple[int, ...], *operands: Any, **constants: 
 
 
 def _trait(operand: Any) -> Any:
-    """What Triton compiles a kernel for, of an operand: never less, so that forms are not mixed."""
+    """What Triton specialises a kernel for, of an operand; finer at most, never coarser."""
     if isinstance(operand, torch.Tensor):
         return operand.dtype, operand.data_ptr() % 16 == 0
     if isinstance(operand, int):

@@ -1,4 +1,4 @@
-"""In what shapes and at what precision do the kernels of pair scores run?"""
+"""Launch shapes of the kernels of pair scores, and how they compute each type of nodes."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LOG2_E = math.log2(math.e)
 
 @dataclass(frozen=True)
 class Tuning:
-    """Shapes of tiles and launches; README.md says which of them were measured.
+    """Shapes of tiles and launches; `benchmarks/pair_scores.py tune` measures them.
 
     Attributes:
         width: words of a run.
@@ -19,9 +19,9 @@ class Tuning:
         regions: regions of a run of images, and the most of an image that the packed kernel takes.
         runs: runs of captions that one program of the packed kernel works through.
         together: whether it scores both directions in one launch.
-        packed_warps: warps of one of its programs. Triton gives 4 warps Hopper's group products,
-            whose operands ptxas 12.8 then looks for at an address that nothing wrote; 2 warps get
-            the older instructions, which run as fast here.
+        packed_warps: warps of one of its programs. Programs of 4 warps get Hopper's group products
+            from Triton, and ptxas 12.8 then reads their operands from an address that nothing
+            wrote; programs of 2 warps get the older instructions, which run as fast here.
         packed_registers: most registers of its threads; fewer let more programs share a
             multiprocessor.
         images: images that one program of the score kernel works through.
@@ -52,7 +52,7 @@ class Precision:
 
     Attributes:
         nodes: type of the nodes, of S and of its gradient.
-        dot: the same as `nodes`, in Triton's words.
+        dot: the same as `nodes`, in Triton's terms.
         product: how Triton multiplies matrices of that type.
         square: factor on squared logits before they are summed by a product of type `dot`.
         spread: factor on the squared lengths of attended vectors, likewise.
