@@ -1,4 +1,4 @@
-"""A trained run in a few lines: encode pictures and captions, compare them."""
+"""A trained run in a few lines: encode images and captions, and compare them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +84,7 @@ class Run:
         return self.folder.settings
 
     def regions(self, split: str) -> Sequence[ImageRegions]:
-        """The images of a split of its shards, read as they are asked for.
+        """The images of a split of its shards, read when they are needed.
 
         Raises:
             ResgError: the shards are missing, or another detector or parser made them.
@@ -136,7 +136,7 @@ class Run:
 
     @torch.inference_mode()
     def similarity(self, images: Encoded, captions: Encoded) -> NDArray[np.float32]:
-        """`[I, C]` similarity of each of I images with each of C captions; higher is more alike."""
+        """`[I, C]` similarity of I images with C captions; higher is a better match."""
         return self.matcher.score(images, captions).cpu().numpy()
 
     def _readers(self, split: str) -> SplitReaders:

@@ -15,9 +15,9 @@ ALIGNMENT = 16  # bytes, of each tensor in a transfer of many
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The same dataclass with all its tensors, those of dataclasses in it too, on a device.
+    """The same dataclass with its tensors, and those of nested dataclasses, on a device.
 
-    Tensors that go to a GPU go together, in one transfer.
+    Tensors go to a GPU together, in one transfer.
     """
     if device.type != "cuda":
         return map_tensors(batch, lambda tensor: tensor.to(device))
@@ -129,7 +129,7 @@ def copy_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """All tensors of a dataclass and of dataclasses in it, in the order of `map_tensors`."""
+    """All tensors of a dataclass and of nested ones, in the order of `map_tensors`."""
     found: list[Tensor] = []
 
     def kept(tensor: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same dataclass with every tensor changed, those of dataclasses in it too."""
+    """The same dataclass with a function applied to every tensor, in nested dataclasses too."""
     if isinstance(value, Tensor):
         return change(value)
     if not is_dataclass(value) or isinstance(value, type):

@@ -64,7 +64,7 @@ class PairSampler:
         return captions.tensor_split(self.num_processes)
 
     def random(self, epoch: int, batch_index: int, rank: int) -> torch.Generator:
-        """Random numbers of one process for one batch, the same whenever the run gets there."""
+        """Random numbers of one process for one batch, the same after a resume."""
         return seeded_generator(self.seed, epoch, batch_index, rank)
 
     def remember(self, image_rows: Tensor, embeddings_Bd: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The tables of a split, from the shards in a folder."""
+"""Readers and tables of a split, from the shards in a folder."""
 
 import math
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ class SplitReaders:
 
 
 def choose_cache(wanted: str, feature_bytes: int, device: torch.device) -> FeatureCache:
-    """Where features are kept: on the GPU or in RAM where they fill at most half of what is free.
+    """Where features are kept: on the GPU or in RAM if they take at most half of what is free.
 
     Args:
         wanted: `auto`, or one that is taken as it is.

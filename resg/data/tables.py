@@ -55,9 +55,7 @@ class CaptionTable:
         tokeniser: SubwordTokeniser | None = None,
     ) -> None:
         if not len(captions):
-            raise DataError(
-                "expected captions in this split, got none. Check --split and --shards."
-            )
+            raise DataError("expected captions, got none. Check --split and --shards.")
         words: list[int] = []
         word_counts: list[int] = []
         edges: list[tuple[int, int]] = []
@@ -147,11 +145,11 @@ def _type_indices(names: list[str], vocabulary: Vocabulary) -> list[int]:
 
 
 class ImageTable:
-    """Images of a split: features where the cache keeps them, all else in RAM.
+    """Images of a split: features where the cache keeps them, everything else in RAM.
 
     Args:
         images: a reader of region shards, or a list of regions.
-        cache: `device` and `ram` copy all features there, `map` reads them as they are asked for.
+        cache: `device` and `ram` copy all features there, `map` reads them when they are needed.
         device: where batches go.
 
     Raises:
@@ -162,7 +160,7 @@ class ImageTable:
         self, images: Sequence[ImageRegions], cache: FeatureCache, device: torch.device
     ) -> None:
         if not len(images):
-            raise DataError("expected images in this split, got none. Check --split and --shards.")
+            raise DataError("expected images, got none. Check --split and --shards.")
         self.images = images
         self.ids: list[str] = []
         counts, sizes, boxes, relations, relation_counts = [], [], [], [], []
@@ -245,7 +243,7 @@ class ImageTable:
 
 
 def kept_regions(ptr: Tensor, drop: float, random: torch.Generator | None) -> Tensor:
-    """`[R]` which regions are kept where a share is dropped at random."""
+    """`[R]` bool: which regions are kept when a share is dropped at random."""
     is_kept = torch.rand(int(ptr[-1]), generator=random) >= drop
     is_kept[ptr[:-1][ptr.diff() > 0]] = True  # the first one of each image, by score
     return is_kept

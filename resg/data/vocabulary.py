@@ -85,5 +85,5 @@ class Vocabulary:
 
 
 def _by_frequency(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Most frequent first; equal counts in alphabetical order, so that a run repeats."""
+    """Most frequent first; equal counts in alphabetical order, so that a run is reproducible."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""Hard pairs: does a run tell a caption from one that differs in a relation alone?"""
+"""Hard pairs: accuracy on captions against captions that differ only in a relation."""
 
 import json
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from resg.errors import ResgError
 
 @dataclass(frozen=True)
 class HardPair:
-    """A caption and one that differs only in who stands in which relation to whom.
+    """A caption and a wrong one that differs only in a relation or in its direction.
 
     Attributes:
         image_id: the image.
         caption_id: the caption that is true of it.
         wrong_caption_id: the caption that is not, of the same split.
-        relation: the kind of relation that tells them apart.
+        relation: the kind of relation in which they differ.
     """
 
     image_id: str

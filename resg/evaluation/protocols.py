@@ -20,7 +20,7 @@ CAPTIONS_PER_IMAGE = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of a protocol: one for each fold, one fold where there are none.
+    """Metrics of a protocol, for each of its folds; a protocol without folds has one.
 
     Attributes:
         protocol: `full`, `1k` or `5x1k`.
@@ -91,7 +91,7 @@ def evaluate_scores(
 
 
 def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
-    """Anybody's scores, images x captions, five captions an image in order.
+    """Load a score matrix of images x captions, with five captions for each image in order.
 
     Raises:
         ResgError: the file is not a matrix of that form.

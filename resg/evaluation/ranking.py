@@ -1,4 +1,4 @@
-"""Exact ranks and Recall@K of a score matrix, by pessimistic rules.
+"""Exact ranks and Recall@K of a score matrix; ties count against the model.
 
 I images, C captions; scores [I, C]. A rank is the number of candidates that do not match and score
 at least as high as the best match, so 0 is first, and a matrix of equal scores gives Recall@1 = 0.
@@ -21,7 +21,7 @@ class ScoreError(ResgError):
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How well one side finds the other.
+    """Retrieval metrics of one direction.
 
     Attributes:
         recall: K to the share of queries, in percent, whose best match is among the first K.
@@ -47,7 +47,7 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Both ways: images find captions (i2t), captions find images (t2i)."""
+    """Retrieval metrics of both directions: images to captions (i2t), captions to images (t2i)."""
 
     i2t: Retrieval
     t2i: Retrieval
@@ -66,8 +66,8 @@ def rank(scores: NDArray[np.floating[Any]], top: int | None = None) -> NDArray[n
     """Candidates from the best to the worst.
 
     Args:
-        scores: `[..., K]` of K candidates, higher is better: a row of a score matrix are the
-            captions of an image, a column the images of a caption.
+        scores: `[..., K]` of K candidates, higher is better: a row of a score matrix for the
+            captions of an image, a column for the images of a caption.
         top: how many of the best; None for all.
 
     Returns:
@@ -83,7 +83,7 @@ def rank(scores: NDArray[np.floating[Any]], top: int | None = None) -> NDArray[n
 def score_matrix_metrics(
     scores_IC: NDArray[np.floating[Any]], image_of_caption_C: NDArray[np.integer[Any]]
 ) -> Metrics:
-    """Recall@1, 5, 10 and ranks both ways.
+    """Recall@1, 5, 10 and ranks in both directions.
 
     Args:
         scores_IC: `[I, C]` similarities, higher is better.
@@ -146,7 +146,7 @@ def check_scores(
 
 
 def check_owners(image_of_caption_C: NDArray[np.integer[Any]], num_images: int) -> None:
-    """Refuse captions of which some image has none: nothing tells how well it is found.
+    """Refuse images without a caption, which have no rank.
 
     Raises:
         ScoreError: an image has no caption, or a caption no image.

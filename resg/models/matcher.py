@@ -1,4 +1,4 @@
-"""The matcher: images and captions to nodes and embeddings, and their scores.
+"""The matcher: encodes images and captions as nodes and embeddings, and scores them.
 
 I images, C captions, M nodes, d width.
 """
@@ -27,13 +27,13 @@ POOLINGS = {"generalised": GeneralisedPooling, "mean": MeanPooling, "last": Last
 
 
 class Matcher(nn.Module):
-    """ReSG, or one of the baselines that presets make of it.
+    """ReSG, or one of the baselines that a preset turns it into.
 
     Args:
         settings: which parts there are and how wide.
         vocabulary: words and edge types of the run.
         feature_width: D of the region features.
-        pretrained: a Hugging Face encoder comes with its weights; without, a run's are to follow.
+        pretrained: load the weights of a Hugging Face encoder; not needed before a run's weights.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Matcher(nn.Module):
         return _encoded(self.image_pooling(nodes, images.layout), nodes, images.layout)
 
     def visual_edges(self, images: ImageBatch) -> Edges:
-        """The edges of a batch of images; to know how many there are, the host waits for them."""
+        """The edges of a batch of images; the host waits for the GPU to know their number."""
         with torch.autocast(images.features.device.type, enabled=False):  # the same ones always
             return visual_edges(
                 images.features,

@@ -1,4 +1,4 @@
-"""How alike an image and a caption are: pooled embeddings, nodes, or both.
+"""Similarity of images and captions: by pooled embeddings, by nodes, or both.
 
 I images, C captions, M nodes, d width.
 """

@@ -1,4 +1,4 @@
-"""Signs that training has gone wrong, each with what to try."""
+"""Alarms: signs that training has failed, each with what to try."""
 
 import math
 from collections import deque
@@ -17,11 +17,11 @@ LEAST_VARIANCE = 1e-5
 
 
 class TrainingError(ResgError):
-    """Training cannot succeed as it goes; the last checkpoint is kept."""
+    """Training cannot succeed as it is going; the last checkpoint is kept."""
 
 
 class CollapseAlarm:
-    """Has the model mapped everything to one point?
+    """Collapse: the model maps everything to one point.
 
     The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
     triplet alone, after warm-up, as a mean over 100 steps, and only where the scores of a batch are
@@ -61,7 +61,7 @@ class CollapseAlarm:
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
                 "of 2 B m (1 means that all scores are equal), the embeddings' variance "
                 f"{variance:.1e}.\n"
-                "Try all violations for longer (--set loss.warmup_epochs=5), a smaller step "
+                "Try all violations for longer (--set loss.warmup_epochs=5), a lower learning rate "
                 "(--set train.learning_rate=1e-4) or a larger batch."
             )
 
@@ -101,17 +101,17 @@ def check_finite(
 
 
 def check_chance(metrics: Metrics, step: int, chance_steps: int) -> None:
-    """Is validation no better than guessing?
+    """Refuse validation that is no better than chance.
 
     Raises:
         TrainingError: after `chance_steps`, Recall@1 is at chance in both directions.
     """
-    guess = 100.0 / metrics.i2t.num_queries
+    chance = 100.0 / metrics.i2t.num_queries
     best = max(metrics.i2t.recall[1], metrics.t2i.recall[1])
     # five captions an image make i2t's chance the same as t2i's: 5 of 5 I
-    if step >= chance_steps and metrics.i2t.num_queries >= 20 and best <= 1.5 * guess:
+    if step >= chance_steps and metrics.i2t.num_queries >= 20 and best <= 1.5 * chance:
         raise TrainingError(
-            f"after {step} steps validation Recall@1 is {best:.2f}, guessing gives {guess:.2f}.\n"
+            f"after {step} steps validation Recall@1 is {best:.2f}, chance is {chance:.2f}.\n"
             "Do images and captions belong together (pipeline verify)? Else try a larger "
             "--set train.learning_rate, or --set loss.warmup_epochs=5."
         )

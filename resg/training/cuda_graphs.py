@@ -73,7 +73,7 @@ class CapturedFunction:
         variables = [t for t in (*self.inputs, *weights) if t.requires_grad]
         self._warm_up(function, variables)
         self.forward_graph, self.backward_graph = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # other threads may go on, unlike with the default
+        # unlike with the default, other threads may use CUDA meanwhile
         with torch.cuda.graph(self.forward_graph, pool.handle, capture_error_mode="thread_local"):
             outputs = function(*self.inputs)
         self.output_gradients = [torch.zeros_like(out) for out in outputs]

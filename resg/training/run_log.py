@@ -1,4 +1,4 @@
-"""The metrics of a run: JSON lines always, TensorBoard with the extra, a curve at the end."""
+"""Metrics of a run: JSON lines, TensorBoard if the extra is installed, and a plot at the end."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class RunLog:
-    """Writes `metrics.jsonl` in a run folder, and TensorBoard's file where it is installed.
+    """Writes `metrics.jsonl` in a run folder, and TensorBoard's file if it is installed.
 
     Args:
         folder: of the run.
@@ -32,12 +32,12 @@ class RunLog:
         self._write({"kind": "validation", **event})
 
     def close(self) -> None:
-        """Write all there is and let go of TensorBoard's file; a later event opens another."""
+        """Flush and close TensorBoard's file; a later event opens another."""
         if self.board is not None:
             self.board.close()
 
     def cut(self, step: int) -> None:
-        """Forget what was written after a checkpoint that training goes on from."""
+        """Drop what was written after the checkpoint of this step, which training resumes from."""
         kept = [
             event
             for event in read_metrics(self.path.parent)
@@ -55,7 +55,7 @@ class RunLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of a run's metrics; a last line cut short by a crash is passed over.
+    """All lines of a run's metrics; a last line that a crash cut short is skipped.
 
     Raises:
         ResgError: there are none.

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resg.data.sampling import epoch_batches, nearest_images
+from resg.data.sampling import PairSampler, epoch_batches, nearest_images
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=30), st.integers(2, 8), st.integers(0, 99))
@@ -55,3 +55,48 @@ def test_nearest_images_are_by_cosine_and_never_oneself():
     assert nearest[:, 0].tolist() == [1, 0, 3, 2, 3]
     assert nearest.shape == (5, 4)
     assert all(i not in row for i, row in enumerate(nearest.tolist()))
+
+
+def make_sampler(**changes):
+    settings = {"batch_size": 8, "seed": 0, "hard_batches": True, **changes}
+    return PairSampler(torch.arange(64), 64, 16, **settings)
+
+
+def twin_embeddings():
+    """Images 0 and 1, 2 and 3, ... have equal embeddings."""
+    random = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.normalize(random, dim=1).repeat_interleave(2, 0)
+
+
+def test_a_sampler_puts_images_that_it_remembers_as_similar_into_one_batch():
+    sampler = make_sampler()
+    for rows in torch.arange(64).split(10):
+        sampler.remember(rows, twin_embeddings()[rows])
+    assert all({int(i) ^ 1 for i in batch} == set(batch.tolist()) for batch in sampler.batches(1))
+    at_random = make_sampler(hard_batches=False).batches(1)
+    first_epochs = zip(sampler.batches(0), make_sampler(hard_batches=False).batches(0), strict=True)
+    assert all(torch.equal(one, other) for one, other in first_epochs)
+    assert any({int(i) ^ 1 for i in batch} != set(batch.tolist()) for batch in at_random)
+
+
+def test_a_sampler_draws_the_same_batches_from_its_stored_state():
+    sampler, restored = make_sampler(), make_sampler()
+    sampler.remember(torch.arange(64), twin_embeddings())
+    restored.load_state_dict(sampler.state_dict())
+    pairs = zip(sampler.batches(3), restored.batches(3), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_processes_share_a_batch_and_draw_their_own_random_numbers():
+    sampler = make_sampler(num_processes=3)
+    shares = sampler.shares(torch.arange(8))
+    assert [share.tolist() for share in shares] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    drawn = {
+        (epoch, batch, rank): torch.rand(1, generator=sampler.random(epoch, batch, rank)).item()
+        for epoch in (0, 1)
+        for batch in (1, 2)
+        for rank in (0, 1)
+    }
+    assert len(set(drawn.values())) == 8
+    again = make_sampler(num_processes=3)
+    assert torch.rand(1, generator=again.random(1, 2, 1)).item() == drawn[1, 2, 1]

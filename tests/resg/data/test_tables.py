@@ -177,9 +177,9 @@ def test_a_feature_width_that_is_not_the_runs_is_refused(world, tmp_path):
 def test_a_split_without_captions_or_images_is_refused(world, tmp_path):
     images, _ = world.make_split("train", 6, 0)
     world.write_split(tmp_path / "s", 0, "train", images, [])
-    with pytest.raises(DataError, match="expected captions in this split, got none"):
+    with pytest.raises(DataError, match="expected captions, got none"):
         train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
-    with pytest.raises(DataError, match="expected images in this split, got none"):
+    with pytest.raises(DataError, match="expected images, got none"):
         ImageTable([], "ram", CPU)
     shards = write_splits(world, tmp_path / "only-train", train=6)
     with pytest.raises(ShardError, match="no regions of split 'val', only of train"):

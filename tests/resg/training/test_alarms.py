@@ -101,7 +101,7 @@ def test_a_run_on_pictures_that_are_all_equal_collapses(world, tmp_path):
 def test_recall_at_chance_after_the_first_steps_raises_the_alarm():
     owner = np.repeat(np.arange(40), 5)
     guessing = score_matrix_metrics(np.zeros((40, 200)), owner)
-    with pytest.raises(TrainingError, match=r"R.* is 0\.00, guessing gives 2\.50") as caught:
+    with pytest.raises(TrainingError, match=r"R.* is 0\.00, chance is 2\.50") as caught:
         check_chance(guessing, 2000, 2000)
     assert "pipeline verify" in str(caught.value)
     check_chance(guessing, 1999, 2000)  # too early to tell

@@ -12,7 +12,7 @@ from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings
 from resg.run_folder import load_matcher, open_run
 from resg.training import checkpoint
-from resg.training.checkpoint import last_checkpoint
+from resg.training.checkpoint import last_checkpoint, load_checkpoint
 from resg.training.run_log import read_metrics
 
 CPU = torch.device("cpu")
@@ -163,3 +163,21 @@ def test_shards_of_another_detector_are_refused(world, run, tmp_path):
     world.write_split(tmp_path / "s", 0, "test", images, captions, fingerprint={"detector": "b"})
     with pytest.raises(ResgError, match="same detector and parser"):
         evaluate_runs([run], "test", "full", CPU, tmp_path / "s")
+
+
+def test_a_run_of_an_older_version_is_refused_with_the_new_name(run):
+    path = run / "run.json"
+    content = json.loads(path.read_text())
+    content["settings"]["train"]["decay_at"] = content["settings"]["train"].pop("decay_after")
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ResgError, match=r"run\.json is not of this version: .*'train\.decay_after'"
+    ):
+        open_run(run)
+    state = last_checkpoint(run) / "state.json"
+    content = json.loads(state.read_text())
+    content["best"] = content.pop("best_rsum")
+    state.write_text(json.dumps(content))
+    adamw = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(ResgError, match=r"state\.json is not of this version"):
+        load_checkpoint(last_checkpoint(run), adamw)

@@ -8,7 +8,6 @@ from resg.errors import ResgError
 from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings, preset_names
 from resg.run_folder import load_matcher, open_run
-from resg.training.optimiser import learning_rate_share
 from resg.training.run_log import read_metrics
 
 CPU = torch.device("cpu")
@@ -107,12 +106,6 @@ def test_half_precision_trains_close_to_single_precision(precision, preset, shar
     assert losses[1][0] == pytest.approx(losses[0][0], rel=0.01)
     assert losses[1][0] != losses[0][0]
     assert losses[1][-1] == pytest.approx(losses[0][-1], rel=0.2)
-
-
-def test_the_learning_rate_rises_stays_and_decays_once():
-    train = small("vse++", "train.warmup_steps=4", "train.decay_after=0.6", "train.decay=0.2").train
-    shares = [learning_rate_share(train, step, 10) for step in range(10)]
-    assert shares == [0.25, 0.5, 0.75, 1, 1, 1, 0.2, 0.2, 0.2, 0.2]
 
 
 def test_gradients_are_clipped_to_a_norm(shards, tmp_path):
