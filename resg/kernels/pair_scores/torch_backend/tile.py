@@ -1,4 +1,4 @@
-"""Scores of a dense tile of pairs, and their gradients, written out.
+"""Scores of a dense tile of pairs, and their gradients, derived by hand.
 
 I images of at most R regions, C captions of at most W words, d width.
 V: [I, R, d];  T: [C, W, d];  S, and everything of its size: [I, R, C, W];  scores: [I, C]
@@ -48,6 +48,10 @@ class Nodes:
         """`[n, count, count]` products of each owner's nodes."""
         return self.nodes @ self.nodes.transpose(1, 2)
 
+    def inverse_counts(self) -> Tensor:
+        """`[n, 1]` one over the numbers of nodes."""
+        return self.counts.to(self.nodes.dtype).reciprocal()[:, None]
+
     def mask(self) -> Tensor:
         """`[n, count]` whether a node is no padding."""
         return torch.arange(self.nodes.shape[1], device=self.counts.device) < self.counts[:, None]
@@ -80,7 +84,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Attention:
-    """What a direction made of S: of S's size, or with 1 along `attended` (p, root, cosines).
+    """Intermediate values of one direction, of S's size or with 1 along `attended` (root, cosines).
 
     Attributes:
         E: attention, up to a factor for each attending node.
@@ -113,7 +117,7 @@ def tile_scores(images: Nodes, captions: Nodes, settings: PairSettings) -> Tenso
 def tile_gradients(
     images: Nodes, captions: Nodes, grad: Tensor, settings: PairSettings
 ) -> tuple[Tensor, Tensor]:
-    """Gradients for both sides' nodes from that of the scores; padding gets numbers of no use."""
+    """Gradients for both sides' nodes from that of the scores; those of padding are meaningless."""
     V, T = images.nodes, captions.nodes
     S, L = _logits(images, captions, settings)
     directions = _directions(images, captions, settings)
@@ -144,38 +148,34 @@ def _logits(images: Nodes, captions: Nodes, settings: PairSettings) -> tuple[Ten
 
 def _directions(images: Nodes, captions: Nodes, settings: PairSettings) -> list[Direction]:
     """The directions that are wanted: words attend first, then regions."""
-    region_mask = images.mask()[:, :, None, None] if images.is_padded else None
-    word_mask = captions.mask() if captions.is_padded else None
-    words_temperature, regions_temperature = settings.temperatures
-    dtype = images.nodes.dtype
-    directions = []
+    sides = {REGION: images, WORD: captions}
+    masks = {
+        dim: _beside_logits(side.mask(), dim) if side.is_padded else None
+        for dim, side in sides.items()
+    }
+    wanted = []
     if settings.words_attend:
-        directions.append(
-            Direction(
-                attending=WORD,
-                attended=REGION,
-                temperature=words_temperature,
-                gram=images.gram(),
-                lengths=captions.lengths().clamp(min=NORM_FLOOR),
-                inverse_counts=captions.counts.to(dtype).reciprocal()[:, None],
-                attending_mask=word_mask,
-                attended_mask=region_mask,
-            )
-        )
+        wanted.append((WORD, REGION, settings.temperatures[0]))
     if settings.regions_attend:
-        directions.append(
-            Direction(
-                attending=REGION,
-                attended=WORD,
-                temperature=regions_temperature,
-                gram=captions.gram(),
-                lengths=images.lengths().clamp(min=NORM_FLOOR)[:, :, None, None],
-                inverse_counts=images.counts.to(dtype).reciprocal()[:, None, None, None],
-                attending_mask=region_mask,
-                attended_mask=word_mask,
-            )
+        wanted.append((REGION, WORD, settings.temperatures[1]))
+    return [
+        Direction(
+            attending=attending,
+            attended=attended,
+            temperature=temperature,
+            gram=sides[attended].gram(),
+            lengths=_beside_logits(sides[attending].lengths().clamp(min=NORM_FLOOR), attending),
+            inverse_counts=_beside_logits(sides[attending].inverse_counts(), attending),
+            attending_mask=masks[attending],
+            attended_mask=masks[attended],
         )
-    return directions
+        for attending, attended, temperature in wanted
+    ]
+
+
+def _beside_logits(values: Tensor, dimension: int) -> Tensor:
+    """Values `[owners, nodes]` of one side, laid out to broadcast against S."""
+    return values[:, :, None, None] if dimension == REGION else values
 
 
 def _attend(S: Tensor, L: Tensor, direction: Direction, settings: PairSettings) -> Attention:

@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels import dispatch
 from resg.kernels.dispatch import backend_module
 from resg.kernels.graph_attention import graph_attention, operators
-from resg.kernels.graph_attention.backends import BACKENDS
 from resg.kernels.graph_attention.checks import AttentionInputs
 
 
@@ -62,46 +60,6 @@ def test_the_dense_kernels_in_float32(place, make_case, monkeypatch):
     for width in (16, 40, 256):
         case = make_case([3, 36, 0, 64], width=width, device=place.device)
         assert max(case.errors(case.run("triton"))) <= 1e-5
-
-
-def test_choice_by_environment_and_argument(monkeypatch):
-    monkeypatch.setenv("RESG_KERNELS", "reference")
-    assert BACKENDS.choose("auto", "cpu", torch.float32, 64) == "reference"
-    assert BACKENDS.choose("torch", "cpu", torch.float32, 64) == "torch"
-    monkeypatch.setenv("RESG_KERNELS", "cuda")
-    with pytest.raises(ValueError, match=r"no backend 'cuda'.*RESG_KERNELS"):
-        BACKENDS.choose("auto", "cpu", torch.float32, 64)
-
-
-def test_choice_by_device(monkeypatch):
-    monkeypatch.delenv("RESG_KERNELS", raising=False)
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    pytest.importorskip("triton")
-    assert BACKENDS.choose("auto", "cpu", torch.float32, 64) == "torch"
-    assert BACKENDS.choose("auto", "cuda", torch.bfloat16, 64) == "triton"
-    assert BACKENDS.choose("auto", "cuda", torch.float64, 64) == "torch"
-    assert BACKENDS.choose("auto", "cuda", torch.bfloat16, 512) == "torch"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("triton", "cpu", torch.float32, 64), "inputs are on cpu"),
-        (("triton", "cuda", torch.float64, 64), "does not take torch.float64"),
-        (("triton", "cuda", torch.float32, 320), "width of 256 at most, this one is 320"),
-    ],
-)
-def test_triton_where_it_cannot_run(monkeypatch, arguments, message):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    pytest.importorskip("triton")
-    with pytest.raises(ValueError, match=message):
-        BACKENDS.choose(*arguments)
-
-
-def test_missing_torch_scatter_is_named(monkeypatch):
-    monkeypatch.setattr(dispatch, "HAS_SCATTER", False)
-    with pytest.raises(ValueError, match=r"pip install .*resg\[scatter\]"):
-        BACKENDS.choose("scatter", "cpu", torch.float32, 64)
 
 
 def valid():
