@@ -27,7 +27,7 @@ from resg.graphs.ragged import lengths
 from resg.models.encoded import Encoded
 from resg.models.matcher import Matcher
 from resg.training.distributed import Processes
-from resg.training.scorer import PairEncoder
+from resg.training.scorer import Loss, PairEncoder
 from resg.transfer import map_tensors, tensors_of
 
 WARMUP_RUNS = 3  # before a capture: kernels are compiled, libraries choose theirs
@@ -201,6 +201,10 @@ class CapturedPairEncoder(PairEncoder):
         regions, words = self._encode_padded(_static(images), _static(captions))
         return regions.without_padding(images.layout), words.without_padding(captions.layout)
 
+    def wrap_loss(self, loss: Loss) -> Loss:
+        """The loss, captured too."""
+        return CapturedLoss(loss, self.buckets.num_pairs)
+
     def _encode_padded(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
         """Both sides with their padding; the first batch of a shape is captured."""
         tensors = [tensor for side in (images, captions) for tensor in tensors_of(side)]
@@ -238,15 +242,16 @@ def _static(side: Side) -> Side:
 
 
 class CapturedLoss:
-    """A loss of scores and embeddings, captured for each shape, with and without hardest negatives.
+    """The loss of batches of one size, captured with and without hardest negatives.
 
     Args:
-        loss: `(scores, images' embeddings, captions' embeddings, hardest)` to the loss and figures.
+        loss: of scores and embeddings; batches of other sizes go to it as they are.
+        num_pairs: B.
     """
 
-    def __init__(self, loss: Function) -> None:
-        self.loss = loss
-        self.graphs: dict[tuple[bool, torch.Size], CapturedFunction] = {}
+    def __init__(self, loss: Loss, num_pairs: int) -> None:
+        self.loss, self.num_pairs = loss, num_pairs
+        self.graphs: dict[bool, CapturedFunction] = {}
 
     @cached_property
     def pool(self) -> Pool:
@@ -256,15 +261,17 @@ class CapturedLoss:
     def __call__(
         self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardest: bool
     ) -> tuple[Tensor, ...]:
-        """What `loss` gives; beyond `MAX_GRAPHS` shapes it runs operation by operation."""
+        """What `loss` gives."""
         inputs = scores_BB, images_Bd, captions_Bd
-        kind = hardest, scores_BB.shape
-        if kind not in self.graphs:
-            if len(self.graphs) == MAX_GRAPHS:
-                return self.loss(*inputs, hardest)
-            compute = partial(self.loss, hardest=hardest)
-            self.graphs[kind] = CapturedFunction(compute, inputs, (), self.pool)
-        return self.graphs[kind](*inputs)
+        if len(scores_BB) != self.num_pairs:
+            return self.loss(*inputs, hardest)
+        if hardest not in self.graphs:
+            compute = self._loss_with(hardest)
+            self.graphs[hardest] = CapturedFunction(compute, inputs, (), self.pool)
+        return self.graphs[hardest](*inputs)
+
+    def _loss_with(self, hardest: bool) -> Function:
+        return lambda scores, images, captions: self.loss(scores, images, captions, hardest)
 
 
 def make_encoder(

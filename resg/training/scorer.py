@@ -3,6 +3,7 @@
 B pairs of the whole batch, b of this process, d width.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,9 @@ from resg.models.encoded import Encoded
 from resg.models.matcher import Matcher
 from resg.training.distributed import gather_rows
 from resg.transfer import to_device
+
+Loss = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, ...]]
+"""A loss such as `resg.training.losses.PairLoss`."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,10 @@ class PairEncoder:
     def __call__(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
         """Both sides encoded."""
         return self.model(images, captions)
+
+    def wrap_loss(self, loss: Loss) -> Loss:
+        """The loss of what was encoded, made to run as the encoder does."""
+        return loss
 
 
 class PairScorer:

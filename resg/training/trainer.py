@@ -23,7 +23,7 @@ from resg.files import load_tensors, save_tensors
 from resg.run_folder import BEST_WEIGHTS, RunFolder, load_weights
 from resg.training.alarms import CollapseAlarm, check_chance, check_finite
 from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoint, save_checkpoint
-from resg.training.cuda_graphs import CapturedLoss, CapturedPairEncoder, make_encoder
+from resg.training.cuda_graphs import make_encoder
 from resg.training.distributed import Processes
 from resg.training.losses import FIGURES, PARTS, PairLoss
 from resg.training.optimiser import Optimiser, choose_autocast_type
@@ -84,9 +84,7 @@ class Trainer:
             self.matcher, self.model, training, run.settings, device, self.processes, autocast
         )
         self.scorer = PairScorer(self.matcher, encoder, autocast)
-        self.loss: Callable[..., tuple[Tensor, ...]] = PairLoss(run.settings.loss)
-        if isinstance(encoder, CapturedPairEncoder):
-            self.loss = CapturedLoss(self.loss)
+        self.loss = encoder.wrap_loss(PairLoss(run.settings.loss))
         self.collapse = CollapseAlarm(run.settings.loss)
         self.state = TrainState()
 

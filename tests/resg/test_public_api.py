@@ -155,6 +155,10 @@ def test_a_matrix_is_evaluated_without_pytorch(tmp_path):
     assert not HEAVY & loaded
 
 
+def test_training_and_loading_a_run_start_no_compiler():
+    assert "torch._dynamo" not in loaded_by("import resg.jobs, resg.run")
+
+
 def test_python_m_resg_says_its_version():
     command = [sys.executable, "-m", "resg", "--version"]
     done = subprocess.run(command, capture_output=True, text=True)
