@@ -106,7 +106,7 @@ class Buckets:
 def pad_images(images: ImageBatch, longest: int, device: torch.device) -> ImageBatch:
     """Images of `longest` regions each: the last region of an image is repeated."""
     ptr = images.layout.host_ptr
-    layout = Layout.filled(np.diff(ptr), longest, device)
+    layout = Layout.padded(np.diff(ptr), longest, device)
     padded = replace(images, layout=layout, relations=None)
     if layout.valid_rows is None:
         return padded
@@ -127,7 +127,7 @@ def pad_captions(
     Padding words are unknown ones, and padding edges have no type.
     """
     ptr = captions.layout.host_ptr
-    layout = Layout.filled(np.diff(ptr), longest, device)
+    layout = Layout.padded(np.diff(ptr), longest, device)
     valid = layout.valid_rows
     assert valid is not None, "every caption gets padding"
     is_padding = np.ones(layout.num_rows, bool)

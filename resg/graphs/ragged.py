@@ -45,8 +45,8 @@ class Layout:
 
     Made on the host, once a batch: nothing that works with it then asks the GPU for a count.
 
-    Groups may be filled up at their ends to L rows each (`filled`), so that batches of one number
-    of groups have one shape. What is computed of the other rows never depends on filling rows.
+    Groups may be padded at their ends to L rows each (`padded`), so that batches of equally many
+    groups have the same shape. What is computed of valid rows never depends on padding rows.
 
     Attributes:
         host_ptr: `[N+1]` offsets of the groups, on the host.
@@ -54,10 +54,10 @@ class Layout:
         ptr: `[N+1]` offsets of the groups.
         group: `[M]` the group of each row.
         place: `[M]` where each row lies among the `N * L` of the padded groups.
-        mirror: `[M]` rows with every group turned round, its last row first; filling rows stay.
+        mirror: `[M]` rows with every group turned round, its last row first; padding rows stay.
         steps: the order of a packed sequence, or None where all groups are equally long.
-        filled_counts: `[N]` rows of each group that do not fill up, or None where none does.
-        valid_rows: `[M']` the rows that do not fill up, or None where that is all.
+        valid_counts: `[N]` valid rows of each group, or None where the layout is not padded.
+        valid_rows: `[M']` the rows that are not padding, or None where that is all.
         valid_ptr: `[N+1]` offsets of the groups among those, on the host.
     """
 
@@ -70,7 +70,7 @@ class Layout:
     steps: PackedSteps | None
     valid_ptr: NDArray[np.int64]
     valid_rows: Tensor | None = None
-    filled_counts: Tensor | None = None
+    valid_counts: Tensor | None = None
 
     @classmethod
     def of(cls, ptr: Tensor) -> "Layout":
@@ -93,8 +93,8 @@ class Layout:
         )
 
     @classmethod
-    def filled(cls, counts: NDArray[np.int64], longest: int, device: torch.device) -> "Layout":
-        """The layout of groups of these `[N]` sizes, each filled up to `longest` rows.
+    def padded(cls, counts: NDArray[np.int64], longest: int, device: torch.device) -> "Layout":
+        """The layout of groups of these `[N]` sizes, each padded to `longest` rows.
 
         What does not depend on the sizes lies on `device`, the same tensors for all batches; the
         rest on the host.
@@ -115,7 +115,7 @@ class Layout:
             steps=None,
             valid_ptr=np.append(0, counts.cumsum()),
             valid_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
-            filled_counts=torch.from_numpy(counts),
+            valid_counts=torch.from_numpy(counts),
         )
 
     @property
@@ -134,24 +134,24 @@ class Layout:
         return int(self.valid_ptr[-1])
 
     @property
-    def is_filled(self) -> bool:
-        """Whether groups are filled up to L rows."""
-        return self.filled_counts is not None
+    def is_padded(self) -> bool:
+        """Whether groups are padded to L rows."""
+        return self.valid_counts is not None
 
     @property
     def counts(self) -> Tensor:
-        """`[N]` rows of each group, filling rows left out."""
-        return lengths(self.ptr) if self.filled_counts is None else self.filled_counts
+        """`[N]` rows of each group, padding left out."""
+        return lengths(self.ptr) if self.valid_counts is None else self.valid_counts
 
     @property
     def is_row(self) -> Tensor:
-        """`[N, L]` which places of the padded groups hold a row, and not one that fills up."""
+        """`[N, L]` which places of the padded groups hold a valid row."""
         return torch.arange(self.longest, device=self.ptr.device) < self.counts[:, None]
 
     def pad(self, rows: Tensor, value: float = 0.0) -> Tensor:
-        """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones filled up."""
+        """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones padded."""
         shape = (self.num_groups, self.longest, *rows.shape[1:])
-        if self.is_filled:
+        if self.is_padded:
             is_row = self.is_row.view(*shape[:2], *(1,) * (rows.dim() - 1))
             return rows.reshape(shape).masked_fill(~is_row, value)
         if self.steps is None:  # all are equally long: a view
@@ -160,7 +160,7 @@ class Layout:
         return padded.index_copy(0, self.place, rows).view(shape)
 
     def valid(self, rows: Tensor) -> Tensor:
-        """`[M, ...]` rows to `[M', ...]`, without those that fill up."""
+        """`[M, ...]` rows to `[M', ...]`, without padding rows."""
         return rows if self.valid_rows is None else rows.index_select(0, self.valid_rows)
 
 

@@ -196,7 +196,7 @@ class CapturedPairEncoder(PairEncoder):
 
     def __call__(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
         """Both sides encoded, without their padding."""
-        if not images.layout.is_filled:
+        if not images.layout.is_padded:
             return super().__call__(images, captions)
         regions, words = self._encode_padded(_static(images), _static(captions))
         return regions.without_padding(images.layout), words.without_padding(captions.layout)

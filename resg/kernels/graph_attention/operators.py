@@ -152,7 +152,7 @@ class EagerAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override] - torch declares *args
         """Gradients of q, k, v and the edge bias."""
-        *rows, out, lse = ctx.saved_tensors
+        q, k, v, edge_bias, out, lse = ctx.saved_tensors
         graph, scale, backend = ctx.settings
-        inputs = AttentionInputs(*rows, graph, scale)
+        inputs = AttentionInputs(q, k, v, edge_bias, graph, scale)
         return (*run_backward(inputs, grad, out, lse, backend), None, None, None)

@@ -58,9 +58,9 @@ def test_the_mirror_turns_every_group_round(counts):
 
 
 @given(COUNTS, st.integers(1, 3))
-def test_a_filled_layout_has_the_rows_of_the_groups_and_fills_up_their_ends(counts, more):
+def test_a_padded_layout_has_the_rows_of_the_groups_and_pads_their_ends(counts, more):
     longest = max(counts) + more
-    layout = Layout.filled(np.array(counts), longest, torch.device("cpu"))
+    layout = Layout.padded(np.array(counts), longest, torch.device("cpu"))
     assert (layout.num_groups, layout.num_rows) == (len(counts), len(counts) * longest)
     assert layout.counts.tolist() == counts
     assert layout.is_row.sum(1).tolist() == counts

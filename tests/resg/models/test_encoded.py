@@ -52,7 +52,7 @@ def test_gathered_items_are_those_of_all_processes_in_order():
 
 def test_items_without_padding_have_their_valid_nodes_alone():
     counts = np.array([2, 1])
-    layout = Layout.filled(counts, 3, torch.device("cpu"))
+    layout = Layout.padded(counts, 3, torch.device("cpu"))
     nodes = torch.arange(6.0)[:, None]
     padded = Encoded(torch.zeros(2, 1), nodes, torch.from_numpy(layout.host_ptr))
     plain = padded.without_padding(layout)

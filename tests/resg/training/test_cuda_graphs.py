@@ -156,7 +156,7 @@ def test_batches_are_padded_to_few_shapes(two_lengths, tmp_path, monkeypatch):
     trainer = make_trainer(two_lengths, tmp_path, small(), CPU)
     for numbers, words in ((SHORT, 8), (LONG, 16), (LONG[:10], None)):
         layout = trainer._load((1, numbers)).captions.layout
-        assert layout.is_filled == (words is not None)
+        assert layout.is_padded == (words is not None)
         assert layout.longest == (words or 12)
 
 
