@@ -37,7 +37,8 @@ setup(
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
         "pipeline.detectors": ["configs/*.yaml", "scenes/*"],
-        "pipeline.parsing": ["lexicon.tsv", "model/*", "model/**/*", "training/*.cfg"],
+        "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
+        "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg.models": ["presets/*.yaml"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
@@ -62,7 +63,7 @@ setup(
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
-            "relation_triples=pipeline.parsing.triples:make_relation_triples",
+            "relation_triples=pipeline.parsing.rules.component:make_relation_triples",
             "scene_graph=pipeline.parsing.scene_graph.component:make_scene_graph",
             "stepwise_parser=pipeline.parsing.inference:make_stepwise_parser",
             "word_lemmatizer=pipeline.parsing.inference:make_word_lemmatizer",

@@ -45,7 +45,7 @@ def image_source(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_images(*args: Any, images: Path | None, **options: Any) -> Any:
-        from pipeline.manifest import Manifest, folder_images
+        from pipeline.manifests.manifest import Manifest, folder_images
 
         items = _load(options, images, "--images DIR", folder_images, Manifest.images)
         return command(*args, images=items, **options)
@@ -67,7 +67,7 @@ def caption_source(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_captions(*args: Any, captions: Path | None, **options: Any) -> Any:
-        from pipeline.manifest import Manifest, tsv_captions
+        from pipeline.manifests.manifest import Manifest, tsv_captions
 
         items = _load(options, captions, "--captions FILE", tsv_captions, Manifest.captions)
         return command(*args, captions=items, **options)
@@ -100,7 +100,7 @@ def _load(
     read_manifest: Callable[[Any, Path], list[Any]],
 ) -> list[Any]:
     """Take the options of the source out of `options`; the items that they name."""
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     manifest, root, splits = (options.pop(name) for name in ("manifest", "root", "splits"))
     if own is not None and manifest is None and root is None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipeline.manifest import ManifestPart, Text, load_model
+from pipeline.manifests.manifest import ManifestPart, Text, load_model
 
 
 class PublishedDetector(ManifestPart):

@@ -32,8 +32,8 @@ def check_manifest(
     Example:
       pipeline check-manifest data_manifests/flickr30k.yaml --root data/flickr30k
     """
-    from pipeline.manifest import load_manifest
-    from pipeline.manifest_check import check_manifest as compare
+    from pipeline.manifests.check import check_manifest as compare
+    from pipeline.manifests.manifest import load_manifest
 
     report = compare(load_manifest(manifest), root, decode=decode, max_megapixels=max_megapixels)
     click.echo(report.to_json() if as_json else report.to_table())

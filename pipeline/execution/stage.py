@@ -15,7 +15,7 @@ NOUNS: dict[Kind, str] = {"regions": "images", "captions": "captions"}
 
 
 class Item(Protocol):
-    """One image or caption to work on; `ImageItem` and `CaptionItem` of `pipeline.manifest` are."""
+    """One image or caption to work on, such as an `ImageItem` or a `CaptionItem`."""
 
     @property
     def id(self) -> str:

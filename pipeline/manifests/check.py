@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.caption_files import caption_fault
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
-from pipeline.manifest import ImageItem, Manifest, SplitCounts, caption_items
+from pipeline.manifests.caption_files import caption_fault
+from pipeline.manifests.manifest import ImageItem, Manifest, SplitCounts, caption_items
 
 SHOWN = 20
 """Lines of one problem that the table names; the JSON report names all."""

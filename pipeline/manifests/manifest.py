@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import model_validator as validator
 
-from pipeline.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
 from pipeline.errors import DataError, SettingsError
+from pipeline.manifests.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 

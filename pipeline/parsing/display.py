@@ -6,8 +6,8 @@ from spacy import displacy
 from spacy.tokens import Doc
 
 from pipeline.errors import DataError
+from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.parser import EMBEDDED, load_parser
-from pipeline.parsing.relations import stored_objects, stored_triples
 from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import CaptionSpan
 

@@ -47,8 +47,6 @@ def load_parser(model: str = EMBEDDED) -> Language:
         SettingsError: there is no such model, or it cannot be loaded.
         DataError: it lacks a component that is needed.
     """
-    import pipeline.parsing.scene_graph.component  # registers the components
-    import pipeline.parsing.triples  # noqa: F401
     from pipeline.parsing.inference import keep_word_vectors
 
     source = _source(model)
@@ -82,7 +80,7 @@ def cached_parser(model: str) -> Language:
 
 def model_fingerprint(nlp: Language) -> dict[str, Any]:
     """What identifies a model: its name, the digest of its files, what makes its triples."""
-    from pipeline.parsing.triples import RULES_VERSION
+    from pipeline.parsing.rules.component import RULES_VERSION
 
     folder = nlp.path
     if folder is None:

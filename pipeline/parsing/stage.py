@@ -9,9 +9,9 @@ from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from pipeline.manifest import CaptionItem
+from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.parsing.relations import stored_objects, stored_triples
 from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind

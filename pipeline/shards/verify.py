@@ -218,7 +218,9 @@ def _disagreement(regions: _Ids, captions: _Ids) -> Iterator[Problem]:
 
 def _against_manifest(checked: list[CheckedShard], manifest: Path, root: Path) -> Iterator[Problem]:
     """Records that the manifest does not know, and its items that are nowhere."""
-    from pipeline.manifest import load_manifest  # manifests bring yaml; most calls need none
+    from pipeline.manifests.manifest import (
+        load_manifest,  # manifests bring yaml; most calls need none
+    )
 
     data = load_manifest(manifest)
     for kind in KINDS:

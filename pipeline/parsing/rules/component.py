@@ -3,9 +3,9 @@
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from pipeline.parsing.clauses import read_scene
-from pipeline.parsing.relations import set_triples
-from pipeline.parsing.schemes import caption_tree
+from pipeline.parsing.doc_triples import set_triples
+from pipeline.parsing.rules.relations import read_graph
+from pipeline.parsing.rules.schemes import caption_tree
 
 RULES_VERSION = 2
 """Raised when the program makes other triples of the same model's arcs, by these rules or in
@@ -29,12 +29,12 @@ class RelationTriples:
         Raises:
             DataError: the pipeline set no dependency arcs.
         """
-        scene = read_scene(caption_tree(doc))
-        if self.keep_negated or not scene.is_denying:
-            objects, triples = scene.objects, scene.triples
+        graph = read_graph(caption_tree(doc))
+        if self.keep_negated or not graph.is_denying:
+            objects, triples = graph.objects, graph.triples
         else:
-            objects, triples = scene.said()
-        set_triples(doc, objects, triples, negated=scene.is_denying)
+            objects, triples = graph.said()
+        set_triples(doc, objects, triples, negated=graph.is_denying)
         return doc
 
 

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from pipeline.parsing.relations import IS, NEGATED, NO_WORD
+from pipeline.parsing.doc_triples import IS, NEGATED, NO_WORD
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 Words = tuple[int, int, str]
 """Start, end (exclusive) and normalised string; (-1, -1) where no token says it."""
 
 
-class Scene:
+class GraphBuilder:
     """Collects objects, each named once by its head token, and triples without repetition.
 
     Attributes:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from pipeline.parsing.lexicon import lexicon
-from pipeline.parsing.wordlists import words
+from pipeline.parsing.rules.lexicon import lexicon
+from pipeline.parsing.rules.wordlists import words
 
 _IRREGULAR = {
     "ate": "eat", "being": "be", "bent": "bend", "blown": "blow", "bound": "bind", "broke": "break",

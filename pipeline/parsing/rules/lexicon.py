@@ -4,7 +4,8 @@
 has. No rule tells which, so the table holds what the training captions say (FACTUAL, Li et al.
 2023, MIT licence), and a modifier it does not know with that noun goes by what it mostly is.
 
-Made again by: python -m pipeline.parsing.lexicon train.csv.gz pipeline/parsing/lexicon.tsv
+Made by:
+    python -m pipeline.parsing.rules.lexicon train.csv.gz pipeline/parsing/rules/lexicon.tsv
 """
 
 import csv
@@ -19,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.parsing.wordlists import CLOTHES, PEOPLE
+from pipeline.parsing.rules.wordlists import CLOTHES, PEOPLE
 
 Strings = tuple[str, ...]
 Key = TypeVar("Key", str, Strings)

@@ -1,17 +1,17 @@
 """Objects of a caption: names, attributes, possessors, and what a noun or pronoun stands for."""
 
-from pipeline.parsing.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
-from pipeline.parsing.quantities import (
+from pipeline.parsing.doc_triples import NO_WORD
+from pipeline.parsing.rules.graph_builder import GraphBuilder, Words
+from pipeline.parsing.rules.lexicon import ATTRIBUTE, NAME, PHRASE, lexicon
+from pipeline.parsing.rules.quantities import (
     DROPPED_QUANTITIES,
     KEPT_QUANTITIES,
     PARTITIVES,
     VAGUE,
     number_string,
 )
-from pipeline.parsing.relations import NO_WORD
-from pipeline.parsing.scene import Scene, Words
-from pipeline.parsing.schemes import CaptionTree
-from pipeline.parsing.wordlists import (
+from pipeline.parsing.rules.schemes import CaptionTree
+from pipeline.parsing.rules.wordlists import (
     BODY_PARTS,
     COLOURS,
     ED_NOUNS,
@@ -41,7 +41,7 @@ class Nouns:
     """
 
     def __init__(self, tree: CaptionTree, cases: dict[int, Words], skipped: set[int]) -> None:
-        self.tree, self.cases, self.skipped, self.scene = tree, cases, skipped, Scene()
+        self.tree, self.cases, self.skipped, self.graph = tree, cases, skipped, GraphBuilder()
         self.inside: set[int] = set()
         """Tokens that are part of another object's name or attribute."""
         self.pointed_back: set[int] = set()
@@ -83,7 +83,7 @@ class Nouns:
 
     def holder_of_absent(self, noun: int) -> int:
         """`a tree without leaves on a hill`: what hangs under the leaves is the tree's."""
-        is_absent = self.scene.is_denied(noun) and self.tree.roles[noun] == "nmod"
+        is_absent = self.graph.is_denied(noun) and self.tree.roles[noun] == "nmod"
         return self.tree.heads[noun] if is_absent else noun
 
     def referents(self, token: int) -> list[int]:
@@ -99,7 +99,7 @@ class Nouns:
         counted = self.counted.get(token)
         if counted is not None:
             return self.referents(counted)
-        if self.scene.has(token):
+        if self.graph.has(token):
             return [token]
         word = self.tree.words[token]
         if word in RELATIVE:
@@ -125,14 +125,14 @@ class Nouns:
             self.pointed_back.add(token)
             return [holder]
         for earlier in range(token - 1, -1, -1):
-            if not self.scene.has(earlier):
+            if not self.graph.has(earlier):
                 continue
             name = self.tree.words[earlier]
             if word in ("they", "them", "it", "its") or (name in PEOPLE) == is_person:
                 return [earlier]
         if not is_person:
             return []
-        self.scene.name(token, token, token + 1, PRONOUNS[word])
+        self.graph.name(token, token, token + 1, PRONOUNS[word])
         return [token]
 
     def _holder(self, token: int) -> int | None:
@@ -148,12 +148,12 @@ class Nouns:
                 break
             if tree.roles[here] == "conj" and above:
                 pass  # the things of `with plates and food on it` are one link of the chain
-            elif self.scene.has(head):
+            elif self.graph.has(head):
                 above.append(head)
             else:
                 is_first = not above
-                above += [o for o in tree.of_role(head, "obj") if is_first and self.scene.has(o)]
-                above += [s for s in tree.of_role(head, "nsubj", "nsubj:pass") if self.scene.has(s)]
+                above += [o for o in tree.of_role(head, "obj") if is_first and self.graph.has(o)]
+                above += [s for s in tree.of_role(head, "nsubj", "nsubj:pass") if self.graph.has(s)]
             if len(above) > 1:
                 return above[1]
             here = head
@@ -176,14 +176,14 @@ class Nouns:
         for target in self.referents(counted):
             if word in KEPT_QUANTITIES:
                 said = (noun, noun + 1, KEPT_QUANTITIES[word])
-                self.scene.describe(target, said, "quantity")
+                self.graph.describe(target, said, "quantity")
             for child in self.tree.of_role(noun, "nummod"):
                 self._describe_number(target, child)
 
     def _describe_number(self, target: int, token: int) -> None:
         digits = number_string(self.tree.words[token])
         if digits:
-            self.scene.describe(target, (token, token + 1, digits), "number")
+            self.graph.describe(target, (token, token + 1, digits), "number")
 
     def _read(self, head: int) -> None:
         """Name an object and say the attributes that stand before it."""
@@ -206,9 +206,9 @@ class Nouns:
                 start = token
             elif outcome == ATTRIBUTE:
                 attributes.append(token)
-        self.scene.name(head, start, head + 1, " ".join(name))
+        self.graph.name(head, start, head + 1, " ".join(name))
         if self._is_denied(head):
-            self.scene.deny(head)
+            self.graph.deny(head)
         for token in attributes:
             if token not in self.inside:
                 self.inside.add(token)
@@ -298,9 +298,9 @@ class Nouns:
         pair = words[token], words[head]
         predicate, direction = lexicon().pairs.get(pair, ("have", "<"))
         self.inside.add(token)
-        self.scene.name(token, token, token + 1, self._head_name(token))
+        self.graph.name(token, token, token + 1, self._head_name(token))
         subject, object_ = (token, head) if direction == "<" else (head, token)
-        self.scene.relate(subject, (*NO_WORD, predicate), object_, "compound")
+        self.graph.relate(subject, (*NO_WORD, predicate), object_, "compound")
 
     def _describe(self, head: int, token: int) -> None:
         """Say an attribute with the words that belong to it and those coordinated with it."""
@@ -314,12 +314,12 @@ class Nouns:
         covering = self._covering(token)
         if covering is not None:
             self.inside.add(covering)
-            self.scene.name(covering, covering, covering + 1, tree.words[covering])
+            self.graph.name(covering, covering, covering + 1, tree.words[covering])
             predicate = "cover" if word == "covered" else "line"
-            self.scene.relate(covering, (token, token + 1, predicate), head, "compound")
+            self.graph.relate(covering, (token, token + 1, predicate), head, "compound")
             return
         start, string = self.attribute_string(token)
-        self.scene.describe(head, (start, token + 1, string), "attribute")
+        self.graph.describe(head, (start, token + 1, string), "attribute")
         for conjunct in tree.of_role(token, "conj"):
             if conjunct < head:
                 self.inside.add(conjunct)
@@ -334,11 +334,11 @@ class Nouns:
     def _describe_part(self, head: int, token: int) -> None:
         """`dark haired man`: the man has hair, and the hair is dark."""
         predicate, part = ED_NOUNS[self.tree.words[token]]
-        self.scene.name(token, token, token + 1, part)
+        self.graph.name(token, token, token + 1, part)
         if predicate == "have":
-            self.scene.relate(head, _HAVE, token, "part")
+            self.graph.relate(head, _HAVE, token, "part")
         else:
-            self.scene.relate(token, (*NO_WORD, predicate), head, "part")
+            self.graph.relate(token, (*NO_WORD, predicate), head, "part")
         before = token - 1
         if before >= 0 and self.tree.words[before] == "-":
             before -= 1
@@ -348,7 +348,7 @@ class Nouns:
             self._describe_number(token, before)
         elif self.tree.pos[before] in ("ADJ", "NOUN", "ADV") and predicate == "have":
             start, string = self.attribute_string(before)
-            self.scene.describe(token, (start, before + 1, string), "part")
+            self.graph.describe(token, (start, before + 1, string), "part")
 
     def attribute_string(self, token: int) -> tuple[int, str]:
         """`light blue` is one attribute, and so is `light colored`."""
@@ -380,7 +380,7 @@ class Nouns:
             for subject in owners:
                 for object_ in self.referents(noun):
                     if subject != object_:
-                        self.scene.relate(subject, _HAVE, object_, "possessive")
+                        self.graph.relate(subject, _HAVE, object_, "possessive")
 
     def _owner_of_part(self, noun: int, owner: int, word: str) -> list[int]:
         holder = self._holder(noun)

@@ -7,8 +7,8 @@ Names are FACTUAL's (Li et al. 2023): `on the side of` and `at the side of` are 
 from functools import lru_cache
 from itertools import product
 
-from pipeline.parsing.scene import Words
-from pipeline.parsing.schemes import CaptionTree
+from pipeline.parsing.rules.graph_builder import Words
+from pipeline.parsing.rules.schemes import CaptionTree
 
 _PLACES = {
     "on side of": ("on at in by to along over from down up", "side"),

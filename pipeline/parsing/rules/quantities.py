@@ -1,6 +1,6 @@
 """Numbers and nouns of quantity: `three dogs`, `a pair of shoes`, `a row of buildings`."""
 
-from pipeline.parsing.wordlists import words
+from pipeline.parsing.rules.wordlists import words
 
 _FROM_TWO = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from pipeline.parsing.frames import Frames
-from pipeline.parsing.lemmas import progressive, verb_lemma
-from pipeline.parsing.lexicon import lexicon
-from pipeline.parsing.mending import mend
-from pipeline.parsing.nouns import Nouns
-from pipeline.parsing.prepositions import join_prepositions, preposition_name
-from pipeline.parsing.relations import NO_WORD
-from pipeline.parsing.scene import Scene, Words
-from pipeline.parsing.schemes import CaptionTree
-from pipeline.parsing.wordlists import (
+from pipeline.parsing.doc_triples import NO_WORD
+from pipeline.parsing.rules.graph_builder import GraphBuilder, Words
+from pipeline.parsing.rules.lemmas import progressive, verb_lemma
+from pipeline.parsing.rules.lexicon import lexicon
+from pipeline.parsing.rules.nouns import Nouns
+from pipeline.parsing.rules.prepositions import join_prepositions, preposition_name
+from pipeline.parsing.rules.repairs import mend
+from pipeline.parsing.rules.schemes import CaptionTree
+from pipeline.parsing.rules.verbs import Verbs
+from pipeline.parsing.rules.wordlists import (
     BODY_PARTS,
     CLOTHES,
     COLOURS,
@@ -24,26 +24,26 @@ from pipeline.parsing.wordlists import (
 _STATES = words("on off up down out outside inside open outdoors in")
 
 
-def read_scene(tree: CaptionTree) -> Scene:
-    """Objects and triples of a caption; what it denies is in the scene too, marked so."""
+def read_graph(tree: CaptionTree) -> GraphBuilder:
+    """Objects and triples of a caption; what it denies is in the graph too, marked so."""
     mend(tree)
-    return _Clauses(tree).scene
+    return _Relations(tree).graph
 
 
-class _Clauses:
+class _Relations:
     """One pass over the tokens; each kind of word has its method."""
 
     def __init__(self, tree: CaptionTree) -> None:
         self.tree = tree
         self.cases, skipped = join_prepositions(tree)
         self.nouns = Nouns(tree, self.cases, skipped)
-        self.frames = Frames(tree, self.nouns, self.cases)
-        self.scene = self.nouns.scene
+        self.verbs = Verbs(tree, self.nouns, self.cases)
+        self.graph = self.nouns.graph
         for token in range(len(tree.words)):
             if token not in skipped and token not in self.nouns.inside:
                 self._read(token)
         if self.nouns.pointed_back:
-            self.scene.drop_holding()
+            self.graph.drop_holding()
 
     def _read(self, token: int) -> None:
         role, children = self.tree.roles[token], self.tree.children[token]
@@ -51,7 +51,7 @@ class _Clauses:
             self._read_noun_preposition(token)
         if children and self.tree.of_role(token, "cop"):
             self._read_copula(token)
-        elif self.frames.is_verb(token):
+        elif self.verbs.is_verb(token):
             self._read_verb(token)
         elif role in ("advmod", "stranded", "acl", "amod") and self.tree.heads[token] < token:
             self._read_state(token)
@@ -73,7 +73,7 @@ class _Clauses:
         if self._is_each_other(noun):
             self._relate_each_other(subjects, self.cases[noun])
         else:
-            self._place(subjects, noun, targets, "preposition", denied=self.frames.is_denied(noun))
+            self._place(subjects, noun, targets, "preposition", denied=self.verbs.is_denied(noun))
 
     def _place(
         self, things: list[int], noun: int, places: list[int], rule: str, *, denied: bool
@@ -85,15 +85,15 @@ class _Clauses:
             for place in places:
                 if thing != place:
                     said = (start, end, self._noun_predicate(name, thing, place))
-                    self.scene.relate(thing, said, place, rule, negated=denied)
+                    self.graph.relate(thing, said, place, rule, negated=denied)
 
     def _noun_predicate(self, name: str, thing: int, place: int) -> str:
         """`a man in a shirt` wears it, `a man in a dress` is in it, as the lexicon says."""
         return self._worn(name, thing, place) or name
 
     def _worn(self, name: str, thing: int, place: int) -> str | None:
-        if name in ("in", "with") and self.scene.string(thing) in PEOPLE:
-            return lexicon().worn.get((name, self.scene.string(place)))
+        if name in ("in", "with") and self.graph.string(thing) in PEOPLE:
+            return lexicon().worn.get((name, self.graph.string(place)))
         return None
 
     def _read_of(self, noun: int) -> None:
@@ -105,11 +105,11 @@ class _Clauses:
                 if whole == part:
                     continue
                 if is_full or holder == "have":
-                    self.scene.relate(whole, (*NO_WORD, "have"), part, "content")
+                    self.graph.relate(whole, (*NO_WORD, "have"), part, "content")
                 elif holder:
-                    self.scene.relate(part, (*NO_WORD, holder), whole, "content")
+                    self.graph.relate(part, (*NO_WORD, holder), whole, "content")
                 else:
-                    self.scene.relate(part, (*NO_WORD, "have"), whole, "possession")
+                    self.graph.relate(part, (*NO_WORD, "have"), whole, "possession")
 
     def _is_each_other(self, noun: int) -> bool:
         around = " ".join(self.tree.words[max(noun - 1, 0) : noun + 2])
@@ -118,28 +118,28 @@ class _Clauses:
     def _relate_each_other(self, things: list[int], predicate: Words) -> None:
         """`dog and cat next to each other`, `two giraffes next to each other`: once, one way."""
         if len(things) == 1:
-            self.scene.make_singular(things[0], self.tree.lemmas[things[0]])
-            self.scene.relate(things[0], predicate, things[0], "each other")
+            self.graph.make_singular(things[0], self.tree.lemmas[things[0]])
+            self.graph.relate(things[0], predicate, things[0], "each other")
         for object_ in things[1:]:
-            self.scene.relate(things[0], predicate, object_, "each other")
+            self.graph.relate(things[0], predicate, object_, "each other")
 
     # ---- copulas and states
 
     def _read_copula(self, token: int) -> None:
         """`is red`, `is on the table`, `is a dog`."""
         tree = self.tree
-        subjects, denied = self.frames.subjects(token), self.frames.is_denied(token)
+        subjects, denied = self.verbs.subjects(token), self.verbs.is_denied(token)
         if token in self.cases:
             self._read_oblique(subjects, token, "", NO_WORD, denied)
         elif tree.roles[token] == "stranded" or tree.pos[token] == "ADP":
             self._read_stranded(token, subjects, "")
-        elif self.frames.is_verb(token):
+        elif self.verbs.is_verb(token):
             self._read_verb(token)
             return
         elif self.nouns.is_noun(token):
-            said = (token, token + 1, self.scene.string(token) if self.scene.has(token) else "")
+            said = (token, token + 1, self.graph.string(token) if self.graph.has(token) else "")
             for subject in subjects if said[2] else ():
-                self.scene.describe(subject, said, "copula", negated=denied)
+                self.graph.describe(subject, said, "copula", negated=denied)
         else:
             described = () if self._says_nothing_alone(token) else (token,)
             self._describe(subjects, (*described, *tree.of_role(token, "conj")), "copula", denied)
@@ -147,7 +147,7 @@ class _Clauses:
 
     def _says_nothing_alone(self, adjective: int) -> bool:
         """`full of`, `about to`, `taller than` are half of what is said."""
-        prepositions = {self.frames.preposition(c) for c in self.tree.children[adjective]}
+        prepositions = {self.verbs.preposition(c) for c in self.tree.children[adjective]}
         word = self.tree.words[adjective]
         return (
             word == "about" or "than" in prepositions or (word == "full" and "of" in prepositions)
@@ -160,13 +160,13 @@ class _Clauses:
             start, string = self.nouns.attribute_string(token)
             for subject in subjects:
                 said = (start, token + 1, string)
-                self.scene.describe(subject, said, rule, negated=denied)
+                self.graph.describe(subject, said, rule, negated=denied)
 
     def _read_state(self, token: int) -> None:
         """`a man outside`, `a man with glasses on`, `a sky full of clouds`."""
         tree, head = self.tree, self.tree.heads[token]
-        denied = self.frames.is_denied(token)
-        if tree.words[token] in _STATES and self.scene.has(head):
+        denied = self.verbs.is_denied(token)
+        if tree.words[token] in _STATES and self.graph.has(head):
             if tree.roles[token] != "stranded":
                 self._describe([head], [token], "state", denied)
         elif tree.pos[token] == "ADJ" and tree.roles[token] in ("acl", "amod"):
@@ -182,15 +182,15 @@ class _Clauses:
         lemma = verb_lemma(tree.words[verb], tree.lemmas[verb])
         if tree.of_role(verb, "xcomp") and lemma in LIGHT_VERBS and not tree.of_role(verb, "obj"):
             return
-        denied = self.frames.is_denied(verb)
+        denied = self.verbs.is_denied(verb)
         if tree.of_role(verb, "expl") or lemma in ("be", "there"):
             self._read_existence(verb, denied)
             return
-        subjects, objects = self.frames.subjects(verb), self.frames.objects(verb)
-        agents = self.frames.agents(verb, lemma) if tree.is_passive(verb) else []
+        subjects, objects = self.verbs.subjects(verb), self.verbs.objects(verb)
+        agents = self.verbs.agents(verb, lemma) if tree.is_passive(verb) else []
         if agents:
             subjects, objects = agents, subjects
-        particle = self.frames.particle(verb)
+        particle = self.verbs.particle(verb)
         if lemma == "have" and particle and objects:
             self._read_held(subjects, objects, particle, denied)
             return
@@ -200,16 +200,16 @@ class _Clauses:
             return
         self._read_obliques(subjects, verb, lemma, denied)
         if tree.roles[verb] == "acl:relcl":
-            for token in self.frames.stranded(verb)[:1]:
+            for token in self.verbs.stranded(verb)[:1]:
                 self._read_stranded(token, subjects, lemma)
         is_said = any(
             triple.predicate.start == verb and triple.rule != "state"
-            for triple in self.scene.triples
+            for triple in self.graph.triples
         )
-        if not is_said and lemma != "have" and not self.frames.has_inner_verb(verb):
+        if not is_said and lemma != "have" and not self.verbs.has_inner_verb(verb):
             said = _phrasal(verb, progressive(tree.words[verb], lemma), particle)
             for subject in subjects:
-                self.scene.describe(subject, said, "verb", negated=denied)
+                self.graph.describe(subject, said, "verb", negated=denied)
 
     def _read_action(
         self, verb: int, said: Words, subjects: list[int], objects: list[int], denied: bool
@@ -221,7 +221,7 @@ class _Clauses:
         for subject in subjects:
             for object_ in objects:
                 if subject != object_:
-                    self.scene.relate(subject, said, object_, "verb", negated=denied)
+                    self.graph.relate(subject, said, object_, "verb", negated=denied)
         self._read_loose_obliques(verb, subjects, objects, denied)
 
     def _read_resulting_state(self, verb: int, lemma: str, things: list[int], denied: bool) -> None:
@@ -241,11 +241,11 @@ class _Clauses:
         """`has a hat on` is worn, `has his arm up` says where the arm is."""
         for owner in owners:
             for thing in held:
-                is_worn = particle[2] == "on" and self.scene.string(thing) in CLOTHES
+                is_worn = particle[2] == "on" and self.graph.string(thing) in CLOTHES
                 said = (*NO_WORD, "wear" if is_worn else "have")
-                self.scene.relate(owner, said, thing, "verb", negated=denied)
+                self.graph.relate(owner, said, thing, "verb", negated=denied)
                 if not is_worn:
-                    self.scene.describe(thing, particle, "state", negated=denied)
+                    self.graph.describe(thing, particle, "state", negated=denied)
 
     def _read_existence(self, verb: int, denied: bool) -> None:
         """`there is a clock on the wall`: the preposition may hang under the verb."""
@@ -287,7 +287,7 @@ class _Clauses:
                     worn = self._worn(name, subject, target)  # walking in a suit
                     string = worn or f"{lemma} {name}".strip()
                     said = (start, end, string) if worn else (*span, string)
-                    self.scene.relate(subject, said, target, rule, negated=denied)
+                    self.graph.relate(subject, said, target, rule, negated=denied)
 
     def _read_loose_obliques(
         self, verb: int, subjects: list[int], objects: list[int], denied: bool
@@ -298,7 +298,7 @@ class _Clauses:
                 continue
             targets = self.nouns.referents(child)
             is_part = self.tree.words[child] in BODY_PARTS
-            in_hand = is_part and self.frames.preposition(child) != "with"
+            in_hand = is_part and self.verbs.preposition(child) != "with"
             is_object = in_hand or not set(targets).isdisjoint(subjects)
             self._read_oblique(objects if is_object else subjects, child, "", NO_WORD, denied)
 
@@ -307,7 +307,7 @@ class _Clauses:
         tree, clause = self.tree, token
         while not tree.roles[clause].startswith("acl"):
             if tree.heads[clause] == clause:
-                self._describe(subjects, [token], "state", self.frames.is_denied(token))
+                self._describe(subjects, [token], "state", self.verbs.is_denied(token))
                 return
             clause = tree.heads[clause]
         string = f"{lemma} {preposition_name(tree.words[token])}".strip()
@@ -315,7 +315,7 @@ class _Clauses:
         for subject in subjects:
             for target in self.nouns.referents(tree.heads[clause]):
                 if subject != target:
-                    self.scene.relate(subject, (start, token + 1, string), target, "relative")
+                    self.graph.relate(subject, (start, token + 1, string), target, "relative")
 
 
 def _phrasal(verb: int, string: str, particle: Words | None) -> Words:

@@ -4,10 +4,10 @@ A caption is often a noun phrase without articles (`batter holding bat`), which 
 one long compound, and its first noun may come out as a verb (`oranges in a bowl`).
 """
 
-from pipeline.parsing.lemmas import verb_lemma
-from pipeline.parsing.lexicon import ATTRIBUTE, NAME, lexicon
-from pipeline.parsing.schemes import CaptionTree
-from pipeline.parsing.wordlists import COLOURS, NOUNS_IN_ING, PLACE_WORDS
+from pipeline.parsing.rules.lemmas import verb_lemma
+from pipeline.parsing.rules.lexicon import ATTRIBUTE, NAME, lexicon
+from pipeline.parsing.rules.schemes import CaptionTree
+from pipeline.parsing.rules.wordlists import COLOURS, NOUNS_IN_ING, PLACE_WORDS
 
 _NOUN = frozenset(("NOUN", "PROPN"))
 _BEFORE_NOUN = frozenset(("compound", "amod", "nmod"))

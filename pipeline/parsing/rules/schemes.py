@@ -13,7 +13,7 @@ from spacy.attrs import DEP, HEAD, LEMMA, LOWER, POS
 from spacy.tokens import Doc
 
 from pipeline.errors import DataError
-from pipeline.parsing.wordlists import NOUNS_IN_ING
+from pipeline.parsing.rules.wordlists import NOUNS_IN_ING
 
 CLEARNLP = {
     "acomp": "xcomp",

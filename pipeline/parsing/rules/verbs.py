@@ -1,10 +1,10 @@
 """Who does what to whom: the subjects, objects, agent and particle of a verb, read off the arcs."""
 
-from pipeline.parsing.lemmas import verb_lemma
-from pipeline.parsing.nouns import Nouns
-from pipeline.parsing.scene import Words
-from pipeline.parsing.schemes import CaptionTree
-from pipeline.parsing.wordlists import LOCATIVE_VERBS, PEOPLE, RELATIVE
+from pipeline.parsing.rules.graph_builder import Words
+from pipeline.parsing.rules.lemmas import verb_lemma
+from pipeline.parsing.rules.nouns import Nouns
+from pipeline.parsing.rules.schemes import CaptionTree
+from pipeline.parsing.rules.wordlists import LOCATIVE_VERBS, PEOPLE, RELATIVE
 
 SUBJECTS = ("nsubj", "nsubj:pass")
 _CLAUSES = ("acl", "acl:relcl")
@@ -16,8 +16,8 @@ _NOT_PARTICLES = frozenset(("away", "together", "around", "along", "back", "forw
 _DEEPEST = 8  # clauses that a subject is inherited through; more is a broken tree
 
 
-class Frames:
-    """Answers questions about the verbs of one caption; it adds nothing to the scene.
+class Verbs:
+    """Answers questions about the verbs of one caption; it adds nothing to the graph.
 
     Args:
         tree: the caption.
@@ -45,7 +45,7 @@ class Frames:
         """Objects that a verb or predicate is said of: its own subjects or those it inherits."""
         tree, nouns = self.tree, self.nouns
         own = tree.of_role(verb, *SUBJECTS) or [
-            child for child in tree.of_role(verb, "compound") if nouns.scene.has(child)
+            child for child in tree.of_role(verb, "compound") if nouns.graph.has(child)
         ]
         if own:
             return [referent for child in own for referent in nouns.referents(child)]
@@ -60,7 +60,7 @@ class Frames:
             if objects:
                 return objects
         inherited = self.subjects(head, depth + 1)
-        return inherited or (nouns.referents(head) if nouns.scene.has(head) else [])
+        return inherited or (nouns.referents(head) if nouns.graph.has(head) else [])
 
     def objects(self, verb: int) -> list[int]:
         """Objects that a verb acts on, a shared one (`washing and drying a plate`) included."""

@@ -1,7 +1,7 @@
 """How tokens become the strings of a scene graph: `guys` is written `people`, `sitting` is `sit`.
 
 Nearly every object and attribute is written as its caption has it. The exceptions, and the lemmas
-of predicates, are looked up here; they were counted in training data (`alignment.learn_lexicon`).
+of predicates, are looked up here; `alignment.learn_normal_forms` counts them in training data.
 """
 
 from collections import Counter, defaultdict
@@ -24,8 +24,8 @@ def as_written(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Lexicon:
-    """Strings that differ from their words.
+class NormalForms:
+    """How words are written in a scene graph where they are not written as the caption has them.
 
     Attributes:
         objects: text of an object's span, lower case, to its name, `guy` to `person`.
@@ -79,8 +79,8 @@ class Lexicon:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Lexicon":
-        """The lexicon that `to_json` wrote."""
+    def from_json(cls, data: Mapping[str, Any]) -> "NormalForms":
+        """The normal forms that `to_json` wrote."""
         suffixes = {suffix: (cut, put) for suffix, (cut, put) in data["suffixes"].items()}
         return cls(data["objects"], data["attributes"], data["lemmas"], suffixes)
 

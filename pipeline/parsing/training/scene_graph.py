@@ -22,13 +22,13 @@ from spacy.tokens import Doc
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import RULES, load_parser
-from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
 from pipeline.parsing.scene_graph.features import Vocabulary
-from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.network import SceneGraphNetwork
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.score import Scores, score
 from pipeline.parsing.training.scene_graph_batches import (
     NO_TAG,
@@ -131,14 +131,14 @@ def train(
         yield epoch, total.item() / len(data), averaged
 
 
-def as_model(net: SceneGraphNet, closed: ClosedSets, lexicon: Lexicon) -> SceneGraphModel:
+def as_model(net: SceneGraphNet, closed: ClosedSets, normal_forms: NormalForms) -> SceneGraphModel:
     """What the network has learned, for use."""
     weights = {name: w.detach().cpu().numpy() for name, w in net.state_dict().items()}
     return SceneGraphModel(
         network=SceneGraphNetwork(weights, Vocabulary(closed.words)),
         heads=closed.heads,
         tails=closed.tails,
-        lexicon=lexicon,
+        normal_forms=normal_forms,
         pos=closed.pos,
         deprels=closed.deprels,
     )
@@ -160,7 +160,9 @@ def main() -> None:
     options = _options()
     examples = read_examples(options.examples / "train.jsonl.gz")
     dev = read_examples(options.examples / "dev.jsonl.gz")
-    lexicon = Lexicon.from_json(json.loads((options.examples / "lexicon.json").read_text()))
+    normal_forms = NormalForms.from_json(
+        json.loads((options.examples / "normal_forms.json").read_text())
+    )
     settings = TrainSettings(options.epochs, options.batch_size, options.learning_rate)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
@@ -169,10 +171,10 @@ def main() -> None:
     net = SceneGraphNet(closed.sizes()).to(device)
     if begun:
         net.load_state_dict({name: torch.tensor(w) for name, w in begun.network.weights.items()})
-    data = TrainingData(examples, closed, lexicon, net.settings.buckets, device)
+    data = TrainingData(examples, closed, normal_forms, net.settings.buckets, device)
     start, averaged = time.perf_counter(), net
     for epoch, loss, averaged in train(net, data, settings):
-        result = score_examples(as_model(averaged, closed, lexicon), dev)
+        result = score_examples(as_model(averaged, closed, normal_forms), dev)
         print(
             f"epoch {epoch + 1}: loss {loss:.3f}, dev set match {result.set_match:.1f}, "
             f"SPICE F1 {result.spice_f1:.1f}, {time.perf_counter() - start:.0f} s",
@@ -183,7 +185,7 @@ def main() -> None:
         if name in nlp.pipe_names:
             nlp.remove_pipe(name)
     nlp.add_pipe(RULE)
-    _component(nlp).model = as_model(averaged, closed, lexicon)
+    _component(nlp).model = as_model(averaged, closed, normal_forms)
     nlp.to_disk(options.out)
 
 

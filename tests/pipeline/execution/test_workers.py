@@ -18,7 +18,7 @@ from pipeline.execution import ExecutionSettings, run_stage
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]  # where `fake_stage` lies
 REPOSITORY = TESTS.parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{TESTS}"}
 

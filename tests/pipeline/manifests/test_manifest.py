@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.caption_files import caption_fault, read_captions
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifest import Manifest, folder_images, load_manifest, tsv_captions
+from pipeline.manifests.caption_files import caption_fault, read_captions
+from pipeline.manifests.manifest import Manifest, folder_images, load_manifest, tsv_captions
 from pipeline.published_detectors import PublishedDetector, load_detectors
 
-MANIFESTS = Path(__file__).parents[2] / "data_manifests"
+MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
 
 def manifest(**changed):

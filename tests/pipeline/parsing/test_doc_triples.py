@@ -2,7 +2,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from pipeline.parsing.relations import (
+from pipeline.parsing.doc_triples import (
     set_triples,
     stored_objects,
     stored_triples,

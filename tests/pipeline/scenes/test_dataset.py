@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.manifest import load_manifest
+from pipeline.manifests.manifest import load_manifest
 from pipeline.scenes.dataset import make_scenes
 from pipeline.scenes.layout import CORE_RELATIONS
 

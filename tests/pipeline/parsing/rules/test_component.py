@@ -5,7 +5,7 @@ import spacy
 from spacy.tokens import Doc, DocBin
 
 from pipeline.errors import DataError
-from pipeline.parsing.relations import stored_triples, string_tuples
+from pipeline.parsing.doc_triples import stored_triples, string_tuples
 
 CAPTIONS = ["a dog on a bench", "the cat in the red box", "a bird", "a dog on the cat"]
 

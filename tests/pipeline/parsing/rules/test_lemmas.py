@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.parsing.lemmas import progressive, verb_lemma
-from pipeline.parsing.quantities import number_string
+from pipeline.parsing.rules.lemmas import progressive, verb_lemma
+from pipeline.parsing.rules.quantities import number_string
 
 
 @pytest.mark.parametrize(

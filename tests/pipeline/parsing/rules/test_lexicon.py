@@ -1,7 +1,7 @@
 import csv
 import gzip
 
-from pipeline.parsing.lexicon import build_lexicon, lexicon
+from pipeline.parsing.rules.lexicon import build_lexicon, lexicon
 
 ROWS = [
     ("a tennis racket on a brick wall", "( tennis racket , on , wall ) , ( wall , is , brick )"),

@@ -4,8 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.parsing.prepositions import find_prepositions, preposition_name, preposition_table
-from pipeline.parsing.schemes import CaptionTree
+from pipeline.parsing.rules.prepositions import (
+    find_prepositions,
+    preposition_name,
+    preposition_table,
+)
+from pipeline.parsing.rules.schemes import CaptionTree
 
 WORDS = ("the", "a", "in", "front", "on", "top", "of", "next", "to", "side", "left", "box")
 

@@ -1,10 +1,10 @@
 import pytest
 from parsed_captions import make_doc, read_examples
 
-from pipeline.parsing.clauses import read_scene
-from pipeline.parsing.relations import stored_objects, stored_triples, strings_of
-from pipeline.parsing.schemes import caption_tree
-from pipeline.parsing.triples import RelationTriples
+from pipeline.parsing.doc_triples import stored_objects, stored_triples, strings_of
+from pipeline.parsing.rules.component import RelationTriples
+from pipeline.parsing.rules.relations import read_graph
+from pipeline.parsing.rules.schemes import caption_tree
 
 EXAMPLES = read_examples()
 
@@ -26,9 +26,9 @@ def doc_records(doc):
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.topic)
 def test_both_schemes_have_one_view(example):
     trees = [caption_tree(make_doc(parse)) for parse in example.parses.values()]
-    scenes = [read_scene(tree) for tree in trees]
+    graphs = [read_graph(tree) for tree in trees]
     assert trees[0].words == trees[1].words
-    assert {o.string for o in scenes[0].objects} == {o.string for o in scenes[1].objects}
+    assert {o.string for o in graphs[0].objects} == {o.string for o in graphs[1].objects}
 
 
 def test_spans_point_at_the_words():

@@ -2,20 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.parsing.scene_graph.lexicon import Lexicon, canonical, singular, suffix_edits
+from pipeline.parsing.scene_graph.normal_forms import NormalForms, canonical, singular, suffix_edits
 
 
 def test_names_differ_from_words_only_where_listed():
-    lexicon = Lexicon(objects={"guys": "people"}, attributes={"two": "2"})
-    assert lexicon.object_name("Guys") == "people"
-    assert lexicon.object_name("Fire  hydrant") == "fire hydrant"
-    assert lexicon.attribute_name("two") == "2"
-    assert lexicon.object_name("two") == "two"
+    normal_forms = NormalForms(objects={"guys": "people"}, attributes={"two": "2"})
+    assert normal_forms.object_name("Guys") == "people"
+    assert normal_forms.object_name("Fire  hydrant") == "fire hydrant"
+    assert normal_forms.attribute_name("two") == "2"
+    assert normal_forms.object_name("two") == "two"
 
 
 def test_longest_suffix_decides_on_unknown_words():
-    lexicon = Lexicon(lemmas={"lying": "lay"}, suffixes={"ing": (3, ""), "ving": (3, "e")})
-    assert [lexicon.lemma(w) for w in ("lying", "walking", "driving", "on")] == [
+    normal_forms = NormalForms(lemmas={"lying": "lay"}, suffixes={"ing": (3, ""), "ving": (3, "e")})
+    assert [normal_forms.lemma(w) for w in ("lying", "walking", "driving", "on")] == [
         "lay",
         "walk",
         "drive",
@@ -26,20 +26,20 @@ def test_longest_suffix_decides_on_unknown_words():
 def test_edits_are_learned_from_pairs():
     pairs = [("riding", "ride"), ("hiding", "hide"), ("siding", "side"), ("walking", "walk")]
     pairs += [("talking", "talk"), ("looking", "look"), ("cooking", "cook")]
-    lexicon = Lexicon(suffixes=suffix_edits(pairs))
-    assert lexicon.lemma("booking") == "book"
-    assert lexicon.lemma("gliding") == "glide"
+    normal_forms = NormalForms(suffixes=suffix_edits(pairs))
+    assert normal_forms.lemma("booking") == "book"
+    assert normal_forms.lemma("gliding") == "glide"
 
 
 @given(st.text(max_size=12))
 def test_lemma_is_never_empty_for_a_word(word):
-    lexicon = Lexicon(suffixes={"s": (1, ""), "ing": (3, ""), "ed": (2, "")})
-    assert bool(lexicon.lemma(word)) == bool(word)
+    normal_forms = NormalForms(suffixes={"s": (1, ""), "ing": (3, ""), "ed": (2, "")})
+    assert bool(normal_forms.lemma(word)) == bool(word)
 
 
-def test_json_gives_the_lexicon_back():
-    lexicon = Lexicon({"guy": "person"}, {"two": "2"}, {"lying": "lay"}, {"ing": (3, "")})
-    assert Lexicon.from_json(lexicon.to_json()) == lexicon
+def test_json_gives_the_normal_forms_back():
+    normal_forms = NormalForms({"guy": "person"}, {"two": "2"}, {"lying": "lay"}, {"ing": (3, "")})
+    assert NormalForms.from_json(normal_forms.to_json()) == normal_forms
 
 
 def test_canonical_ignores_spaces_hyphens_and_case():
