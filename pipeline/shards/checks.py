@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.errors import DataError
 from pipeline.fingerprint import differences, file_digest
 from pipeline.shards.arrays import open_arrays
-from pipeline.shards.content import Content, Fault, check_content
-from pipeline.shards.foreign import in_child, read_layout
+from pipeline.shards.content import Fault, check_content
+from pipeline.shards.hdf5 import read_damaged_layout, read_layout
 from pipeline.shards.schema import FLOAT_DTYPES, StoredDataset, stored_datasets
 from pipeline.shards.sidecar import Sidecar, StoredArray, check_shard_file, read_sidecar
 
@@ -53,20 +53,10 @@ def check_shard(path: Path, *, full: bool = False) -> CheckedShard:
     schema = list(check_schema(sidecar))
     if schema:
         return CheckedShard(shard.name, sidecar, faults + schema, [], [])
-    if sidecar.is_mapped:
-        content = _content_of(shard, sidecar)
-    else:  # another program wrote it, and only HDF5 can read it
-        try:
-            content = in_child(_content_of, shard, sidecar)
-        except (DataError, OSError, RuntimeError, KeyError) as error:  # what h5py raises, too
-            content = Content([Fault("hdf5", str(error))], [], [])
+    content = check_content(sidecar, open_arrays(shard, sidecar))
     return CheckedShard(
         shard.name, sidecar, faults + content.faults, content.ids, content.image_ids
     )
-
-
-def _content_of(shard: Path, sidecar: Sidecar) -> Content:
-    return check_content(sidecar, open_arrays(shard, sidecar))
 
 
 def _check_bytes(shard: Path, sidecar: Sidecar) -> list[Fault]:
@@ -77,11 +67,10 @@ def _check_bytes(shard: Path, sidecar: Sidecar) -> list[Fault]:
         text = "its SHA-256 is not the sidecar's: bytes were changed. Copy it again."
         faults.append(Fault("hash", text))
     try:
-        is_safe = is_ours and sidecar.is_mapped
-        layout = read_layout(shard) if is_safe else in_child(read_layout, shard)
+        layout = read_layout(shard) if is_ours else read_damaged_layout(shard)
     except DataError as error:
         return [*faults, Fault("hdf5", str(error))]
-    if layout.version not in (None, sidecar.schema_version):
+    if layout.version != sidecar.schema_version:
         text = f"its schema version is {layout.version}, its sidecar's {sidecar.schema_version}."
         faults.append(Fault("hdf5", text))
     for line in differences(layout.datasets, sidecar.datasets):

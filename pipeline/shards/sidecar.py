@@ -26,7 +26,7 @@ class StoredArray(NamedTuple):
     """Where an array lies in its shard.
 
     Attributes:
-        offset: its first byte; None where it is empty, or not contiguous (a foreign file).
+        offset: its first byte; None where it is empty.
         shape: as numpy has it.
         dtype: as numpy has it, with the byte order.
     """
@@ -77,11 +77,6 @@ class Sidecar(BaseModel):
     def num_records(self) -> int:
         """Images or captions in the shard."""
         return self.counts[RECORDS[self.kind]]
-
-    @property
-    def is_mapped(self) -> bool:
-        """Whether every array can be memory-mapped; never false for what `write_shard` wrote."""
-        return all(a.offset is not None for a in self.datasets.values() if 0 not in a.shape)
 
     def to_json(self) -> str:
         """The text of the sidecar; the same for equal sidecars."""
@@ -157,6 +152,12 @@ def read_sidecar(path: Path, known_names: KnownNames | None = None) -> Sidecar:
             f"{path} counts {sorted(sidecar.counts)}, but not {RECORDS[sidecar.kind]}. "
             "Make the shard again."
         )
+    for name, stored in sidecar.datasets.items():
+        if stored.offset is None and 0 not in stored.shape:
+            raise DataError(
+                f"{path} does not say where {name} begin in {sidecar.file}: expected contiguous, "
+                "uncompressed datasets. Write the shard with pipeline.shards.writer.write_shard."
+            )
     return sidecar
 
 

@@ -72,7 +72,7 @@ def write_shard(
         OSError: the system refused, such as a full disk; no shard and no temporary file stays.
     """
     path = Path(path)
-    check_arguments(path, kind, dtype, names)
+    _check_arguments(path, kind, dtype, names)
     encoder = make_encoder(kind, dtype, names)
     for record in records:
         encoder.add(record)
@@ -86,7 +86,7 @@ def write_shard(
         "settings": as_json(settings),
         "fingerprint": as_json(fingerprint),
         "names": as_json(names) if names is not None else None,
-        "packages": packages(),
+        "packages": _packages(),
     }
     arrays = encoder.arrays()
     try:
@@ -131,7 +131,7 @@ def write_sidecar(sidecar: Sidecar, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_arguments(
+def _check_arguments(
     path: Path, kind: str, dtype: str, names: Mapping[str, Sequence[str]] | None
 ) -> None:
     """See whether a shard may be called, made and named like this; SettingsError where not."""
@@ -155,7 +155,7 @@ def _failed(failures: Iterable[Failure], ids: set[str]) -> dict[str, str]:
     return failed
 
 
-def packages() -> dict[str, str]:
+def _packages() -> dict[str, str]:
     """Versions of the packages that write shards."""
     try:
         ours = version("resg")
