@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -19,7 +19,6 @@ from pipeline.manifests.caption_files import WHOLE, CaptionedImage, CaptionForma
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -182,31 +181,28 @@ def load_manifest(path: Path) -> Manifest:
     Raises:
         SettingsError: the file is missing, not YAML or not a manifest; each fault is named.
     """
-    return load_model(path, Manifest, "manifest of a data set")
-
-
-def load_model(path: Path, model: type[Model], what: str) -> Model:
-    """Read a YAML file into a checked model; `what` it should be is said in errors.
-
-    Raises:
-        SettingsError: the file is missing, not YAML or not such a model; each fault is named.
-    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise SettingsError(f"expected a {what} at {path}, no such file came.") from error
+        raise SettingsError(
+            f"expected a manifest of a data set at {path}, no such file came."
+        ) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise SettingsError(f"{path} should be a {what} in YAML: {reason}") from error
+        raise SettingsError(
+            f"{path} should be a manifest of a data set in YAML: {reason}"
+        ) from error
     try:
-        return model.model_validate(content)
+        return Manifest.model_validate(content)
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}"
             for fault in error.errors()
         ]
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise SettingsError(f"{path} is not a {what}: {'; '.join(faults[:3])}{more}") from error
+        raise SettingsError(
+            f"{path} is not a manifest of a data set: {'; '.join(faults[:3])}{more}"
+        ) from error
 
 
 def folder_images(folder: Path) -> list[ImageItem]:

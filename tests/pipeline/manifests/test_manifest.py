@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import caption_fault, read_captions
 from pipeline.manifests.manifest import Manifest, folder_images, load_manifest, tsv_captions
-from pipeline.published_detectors import PublishedDetector, load_detectors
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
@@ -230,19 +228,3 @@ def test_a_name_that_no_id_can_be_made_of(tmp_path):
     Path(str(tmp_path / "caf\udce9.jpg")).touch()
     with pytest.raises(DataError, match=r"caf\\udce9"):
         folder_images(tmp_path)
-
-
-def test_the_published_detectors():
-    detectors = load_detectors(MANIFESTS / "detectors.yaml")
-    assert detectors["vg-attributes-r101-k36"].dialect == "caffe"
-    assert detectors["vg-attributes-d2"].file == "faster_rcnn_from_caffe_attr_original.pkl"
-    for detector in detectors.values():
-        assert (detector.classes, detector.attributes) in {(1600, 400), (80, 0)}
-        if detector.md5_prefix:
-            assert detector.md5_prefix in detector.file
-
-
-def test_a_checksum_must_look_like_one():
-    known = next(iter(load_detectors(MANIFESTS / "detectors.yaml").values()))
-    with pytest.raises(ValidationError):
-        PublishedDetector.model_validate(known.model_dump() | {"sha256": "abc"})
