@@ -23,14 +23,10 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
       pipeline show-caption "a man riding a horse"
       pipeline show-caption "two dogs on a bench" --svg arcs.svg
     """
-    from rich.console import Console
-
     from pipeline.parsing.display import arcs_svg, parse_caption, triple_table, word_table
 
     doc = parse_caption(caption, model)
-    console = Console()
-    console.print(word_table(doc))
-    console.print(triple_table(doc))
+    click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
         svg.write_text(arcs_svg(doc), encoding="utf-8")
-        console.print(f"arcs drawn in {svg}", highlight=False, soft_wrap=True)
+        click.echo(f"arcs drawn in {svg}")

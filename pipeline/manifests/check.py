@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
 from pipeline.manifests.caption_files import caption_fault
 from pipeline.manifests.manifest import ImageItem, Manifest, SplitCounts, caption_items
+from pipeline.tables import render_table
 
 SHOWN = 20
 """Lines of one problem that the table names; the JSON report names all."""
@@ -58,24 +55,24 @@ class ManifestReport:
 
     def to_table(self) -> str:
         """The counts as a table, below it each problem with its first lines."""
-        out = StringIO()
-        console = Console(file=out, width=100, highlight=False, markup=False)
-        table = Table("split", "images", "expected", "captions", "expected", title=self.name)
+        rows = []
         for split, images in self.images.items():
             captions = self.captions[split]
-            cells = (images.came, images.expected, captions.came, captions.expected)
-            table.add_row(split, *("-" if cell is None else f"{cell:,}" for cell in cells))
-        console.print(table)
+            counts = (images.came, images.expected, captions.came, captions.expected)
+            rows.append((split, *("-" if count is None else count for count in counts)))
+        columns = ("split", "images", "expected", "captions", "expected")
+        text = [self.name, render_table(columns, rows)]
         for kind, lines in self.problems.items():
-            console.print(f"{len(lines):,} {kind}:")
-            for line in lines[:SHOWN]:
-                console.print(f"  {line}", soft_wrap=True)
+            text.append(f"{len(lines):,} {kind}:")
+            text += [f"  {line}" for line in lines[:SHOWN]]
             if len(lines) > SHOWN:
-                console.print(f"  ... and {len(lines) - SHOWN:,} more; --json names all")
-        console.print(
-            "everything is there" if self.ok else f"not as the manifest says: {self.root}"
+                text.append(f"  ... and {len(lines) - SHOWN:,} more; --json names all")
+        text.append(
+            "complete, as the manifest says"
+            if self.ok
+            else f"not as the manifest says: {self.root}"
         )
-        return out.getvalue().rstrip()
+        return "\n".join(text)
 
 
 def check_manifest(

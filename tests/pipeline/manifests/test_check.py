@@ -59,7 +59,7 @@ def problems(folder, *options):
 def test_a_whole_data_set(data_set):
     result = check(data_set)
     assert result.exit_code == 0
-    assert "everything is there" in result.stdout
+    assert "complete, as the manifest says" in result.stdout
     report = json.loads(check(data_set, "--json").stdout)
     assert report["ok"]
     assert report["images"]["train"] == {"expected": 2, "came": 2}
