@@ -1,13 +1,14 @@
 """Options and arguments that several commands share, grouped so that the commands stay thin."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 shards_argument = click.argument("shards", type=click.Path(file_okay=False, path_type=Path))
 
@@ -37,94 +38,53 @@ out_option = click.option(
 )
 
 
-def image_source(command: Command) -> Command:
-    """Options that say which pictures to work on; the command gets them as `images`.
+def _item_source(name: Literal["images", "captions"], metavar: str, help: str) -> Decorator:
+    """Options that say which items to work on; the command gets them under `name`.
 
-    They are `--manifest FILE --root DIR`, or `--images DIR` in their place, and `--split`.
+    They are `--manifest FILE --root DIR`, or one option of that name in their place, and `--split`.
     """
-
-    @functools.wraps(command)
-    def with_images(*args: Any, images: Path | None, **options: Any) -> Any:
-        from pipeline.manifests.manifest import Manifest, folder_images
-
-        items = _load(options, images, "--images DIR", folder_images, Manifest.images)
-        return command(*args, images=items, **options)
-
-    return _manifest_options(
-        click.option(
-            "--images",
-            type=click.Path(path_type=Path),
-            help="Folder of pictures, in place of a manifest.",
-        )(with_images)
-    )
-
-
-def caption_source(command: Command) -> Command:
-    """Options that say which captions to work on; the command gets them as `captions`.
-
-    They are `--manifest FILE --root DIR`, or `--captions FILE.tsv` in their place, and `--split`.
-    """
-
-    @functools.wraps(command)
-    def with_captions(*args: Any, captions: Path | None, **options: Any) -> Any:
-        from pipeline.manifests.manifest import Manifest, tsv_captions
-
-        items = _load(options, captions, "--captions FILE", tsv_captions, Manifest.captions)
-        return command(*args, captions=items, **options)
-
-    return _manifest_options(
-        click.option(
-            "--captions",
-            type=click.Path(path_type=Path),
-            help="File of lines file#k<TAB>caption (.gz too), in place of a manifest.",
-        )(with_captions)
-    )
-
-
-def _manifest_options(command: Command) -> Command:
     path = click.Path(path_type=Path)
-    for option in (
-        click.option("--split", "splits", multiple=True, help="Only this one; may be repeated."),
-        click.option("--root", type=path, help="Folder that the manifest's paths start from."),
+    options = (
         click.option("--manifest", type=path, help="Manifest of the data set."),
-    ):
-        command = option(command)
-    return command
+        click.option("--root", type=path, help="Folder that the manifest's paths start from."),
+        click.option("--split", "splits", multiple=True, help="Only this split; repeatable."),
+        click.option(f"--{name}", type=path, metavar=metavar, help=help),
+    )
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_items(*args: Any, **values: Any) -> Any:
+            source = {option: values.pop(option) for option in ("manifest", "root", name)}
+            items = _of_splits(_read_items(name, metavar, source), values.pop("splits"))
+            return command(*args, **values, **{name: items})
+
+        return _decorated(with_items, options)
+
+    return add
 
 
-def _load(
-    options: dict[str, Any],
-    own: Path | None,
-    own_option: str,
-    read_own: Callable[[Path], list[Any]],
-    read_manifest: Callable[[Any, Path], list[Any]],
-) -> list[Any]:
-    """Take the options of the source out of `options`; the items that they name."""
-    from pipeline.manifests.manifest import load_manifest
+image_source = _item_source("images", "DIR", "Folder of pictures, in place of a manifest.")
 
-    manifest, root, splits = (options.pop(name) for name in ("manifest", "root", "splits"))
+caption_source = _item_source(
+    "captions", "FILE", "File of lines file#k<TAB>caption (.gz too), in place of a manifest."
+)
+
+
+def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list[Any]:
+    """The items of the manifest, or of the folder or file that stands in its place."""
+    from pipeline.manifests.manifest import folder_images, load_manifest, tsv_captions
+
+    manifest, root, own = source.values()
     if own is not None and manifest is None and root is None:
-        items = read_own(own)
-    elif own is None and manifest is not None and root is not None:
-        items = read_manifest(load_manifest(manifest), root)
-    else:
-        raise click.UsageError(
-            f"expected either --manifest FILE and --root DIR, or {own_option}; came "
-            + (
-                " and ".join(
-                    name
-                    for name, value in (
-                        ("--manifest", manifest),
-                        ("--root", root),
-                        (own_option.split()[0], own),
-                    )
-                    if value is not None
-                )
-                or "none of them"
-            )
-            + "."
-        )
-    return _of_splits(items, splits)
+        return folder_images(own) if name == "images" else tsv_captions(own)
+    if own is None and manifest is not None and root is not None:
+        data_set = load_manifest(manifest)
+        return data_set.images(root) if name == "images" else data_set.captions(root)
+    given = [f"--{option}" for option, value in source.items() if value is not None]
+    raise click.UsageError(
+        f"expected either --manifest FILE and --root DIR, or --{name} {metavar}; "
+        f"came {' and '.join(given) or 'none of them'}."
+    )
 
 
 def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
@@ -139,9 +99,7 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(
-    *, shard_size: int, processes: bool, on_error: str = "stop"
-) -> Callable[[Command], Command]:
+def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop") -> Decorator:
     """Options that say how a stage is run; the command gets them as `execution`.
 
     Args:
@@ -204,12 +162,16 @@ def execution_options(
             execution = _execution({name: values.pop(name) for name in names})
             return command(*args, execution=execution, **values)
 
-        decorated = with_execution
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+        return _decorated(with_execution, options)
 
     return add
+
+
+def _decorated(command: Command, options: Sequence[Decorator]) -> Command:
+    """The command with options that `--help` lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _execution(values: dict[str, Any]) -> Any:
