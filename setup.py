@@ -1,6 +1,7 @@
 """Distribution metadata, dependencies and entry points of ReSG."""
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
@@ -28,7 +29,7 @@ EXTRAS = {
 
 setup(
     name="resg",
-    version="0.1.0",
+    version=run_path(str(Path(__file__).with_name("pipeline") / "__init__.py"))["__version__"],
     description="Image-text matching through two semantic graphs: image regions and caption words",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

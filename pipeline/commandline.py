@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from pipeline import __version__
+
 
 class CommandFolder(click.Group):
     """A click group whose commands are the modules of one package.
@@ -25,9 +27,17 @@ class CommandFolder(click.Group):
         super().__init__(**settings)
         self.package = package
         self.errors = tuple(errors)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
-        )
+        self.params += [
+            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=self._print_version,
+                help="Show the version and exit.",
+            ),
+        ]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the modules in the package, as commands."""
@@ -40,6 +50,11 @@ class CommandFolder(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         return getattr(importlib.import_module(f"{self.package}.{name}"), name)
+
+    def _print_version(self, ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(f"{self.name} {__version__}")
+            ctx.exit()
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an error into its message and exit code."""

@@ -23,7 +23,8 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
       pipeline show-caption "a man riding a horse"
       pipeline show-caption "two dogs on a bench" --svg arcs.svg
     """
-    from pipeline.parsing.display import arcs_svg, parse_caption, triple_table, word_table
+    from pipeline.parsing.display import arcs_svg, triple_table, word_table
+    from pipeline.parsing.parser import parse_caption
 
     doc = parse_caption(caption, model)
     click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")

@@ -3,26 +3,9 @@
 from spacy import displacy
 from spacy.tokens import Doc
 
-from pipeline.errors import DataError
 from pipeline.parsing.doc_triples import stored_objects, stored_triples
-from pipeline.parsing.parser import EMBEDDED, load_parser
-from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import CaptionSpan
 from pipeline.tables import render_table
-
-
-def parse_caption(text: str, model: str = EMBEDDED) -> Doc:
-    """Parse one caption.
-
-    Raises:
-        DataError: it has nothing to parse.
-        SettingsError: the model is not there.
-    """
-    cleaned = clean_text(text)
-    fault = fault_of(cleaned)
-    if fault:
-        raise DataError(f"{fault}. Give a caption in English, such as 'a man riding a horse'.")
-    return load_parser(model)(cleaned)
 
 
 def word_table(doc: Doc) -> str:

@@ -14,7 +14,7 @@ from thinc.api import Model, NumpyOps
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import digest, file_digest
-from pipeline.parsing.text import clean_text
+from pipeline.parsing.text import clean_text, fault_of
 
 STOCK_MODEL = "en_core_web_sm"
 EMBEDDED = "embedded"
@@ -101,6 +101,20 @@ def model_fingerprint(nlp: Language) -> dict[str, Any]:
 def parse_texts(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
     """Clean and parse texts in batches, in order."""
     return nlp.pipe((clean_text(text) for text in texts), batch_size=BATCH)
+
+
+def parse_caption(text: str, model: str = EMBEDDED) -> Doc:
+    """Parse one caption, with a model that stays loaded.
+
+    Raises:
+        DataError: the text has nothing to parse, or the model lacks a component that is needed.
+        SettingsError: there is no such model, or it cannot be loaded.
+    """
+    cleaned = clean_text(text)
+    fault = fault_of(cleaned)
+    if fault:
+        raise DataError(f"{fault}. Give a caption in English, such as 'a man riding a horse'.")
+    return cached_parser(model)(cleaned)
 
 
 def _source(name: str) -> str | Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,12 @@ from pipeline.shards.sidecar import (
 MAX_OPEN_SHARDS = 512
 """Maps kept at once: each costs a file descriptor, of which a process often has 1,024."""
 
+Record = TypeVar("Record", bound=ImageRegions | ParsedCaption)
+
 _MADE_BY = {"regions": "pipeline extract-regions", "captions": "pipeline parse-captions"}
 
 
-class ShardReader:
+class ShardReader(Generic[Record]):
     """The shards of one kind in a folder, as one sequence of records.
 
     Opening reads the sidecars alone; a shard is memory-mapped when a record of it is asked for, and
@@ -54,10 +56,29 @@ class ShardReader:
             different fingerprints or settings lie together.
 
     Example:
-        >>> reader = ShardReader("data/scenes-shards", "regions", "train")  # doctest: +SKIP
-        >>> reader[0].features.shape  # doctest: +SKIP
-        (12, 256)
+        >>> reader = ShardReader("shards", "regions", "train")
+        >>> reader[0].features.shape
+        (2, 256)
     """
+
+    @overload
+    def __init__(
+        self: "ShardReader[ImageRegions]",
+        directory: Path | str,
+        kind: Literal["regions"],
+        split: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "ShardReader[ParsedCaption]",
+        directory: Path | str,
+        kind: Literal["captions"],
+        split: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(self, directory: Path | str, kind: Kind, split: str | None = None) -> None: ...
 
     def __init__(self, directory: Path | str, kind: Kind, split: str | None = None) -> None:
         self.directory = Path(directory)
@@ -74,17 +95,17 @@ class ShardReader:
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __getitem__(self, index: int) -> ImageRegions | ParsedCaption:
+    def __getitem__(self, index: int) -> Record:
         shard, row = self.locate(index)
         return self._open_shard(shard).record(row)
 
-    def __iter__(self) -> Iterator[ImageRegions | ParsedCaption]:
+    def __iter__(self) -> Iterator[Record]:
         for shard, sidecar in enumerate(self.sidecars):
             opened = self._open_shard(shard)
             for row in range(sidecar.num_records):
                 yield opened.record(row)
 
-    def batch(self, indices: Iterable[int]) -> list[ImageRegions | ParsedCaption]:
+    def batch(self, indices: Iterable[int]) -> list[Record]:
         """The records of these indices, in their order."""
         return [self[index] for index in indices]
 
