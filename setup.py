@@ -64,10 +64,10 @@ setup(
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
-            "relation_triples=pipeline.parsing.rules.component:make_relation_triples",
-            "scene_graph=pipeline.parsing.scene_graph.component:make_scene_graph",
-            "stepwise_parser=pipeline.parsing.inference:make_stepwise_parser",
-            "word_lemmatizer=pipeline.parsing.inference:make_word_lemmatizer",
+            "relation_triples=resg.spacy_factories:make_relation_triples",
+            "scene_graph=resg.spacy_factories:make_scene_graph",
+            "stepwise_parser=resg.spacy_factories:make_stepwise_parser",
+            "word_lemmatizer=resg.spacy_factories:make_word_lemmatizer",
         ],
     },
     classifiers=[
