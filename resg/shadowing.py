@@ -8,7 +8,7 @@ def refuse_shadowed_pipeline() -> None:
     """See, without importing it, that `pipeline` is ours: a `pipeline.py` beside a notebook is not.
 
     Raises:
-        ImportError: another file or folder of that name comes first on `sys.path`, or there is none.
+        ImportError: another file or folder of that name comes before it on `sys.path`.
     """
     spec = find_spec("pipeline")
     if spec is None:
