@@ -33,7 +33,8 @@ setup(
     description="Image-text matching through two semantic graphs: image regions and caption words",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license_expression="MIT AND CC-BY-SA-4.0",  # the weights of the caption parser
+    license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
