@@ -1,4 +1,4 @@
-"""Objects of a caption: names, attributes, possessors, and what a noun or pronoun stands for."""
+"""Objects of a caption: their names, attributes, numbers and possessors."""
 
 from pipeline.parsing.doc_triples import NO_WORD
 from pipeline.parsing.rules.graph_builder import GraphBuilder, Words
@@ -10,6 +10,7 @@ from pipeline.parsing.rules.quantities import (
     VAGUE,
     number_string,
 )
+from pipeline.parsing.rules.referents import Referents
 from pipeline.parsing.rules.schemes import CaptionTree
 from pipeline.parsing.rules.wordlists import (
     BODY_PARTS,
@@ -17,7 +18,6 @@ from pipeline.parsing.rules.wordlists import (
     ED_NOUNS,
     PEOPLE,
     PRONOUNS,
-    RELATIVE,
     SHADES,
     words,
 )
@@ -38,25 +38,34 @@ class Nouns:
         tree: the caption.
         cases: the preposition of each noun that has one.
         skipped: tokens that belong to a preposition of several words.
+        graph: gets the objects and their attributes.
+        referents: says what a noun stands for, and is told which nouns count others.
     """
 
-    def __init__(self, tree: CaptionTree, cases: dict[int, Words], skipped: set[int]) -> None:
-        self.tree, self.cases, self.skipped, self.graph = tree, cases, skipped, GraphBuilder()
+    def __init__(
+        self,
+        tree: CaptionTree,
+        cases: dict[int, Words],
+        skipped: set[int],
+        graph: GraphBuilder,
+        referents: Referents,
+    ) -> None:
+        self.tree, self.cases, self.skipped = tree, cases, skipped
+        self.graph, self.referents = graph, referents
         self.inside: set[int] = set()
         """Tokens that are part of another object's name or attribute."""
-        self.pointed_back: set[int] = set()
-        """Pronouns that mean what their phrase belongs to: `a plate with food on it`."""
-        self.counted: dict[int, int] = {}
-        """Nouns of quantity to the noun that they count."""
         self._is_noun = [self._heads_phrase(token) for token in range(len(tree.words))]
+
+    def read(self) -> None:
+        """Name all objects, from the last noun to the first, with attributes and possessors."""
         nouns = [token for token, is_noun in enumerate(self._is_noun) if is_noun]
-        for token, word in enumerate(tree.words):
+        for token, word in enumerate(self.tree.words):
             if word in _COUNTING:
                 self._find_counted(token, word)
         for noun in reversed(nouns):
-            if noun not in self.inside and noun not in self.counted:
+            if noun not in self.inside and noun not in self.referents.counted:
                 self._read(noun)
-        for noun, counted in self.counted.items():
+        for noun, counted in self.referents.counted.items():
             self._read_quantity(noun, counted)
         for noun in nouns:
             if noun not in self.inside:
@@ -86,79 +95,6 @@ class Nouns:
         is_absent = self.graph.is_denied(noun) and self.tree.roles[noun] == "nmod"
         return self.tree.heads[noun] if is_absent else noun
 
-    def referents(self, token: int) -> list[int]:
-        """The objects that a token stands for: itself and its conjuncts, or an antecedent."""
-        found: list[int] = []
-        for conjunct in (token, *self.tree.of_role(token, "conj")):
-            for referent in self._referents_alone(conjunct):
-                if referent not in found:
-                    found.append(referent)
-        return found
-
-    def _referents_alone(self, token: int) -> list[int]:
-        counted = self.counted.get(token)
-        if counted is not None:
-            return self.referents(counted)
-        if self.graph.has(token):
-            return [token]
-        word = self.tree.words[token]
-        if word in RELATIVE:
-            return self._antecedent_of_relative(token)
-        if self.tree.pos[token] == "PRON" or word in PRONOUNS:
-            return self._antecedent_of_pronoun(token, word)
-        return []
-
-    def _antecedent_of_relative(self, token: int) -> list[int]:
-        clause = token
-        for _ in self.tree.words:
-            if self.tree.roles[clause].startswith("acl"):
-                return self.referents(self.tree.heads[clause])
-            if self.tree.heads[clause] == clause:
-                break
-            clause = self.tree.heads[clause]
-        return []
-
-    def _antecedent_of_pronoun(self, token: int, word: str) -> list[int]:
-        is_person = word in PRONOUNS
-        holder = self._holder(token)
-        if holder is not None and (self.tree.words[holder] in PEOPLE) == is_person:
-            self.pointed_back.add(token)
-            return [holder]
-        for earlier in range(token - 1, -1, -1):
-            if not self.graph.has(earlier):
-                continue
-            name = self.tree.words[earlier]
-            if word in ("they", "them", "it", "its") or (name in PEOPLE) == is_person:
-                return [earlier]
-        if not is_person:
-            return []
-        self.graph.name(token, token, token + 1, PRONOUNS[word])
-        return [token]
-
-    def _holder(self, token: int) -> int | None:
-        """What `it` is in `a plate with food on it`: the second noun above the pronoun."""
-        tree = self.tree
-        if tree.roles[token] not in ("nmod", "obl"):
-            return None
-        above: list[int] = []
-        here = token
-        for _ in tree.words:
-            head = tree.heads[here]
-            if head == here:
-                break
-            if tree.roles[here] == "conj" and above:
-                pass  # the things of `with plates and food on it` are one link of the chain
-            elif self.graph.has(head):
-                above.append(head)
-            else:
-                is_first = not above
-                above += [o for o in tree.of_role(head, "obj") if is_first and self.graph.has(o)]
-                above += [s for s in tree.of_role(head, "nsubj", "nsubj:pass") if self.graph.has(s)]
-            if len(above) > 1:
-                return above[1]
-            here = head
-        return None
-
     def _find_counted(self, noun: int, word: str) -> None:
         """`a group of men`: the group stands for the men."""
         if not self._is_noun[noun] and word not in PARTITIVES:
@@ -166,14 +102,14 @@ class Nouns:
         for child in self.tree.of_role(noun, "nmod", "obl"):
             is_of = child in self.cases and self.cases[child][2] == "of"
             if is_of and child > noun and self.is_noun(child):
-                self.counted[noun] = child
+                self.referents.counted[noun] = child
                 return
         if word in KEPT_QUANTITIES and self.tree.of_role(noun, "compound"):  # snow patch
-            self.counted[noun] = self.tree.of_role(noun, "compound")[-1]
+            self.referents.counted[noun] = self.tree.of_role(noun, "compound")[-1]
 
     def _read_quantity(self, noun: int, counted: int) -> None:
         word = self.tree.words[noun]
-        for target in self.referents(counted):
+        for target in self.referents.of(counted):
             if word in KEPT_QUANTITIES:
                 said = (noun, noun + 1, KEPT_QUANTITIES[word])
                 self.graph.describe(target, said, "quantity")
@@ -370,7 +306,7 @@ class Nouns:
         for owner in self.tree.of_role(noun, "nmod:poss"):
             word = self.tree.words[owner]
             if self.is_noun(owner):
-                owners = self.referents(owner)
+                owners = self.referents.of(owner)
             elif self.tree.words[noun] in BODY_PARTS and (
                 self._is_far(noun, owner) or self.tree.roles[noun] in ("nsubj", "nsubj:pass")
             ):
@@ -378,15 +314,15 @@ class Nouns:
             else:
                 continue
             for subject in owners:
-                for object_ in self.referents(noun):
+                for object_ in self.referents.of(noun):
                     if subject != object_:
                         self.graph.relate(subject, _HAVE, object_, "possessive")
 
     def _owner_of_part(self, noun: int, owner: int, word: str) -> list[int]:
-        holder = self._holder(noun)
+        holder = self.referents.holder(noun)
         if holder is not None and (self.tree.words[holder] in PEOPLE) == (word in PRONOUNS):
             return [holder]
-        return self._antecedent_of_pronoun(owner, word)
+        return self.referents.antecedent_of_pronoun(owner, word)
 
     def _is_far(self, noun: int, owner: int) -> bool:
         """`luggage under his arm` says that the man has an arm, `touching his arm` does not."""

@@ -142,7 +142,7 @@ def _lengths() -> dict[str, tuple[int, ...]]:
 
 
 def join_prepositions(tree: CaptionTree) -> tuple[dict[int, Words], set[int]]:
-    """Name the preposition of every noun; join those of several words and mend their arcs.
+    """Name the preposition of every noun; join those of several words and repair their arcs.
 
     Returns:
         The preposition of each noun that has one, and the tokens of those of several words.

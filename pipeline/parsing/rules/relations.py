@@ -8,7 +8,8 @@ from pipeline.parsing.rules.lemmas import progressive, verb_lemma
 from pipeline.parsing.rules.lexicon import lexicon
 from pipeline.parsing.rules.nouns import Nouns
 from pipeline.parsing.rules.prepositions import join_prepositions, preposition_name
-from pipeline.parsing.rules.repairs import mend
+from pipeline.parsing.rules.referents import Referents
+from pipeline.parsing.rules.repairs import repair_tree
 from pipeline.parsing.rules.schemes import CaptionTree
 from pipeline.parsing.rules.verbs import Verbs
 from pipeline.parsing.rules.wordlists import (
@@ -25,27 +26,43 @@ _STATES = words("on off up down out outside inside open outdoors in")
 
 
 def read_graph(tree: CaptionTree) -> GraphBuilder:
-    """Objects and triples of a caption; what it denies is in the graph too, marked so."""
-    mend(tree)
-    return _Relations(tree).graph
+    """Objects and triples of a caption; what it denies is in the graph too, marked so.
+
+    First the tree is repaired, then every noun is named and described, then each other word adds
+    what it says of the named objects.
+    """
+    repair_tree(tree)
+    cases, skipped = join_prepositions(tree)
+    graph = GraphBuilder()
+    referents = Referents(tree, graph)
+    nouns = Nouns(tree, cases, skipped, graph, referents)
+    nouns.read()
+    relations = _Relations(tree, cases, graph, nouns, referents)
+    for token in range(len(tree.words)):
+        if token not in skipped and token not in nouns.inside:
+            relations.read(token)
+    if referents.pointed_back:
+        graph.drop_holding()
+    return graph
 
 
 class _Relations:
-    """One pass over the tokens; each kind of word has its method."""
+    """Adds relations and states to the graph of a caption; each kind of word has its method."""
 
-    def __init__(self, tree: CaptionTree) -> None:
-        self.tree = tree
-        self.cases, skipped = join_prepositions(tree)
-        self.nouns = Nouns(tree, self.cases, skipped)
-        self.verbs = Verbs(tree, self.nouns, self.cases)
-        self.graph = self.nouns.graph
-        for token in range(len(tree.words)):
-            if token not in skipped and token not in self.nouns.inside:
-                self._read(token)
-        if self.nouns.pointed_back:
-            self.graph.drop_holding()
+    def __init__(
+        self,
+        tree: CaptionTree,
+        cases: dict[int, Words],
+        graph: GraphBuilder,
+        nouns: Nouns,
+        referents: Referents,
+    ) -> None:
+        self.tree, self.cases, self.graph = tree, cases, graph
+        self.nouns, self.referents = nouns, referents
+        self.verbs = Verbs(tree, cases, nouns, referents)
 
-    def _read(self, token: int) -> None:
+    def read(self, token: int) -> None:
+        """Add what a preposition's noun, a copula's predicate, a verb or a state says."""
         role, children = self.tree.roles[token], self.tree.children[token]
         if role == "nmod" and token in self.cases:
             self._read_noun_preposition(token)
@@ -61,15 +78,15 @@ class _Relations:
     def _read_noun_preposition(self, noun: int) -> None:
         """`a dog on a bench`, `the leg of the man`."""
         head = self.tree.heads[noun]
-        if self.nouns.counted.get(head) == noun:
+        if self.referents.counted.get(head) == noun:
             return
         if self.cases[noun][2] == "of":
             self._read_of(noun)
             return
-        targets = self.nouns.referents(noun)  # says whether a pronoun points back
-        is_back = noun in self.nouns.pointed_back and self.tree.roles[head] == "conj"
+        targets = self.referents.of(noun)  # says whether a pronoun points back
+        is_back = noun in self.referents.pointed_back and self.tree.roles[head] == "conj"
         above = self.tree.heads[head] if is_back else self.nouns.holder_of_absent(head)
-        subjects = self.nouns.referents(above)
+        subjects = self.referents.of(above)
         if self._is_each_other(noun):
             self._relate_each_other(subjects, self.cases[noun])
         else:
@@ -80,7 +97,7 @@ class _Relations:
     ) -> None:
         """Things are where a noun with its preposition says."""
         start, end, name = self.cases[noun]
-        rule = "pronoun" if noun in self.nouns.pointed_back else rule
+        rule = "pronoun" if noun in self.referents.pointed_back else rule
         for thing in things:
             for place in places:
                 if thing != place:
@@ -99,8 +116,8 @@ class _Relations:
     def _read_of(self, noun: int) -> None:
         head = self.tree.heads[noun]
         is_full = self.tree.words[head] == "full"
-        for whole in self.nouns.referents(head):
-            for part in self.nouns.referents(noun):
+        for whole in self.referents.of(head):
+            for part in self.referents.of(noun):
                 holder = CONTAINERS.get(self.tree.words[whole])
                 if whole == part:
                     continue
@@ -170,7 +187,7 @@ class _Relations:
             if tree.roles[token] != "stranded":
                 self._describe([head], [token], "state", denied)
         elif tree.pos[token] == "ADJ" and tree.roles[token] in ("acl", "amod"):
-            subjects = self.nouns.referents(head)
+            subjects = self.referents.of(head)
             if not self._says_nothing_alone(token):
                 self._describe(subjects, [token], "state", denied)
             self._read_obliques(subjects, token, "", denied)
@@ -252,7 +269,7 @@ class _Relations:
         subjects = [
             referent
             for child in self.tree.of_role(verb, "nsubj", "xcomp", "obj")
-            for referent in self.nouns.referents(child)
+            for referent in self.referents.of(child)
         ]
         self._read_obliques(subjects, verb, "", denied)
 
@@ -272,7 +289,7 @@ class _Relations:
         if self._is_each_other(noun):
             self._relate_each_other(subjects, (*span, f"{lemma} {name}".strip()))
             return
-        targets = self.nouns.referents(noun)
+        targets = self.referents.of(noun)
         above = self.tree.words[self.tree.heads[noun]]
         if (above, name) == ("full", "of"):
             name, lemma, span = "have", "", (start - 1, end)
@@ -280,7 +297,7 @@ class _Relations:
             name, span = f"{above} than", (start - 1, end)
         elif (lemma, name) == ("dress", "in"):
             name, lemma = "wear", ""
-        rule = "pronoun" if noun in self.nouns.pointed_back else "oblique"
+        rule = "pronoun" if noun in self.referents.pointed_back else "oblique"
         for subject in subjects:
             for target in targets:
                 if subject != target:
@@ -296,7 +313,7 @@ class _Relations:
         for child in self.tree.of_role(verb, "obl"):
             if child not in self.cases:
                 continue
-            targets = self.nouns.referents(child)
+            targets = self.referents.of(child)
             is_part = self.tree.words[child] in BODY_PARTS
             in_hand = is_part and self.verbs.preposition(child) != "with"
             is_object = in_hand or not set(targets).isdisjoint(subjects)
@@ -313,7 +330,7 @@ class _Relations:
         string = f"{lemma} {preposition_name(tree.words[token])}".strip()
         start = tree.heads[token] if lemma else token
         for subject in subjects:
-            for target in self.nouns.referents(tree.heads[clause]):
+            for target in self.referents.of(tree.heads[clause]):
                 if subject != target:
                     self.graph.relate(subject, (start, token + 1, string), target, "relative")
 

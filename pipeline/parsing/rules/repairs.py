@@ -17,57 +17,57 @@ _SUBJECTS = ("nsubj", "nsubj:pass")
 _HAVE = frozenset(("has", "have", "had", "having"))
 
 
-def mend(tree: CaptionTree) -> None:
+def repair_tree(tree: CaptionTree) -> None:
     """Change tags and arcs of a caption in place."""
     for token, pos in enumerate(tree.pos):
         if pos not in _ALWAYS_RIGHT:
-            _mend_word(tree, token)
+            _repair_word(tree, token)
     for token, role in enumerate(tree.roles):
         if role == "root" and tree.pos[token] in _NOUN:
-            _mend_root(tree, token)
+            _repair_root(tree, token)
         if tree.pos[token] in ("VERB", "ADJ", "NOUN") and len(tree.of_role(token, *_SUBJECTS)) > 1:
-            _mend_relative(tree, token)
+            _repair_relative(tree, token)
 
 
-def _mend_word(tree: CaptionTree, token: int) -> None:
+def _repair_word(tree: CaptionTree, token: int) -> None:
     word, role, pos = tree.words[token], tree.roles[token], tree.pos[token]
     if role == "acl" and tree.of_role(token, *_SUBJECTS):
         tree.roles[token] = role = "acl:relcl"
     if word in _HAVE and role == "aux":
-        _mend_have(tree, token)
+        _repair_have(tree, token)
     elif word in PLACE_WORDS and pos == "ADV" and tree.heads[token] > token:
-        _mend_place(tree, token)
+        _repair_place(tree, token)
     elif pos in _NOUN and word.endswith("s") and _has_singular_article(tree, token):
-        _mend_noun_verb(tree, token)
-    elif pos == "VERB" and not _mend_noun_verb(tree, token):
-        _mend_noun(tree, token)
+        _repair_noun_verb(tree, token)
+    elif pos == "VERB" and not _repair_noun_verb(tree, token):
+        _repair_noun(tree, token)
     elif pos == "PRON" and word in ("it", "them") and role == "nmod":
-        _mend_pronoun(tree, token)
+        _repair_pronoun(tree, token)
     if tree.pos[token] == "VERB" and role == "conj":
-        _mend_joined_subject(tree, token)
+        _repair_joined_subject(tree, token)
     if word.endswith("ing"):
         if word not in NOUNS_IN_ING and verb_lemma(word, word) in lexicon().verbs:
-            _mend_participle(tree, token)
+            _repair_participle(tree, token)
     elif role == "root" and token < 2:
-        _mend_first(tree, token)
+        _repair_first(tree, token)
     if tree.roles[token] == "obl":
         head = tree.heads[token]
         if tree.pos[head] in _NOUN and not tree.of_role(head, "cop"):
             tree.roles[token] = "nmod"
 
 
-def _mend_first(tree: CaptionTree, token: int) -> None:
+def _repair_first(tree: CaptionTree, token: int) -> None:
     """A root that begins the caption is a noun, or modifies one."""
     if tree.of_role(token, "obj", "prt"):
-        if not _mend_noun_verb(tree, token):
-            _mend_first_modifier(tree, token)
+        if not _repair_noun_verb(tree, token):
+            _repair_first_modifier(tree, token)
         return
     is_unsure = token == 0 and tree.pos[0] in ("ADJ", "INTJ", "X")
     if is_unsure and tree.of_role(0, "obl", "nmod", "acl") and not tree.of_role(0, "cop"):
         tree.pos[0] = "NOUN"
 
 
-def _mend_have(tree: CaptionTree, token: int) -> None:
+def _repair_have(tree: CaptionTree, token: int) -> None:
     """`the toilet has lid`: a noun after `has`, taken for its participle."""
     noun = tree.heads[token]
     word = tree.words[noun]
@@ -81,7 +81,7 @@ def _mend_have(tree: CaptionTree, token: int) -> None:
     tree.attach(noun, token, "obj")
 
 
-def _mend_place(tree: CaptionTree, token: int) -> None:
+def _repair_place(tree: CaptionTree, token: int) -> None:
     """`sitting underneath umbrella`: a preposition taken for an adverb."""
     noun = tree.heads[token]
     if tree.roles[token] not in ("amod", "advmod") or tree.pos[noun] not in _NOUN:
@@ -93,7 +93,7 @@ def _mend_place(tree: CaptionTree, token: int) -> None:
         tree.roles[noun] = "obl"
 
 
-def _mend_noun(tree: CaptionTree, token: int) -> None:
+def _repair_noun(tree: CaptionTree, token: int) -> None:
     """`fork on a table`, `seven kites in the sky`: a noun that was taken for a verb."""
     if tree.of_role(token, "obj", "expl", "cop", "aux", "aux:pass"):
         return
@@ -129,7 +129,7 @@ def _lacks_subject(tree: CaptionTree, token: int) -> bool:
     return tree.roles[token] in _NOMINAL or (tree.roles[token] == "root" and token < 2)
 
 
-def _mend_participle(tree: CaptionTree, token: int) -> None:
+def _repair_participle(tree: CaptionTree, token: int) -> None:
     """`batter holding bat`: a noun, what it does, and to what."""
     before, head = token - 1, tree.heads[token]
     if before < 0 or tree.pos[before] not in _NOUN:
@@ -161,7 +161,7 @@ def _has_singular_article(tree: CaptionTree, token: int) -> bool:
     return any(tree.words[child] in ("a", "an") for child in tree.of_role(token, "det"))
 
 
-def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
+def _repair_noun_verb(tree: CaptionTree, token: int) -> bool:
     """`man wears green jacket`: a verb that was taken for a noun."""
     before = token - 1
     word = tree.words[token]
@@ -183,7 +183,7 @@ def _mend_noun_verb(tree: CaptionTree, token: int) -> bool:
     return True
 
 
-def _mend_pronoun(tree: CaptionTree, token: int) -> None:
+def _repair_pronoun(tree: CaptionTree, token: int) -> None:
     """`a plate with food on it`: the food is on it, not the plate."""
     head = tree.heads[token]
     between = [c for c in tree.of_role(head, "nmod") if head < c < token]
@@ -192,7 +192,7 @@ def _mend_pronoun(tree: CaptionTree, token: int) -> None:
         tree.attach(token, between[-1], "nmod")
 
 
-def _mend_joined_subject(tree: CaptionTree, verb: int) -> None:
+def _repair_joined_subject(tree: CaptionTree, verb: int) -> None:
     """`a man and a woman ride`: a clause joined to a noun has that noun as a subject too."""
     first = tree.heads[verb]
     own = tree.of_role(verb, "nsubj")
@@ -203,7 +203,7 @@ def _mend_joined_subject(tree: CaptionTree, verb: int) -> None:
     tree.attach(own[0], first, "conj")
 
 
-def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
+def _repair_first_modifier(tree: CaptionTree, token: int) -> None:
     """`crashed airplane in trees`, `grey wall behind the bed`: the first word is a modifier."""
     noun = next(iter(tree.of_role(token, "obj")), -1)
     if tree.of_role(token, *_SUBJECTS) or noun < token:
@@ -217,12 +217,12 @@ def _mend_first_modifier(tree: CaptionTree, token: int) -> None:
             tree.attach(child, noun, "nmod" if tree.roles[child] == "obl" else tree.roles[child])
     for child in tree.of_role(noun, "compound"):
         if child > token and tree.words[child + 1].endswith("ing"):  # blurry hand holding money
-            _mend_participle(tree, child + 1)
+            _repair_participle(tree, child + 1)
     _replace(tree, token, noun)
     tree.attach(token, noun, "amod")
 
 
-def _mend_root(tree: CaptionTree, token: int) -> None:
+def _repair_root(tree: CaptionTree, token: int) -> None:
     """`two birds beside a plate`: the first noun is what the caption is about."""
     cases = tree.of_role(token, "case")
     if not cases or tree.of_role(token, "cop"):
@@ -237,7 +237,7 @@ def _mend_root(tree: CaptionTree, token: int) -> None:
             return
 
 
-def _mend_relative(tree: CaptionTree, verb: int) -> None:
+def _repair_relative(tree: CaptionTree, verb: int) -> None:
     """`the pole the meter is mounted on`: two subjects, the first of which the clause describes."""
     first, second = tree.of_role(verb, *_SUBJECTS)[:2]
     if tree.pos[first] not in _NOUN or second > verb or tree.words[second] in ("that", "which"):

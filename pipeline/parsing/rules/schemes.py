@@ -92,7 +92,7 @@ class CaptionTree:
         self.words, self.lemmas, self.pos, self.heads = words, lemmas, pos, heads
         self.roles = [_ROLES.get(label) or label.partition(":")[0] for label in labels]
         self._find_children()
-        self._mend_tags()
+        self._repair_tags()
         if "prep" in self.roles:
             self._put_prepositions_under_nouns()
         self._put_copulas_under_predicates()
@@ -130,7 +130,7 @@ class CaptionTree:
             if head != token:
                 self.children[head].append(token)
 
-    def _mend_tags(self) -> None:
+    def _repair_tags(self) -> None:
         for token, word in enumerate(self.words):
             is_before = self.roles[token] == "nmod" and token < self.heads[token]
             if is_before and not self.of_role(token, "case"):  # ClearNLP's, without preposition

@@ -3,6 +3,7 @@
 from pipeline.parsing.rules.graph_builder import Words
 from pipeline.parsing.rules.lemmas import verb_lemma
 from pipeline.parsing.rules.nouns import Nouns
+from pipeline.parsing.rules.referents import Referents
 from pipeline.parsing.rules.schemes import CaptionTree
 from pipeline.parsing.rules.wordlists import LOCATIVE_VERBS, PEOPLE, RELATIVE
 
@@ -21,12 +22,15 @@ class Verbs:
 
     Args:
         tree: the caption.
-        nouns: its objects.
         cases: the preposition of each noun that has one.
+        nouns: its objects.
+        referents: what each noun stands for.
     """
 
-    def __init__(self, tree: CaptionTree, nouns: Nouns, cases: dict[int, Words]) -> None:
-        self.tree, self.nouns, self.cases = tree, nouns, cases
+    def __init__(
+        self, tree: CaptionTree, cases: dict[int, Words], nouns: Nouns, referents: Referents
+    ) -> None:
+        self.tree, self.cases, self.nouns, self.referents = tree, cases, nouns, referents
 
     def is_verb(self, token: int) -> bool:
         """Whether a token says what is done, whatever the tagger made of it."""
@@ -48,11 +52,11 @@ class Verbs:
             child for child in tree.of_role(verb, "compound") if nouns.graph.has(child)
         ]
         if own:
-            return [referent for child in own for referent in nouns.referents(child)]
+            return [referent for child in own for referent in self.referents.of(child)]
         head, role = tree.heads[verb], tree.roles[verb]
         if role in _CLAUSES:
             doer = self._doer(head) if tree.of_role(verb, "obj") else nouns.holder_of_absent(head)
-            return nouns.referents(doer)
+            return self.referents.of(doer)
         if role not in _INHERITS or depth == _DEEPEST or head == verb:
             return []
         if role == "xcomp":
@@ -60,7 +64,7 @@ class Verbs:
             if objects:
                 return objects
         inherited = self.subjects(head, depth + 1)
-        return inherited or (nouns.referents(head) if nouns.graph.has(head) else [])
+        return inherited or (self.referents.of(head) if nouns.graph.has(head) else [])
 
     def objects(self, verb: int) -> list[int]:
         """Objects that a verb acts on, a shared one (`washing and drying a plate`) included."""
@@ -75,7 +79,7 @@ class Verbs:
             return objects
         own = [child for child in tree.of_role(verb, "nsubj") if tree.words[child] not in RELATIVE]
         has_place = any(child in self.cases for child in tree.of_role(verb, "obl"))
-        return self.nouns.referents(tree.heads[verb]) if own and not has_place else []
+        return self.referents.of(tree.heads[verb]) if own and not has_place else []
 
     def agents(self, verb: int, lemma: str) -> list[int]:
         """Objects that act in a passive: `worn by a man`, `covered in snow`."""
@@ -89,7 +93,7 @@ class Verbs:
             agents = [c for c in tree.of_role(verb, "obl") if self.preposition(c) in ("in", "with")]
             for agent in agents:
                 tree.roles[agent] = "agent"
-        return [referent for agent in agents for referent in self.nouns.referents(agent)]
+        return [referent for agent in agents for referent in self.referents.of(agent)]
 
     def preposition(self, noun: int) -> str:
         """Name of a noun's preposition; empty where it has none."""
@@ -143,5 +147,5 @@ class Verbs:
             referent
             for child in self.tree.of_role(verb, "obj", "iobj")
             if child not in self.cases
-            for referent in self.nouns.referents(child)
+            for referent in self.referents.of(child)
         ]
