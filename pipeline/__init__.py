@@ -1,4 +1,4 @@
-"""Pictures and captions in, HDF5 shards of regions and relation triples out.
+"""Turn pictures and captions into HDF5 shards of regions and relation triples.
 
 What is listed here is the public interface; everything else is private by convention and may
 change. The stages themselves are run on the command line (`pipeline --help`).
@@ -33,7 +33,7 @@ def read_regions(path: Path | str, split: str | None = None) -> "ShardReader[Ima
 
     Args:
         path: folder of shards, as `pipeline extract-regions` or `import-regions` wrote it.
-        split: only the images of this split, such as `train`; all without.
+        split: read only the images of this split, such as `train`; None for all.
 
     Returns:
         A sequence of `ImageRegions`. Each has `features` `[R, D]`, and where the detector gave them
@@ -60,7 +60,7 @@ def read_captions(path: Path | str, split: str | None = None) -> "ShardReader[Pa
 
     Args:
         path: folder of shards, as `pipeline parse-captions` wrote it.
-        split: only the captions of this split, such as `train`; all without.
+        split: read only the captions of this split, such as `train`; None for all.
 
     Returns:
         A sequence of `ParsedCaption`: text, tokens, dependency arcs, objects and triples.

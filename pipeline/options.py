@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, grouped so that the commands stay thin."""
+"""Options and arguments that several commands share."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ max_megapixels_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=80.0,  # pipeline.images.MAX_MEGAPIXELS; importing it here would import numpy for --help
     show_default=True,
-    help="Largest picture to decode, in millions of pixels.",
+    help="Largest picture to decode, in megapixels.",
 )
 
 model_option = click.option(
@@ -34,20 +34,24 @@ out_option = click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the shards; a run that was stopped goes on in it.",
+    help="Folder of the shards; running again resumes a stopped run.",
 )
 
 
 def _item_source(name: Literal["images", "captions"], metavar: str, help: str) -> Decorator:
-    """Options that say which items to work on; the command gets them under `name`.
+    """Options that select the items; the command receives them as `name`.
 
-    They are `--manifest FILE --root DIR`, or one option of that name in their place, and `--split`.
+    They are `--manifest FILE --root DIR`, or instead one option called `name`, and `--split`.
     """
     path = click.Path(path_type=Path)
     options = (
         click.option("--manifest", type=path, help="Manifest of the data set."),
-        click.option("--root", type=path, help="Folder that the manifest's paths start from."),
-        click.option("--split", "splits", multiple=True, help="Only this split; repeatable."),
+        click.option(
+            "--root", type=path, help="Folder that paths in the manifest are relative to."
+        ),
+        click.option(
+            "--split", "splits", multiple=True, help="Process only this split; may be repeated."
+        ),
         click.option(f"--{name}", type=path, metavar=metavar, help=help),
     )
 
@@ -63,15 +67,15 @@ def _item_source(name: Literal["images", "captions"], metavar: str, help: str) -
     return add
 
 
-image_source = _item_source("images", "DIR", "Folder of pictures, in place of a manifest.")
+image_source = _item_source("images", "DIR", "Folder of pictures, instead of a manifest.")
 
 caption_source = _item_source(
-    "captions", "FILE", "File of lines file#k<TAB>caption (.gz too), in place of a manifest."
+    "captions", "FILE", "File of lines file#k<TAB>caption (may be .gz), instead of a manifest."
 )
 
 
 def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list[Any]:
-    """The items of the manifest, or of the folder or file that stands in its place."""
+    """The items of the manifest, or of the folder or file given instead."""
     from pipeline.manifests.manifest import folder_images, load_manifest, tsv_captions
 
     manifest, root, own = source.values()
@@ -83,7 +87,7 @@ def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list
     given = [f"--{option}" for option, value in source.items() if value is not None]
     raise click.UsageError(
         f"expected either --manifest FILE and --root DIR, or --{name} {metavar}; "
-        f"came {' and '.join(given) or 'none of them'}."
+        f"got {' and '.join(given) or 'none of them'}."
     )
 
 
@@ -100,57 +104,57 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
 
 
 def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop") -> Decorator:
-    """Options that say how a stage is run; the command gets them as `execution`.
+    """Options for running a stage; the command receives them as `execution`.
 
     Args:
-        shard_size: items in a shard, where the user does not say.
-        processes: whether workers are processes, where the user does not say.
-        on_error: `stop` or `skip`, where the user does not say.
+        shard_size: default number of items per shard.
+        processes: whether workers are processes by default.
+        on_error: default, `stop` or `skip`.
     """
     options = (
         click.option(
             "--workers",
             type=click.IntRange(min=1),
-            help="Shards made at a time on this machine.  [default: its cores]",
+            help="Shards made in parallel on this machine.  [default: its cores]",
         ),
         click.option(
             "--processes/--threads",
             default=processes,
             show_default=True,
-            help="What the workers on this machine are.",
+            help="Kind of the workers on this machine.",
         ),
         click.option(
-            "--scheduler", metavar="ADDRESS", help="Let the workers of this dask scheduler do it."
+            "--scheduler", metavar="ADDRESS", help="Use the workers of this dask scheduler."
         ),
         click.option(
             "--gpus",
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
-            help="Workers with one GPU each, here or of the scheduler.",
+            help="Number of workers with one GPU each, here or at the scheduler.",
         ),
         click.option(
             "--shard-size",
             type=click.IntRange(min=1),
             default=shard_size,
             show_default=True,
-            help="Most items in a shard.",
+            help="Maximum number of items per shard.",
         ),
         click.option(
             "--on-error",
             type=click.Choice(["stop", "skip"]),
             default=on_error,
             show_default=True,
-            help="End at a bad item, or leave it out and list it in the sidecar.",
+            help="Stop at a bad item, or skip it and list it in the sidecar.",
         ),
-        click.option("--retry-failed", is_flag=True, help="Work again on the items that failed."),
+        click.option("--retry-failed", is_flag=True, help="Process the failed items again."),
         click.option(
-            "--overwrite", is_flag=True, help="Delete the shards in --out and start afresh."
+            "--overwrite", is_flag=True, help="Delete the shards in --out and start over."
         ),
         click.option(
             "--log-json",
             metavar="FILE",
-            help="Add a JSON object a line for each shard to FILE; - for standard output.",
+            help="Append one JSON line per shard to FILE; - for standard output.",
         ),
     )
     names = ("workers", "processes", "scheduler", "gpus", "shard_size", "on_error")
@@ -168,7 +172,7 @@ def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop
 
 
 def _decorated(command: Command, options: Sequence[Decorator]) -> Command:
-    """The command with options that `--help` lists in this order."""
+    """Add options to a command, in the order of `--help`."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -183,4 +187,4 @@ def _execution(values: dict[str, Any]) -> Any:
         return ExecutionSettings(**values)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise click.UsageError(f"these options exclude each other: {reason}.") from error
+        raise click.UsageError(f"these options cannot be combined: {reason}.") from error

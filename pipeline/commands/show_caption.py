@@ -1,4 +1,4 @@
-"""pipeline show-caption TEXT: the parse of one caption and its triples."""
+"""pipeline show-caption TEXT: show the parse of one caption and its triples."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipeline.options import model_option
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the dependency arcs into this file.",
+    help="SVG file to draw the dependency arcs in.",
 )
 def show_caption(caption: str, model: str, svg: Path | None) -> None:
     """Show the words, arcs and relation triples of CAPTION.

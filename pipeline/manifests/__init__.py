@@ -1,1 +1,1 @@
-"""What a data set is, what its caption files say, and whether a copy on disk is complete."""
+"""Manifests of data sets, their caption files, and checks of a copy on disk."""

@@ -1,9 +1,9 @@
-"""The formats that captions are published in, and what each caption of a file says.
+"""Read the formats that captions are published in.
 
 `karpathy-json`  one JSON file, its images each with file name, split and sentences
 `token-tsv`      lines `file#k<TAB>caption`, as Flickr8k and Flickr30K are published; may end in .gz
 `coco-json`      COCO's captions_*.json: images with file names, annotations with captions
-`scan-txt`       SCAN's `*_caps.txt`: one caption a line, a fixed number of lines an image
+`scan-txt`       SCAN's `*_caps.txt`: one caption per line, a fixed number of lines per image
 """
 
 import gzip
@@ -28,7 +28,7 @@ class CaptionedImage:
     """One image of a caption file.
 
     Attributes:
-        image_id: its file name, or the row's name where the format has no file names.
+        image_id: its file name, or the name of its row if the format has no file names.
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
@@ -56,9 +56,9 @@ def read_captions(
     Args:
         file: the caption file; `.gz` is unpacked.
         format: how it is written.
-        split: the split of all its images, where the file itself names none.
-        ids: for `scan-txt`, a file with the id of each image, one a line.
-        captions_per_image: for `scan-txt`, the lines that each image has.
+        split: the split of all its images, if the file itself names none.
+        ids: for `scan-txt`, a file of image ids, one per line.
+        captions_per_image: for `scan-txt`, the number of lines per image.
         keep_undecodable: keep bytes that are not UTF-8 as lone surrogates instead of refusing them.
 
     Raises:
@@ -89,7 +89,7 @@ def read_captions(
 
 
 def caption_fault(text: str) -> str | None:
-    """What keeps a caption from being parsed, as a sentence, or None.
+    """Why a caption cannot be parsed, as a sentence, or None.
 
     A caption needs at least one character that is not white space, and none that is a control
     character (tabs included) or a byte that was not UTF-8.
@@ -114,7 +114,9 @@ def _read_text(file: Path, keep_undecodable: bool) -> str:
             f"the caption file {file} is missing. Check the path, or the manifest and --root."
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{file} is not a whole gzip file: {error}. Fetch it again.") from error
+        raise DataError(
+            f"{file} is not a complete gzip file: {error}. Download it again."
+        ) from error
     try:
         return content.decode("utf-8-sig", "surrogateescape" if keep_undecodable else "strict")
     except UnicodeDecodeError as error:
@@ -171,7 +173,7 @@ def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]
         if not (tab and hash_sign and image_id and k):
             raise DataError(
                 f"{file}, line {number}: expected `file#k<TAB>caption`, "
-                f"came {line[:60]!r}. Mend or remove the line."
+                f"came {line[:60]!r}. Fix or remove the line."
             )
         captions.setdefault(image_id, []).append((k, caption))
     return [

@@ -1,4 +1,4 @@
-"""Does a data set on disk hold what its manifest says?"""
+"""Compare a data set on disk with its manifest."""
 
 import json
 import os
@@ -15,27 +15,27 @@ from pipeline.manifests.manifest import ImageItem, Manifest, SplitCounts, captio
 from pipeline.tables import render_table
 
 SHOWN = 20
-"""Lines of one problem that the table names; the JSON report names all."""
+"""Lines per problem in the table; the JSON report has all."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many images or captions a split should have (None: not known) and has."""
+    """Number of images or captions of a split: expected (None if unknown) and found."""
 
     expected: int | None
-    came: int
+    found: int
 
 
 @dataclass(frozen=True)
 class ManifestReport:
-    """What came of comparing a data set with its manifest.
+    """The result of comparing a data set with its manifest.
 
     Attributes:
         name: the data set's name.
-        root: where it was looked for.
-        images: images a split, as expected and as counted on disk.
-        captions: captions a split, as expected and as counted.
-        problems: what is wrong, kind by kind, a line each; kinds without problems are left out.
+        root: folder of the data set.
+        images: images per split, expected and found on disk.
+        captions: captions per split, expected and found.
+        problems: lines by kind of problem; kinds without problems are absent.
     """
 
     name: str
@@ -46,19 +46,19 @@ class ManifestReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problems
 
     def to_json(self) -> str:
-        """Everything, as one JSON object."""
+        """The report as JSON."""
         return json.dumps(asdict(self) | {"ok": self.ok}, indent=2)
 
     def to_table(self) -> str:
-        """The counts as a table, below it each problem with its first lines."""
+        """The counts as a table, followed by the first lines of each problem."""
         rows = []
         for split, images in self.images.items():
             captions = self.captions[split]
-            counts = (images.came, images.expected, captions.came, captions.expected)
+            counts = (images.found, images.expected, captions.found, captions.expected)
             rows.append((split, *("-" if count is None else count for count in counts)))
         columns = ("split", "images", "expected", "captions", "expected")
         text = [self.name, render_table(columns, rows)]
@@ -67,11 +67,7 @@ class ManifestReport:
             text += [f"  {line}" for line in lines[:SHOWN]]
             if len(lines) > SHOWN:
                 text.append(f"  ... and {len(lines) - SHOWN:,} more; --json names all")
-        text.append(
-            "complete, as the manifest says"
-            if self.ok
-            else f"not as the manifest says: {self.root}"
-        )
+        text.append("complete" if self.ok else f"differs from the manifest: {self.root}")
         return "\n".join(text)
 
 
@@ -82,19 +78,21 @@ def check_manifest(
     decode: bool = True,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> ManifestReport:
-    """Count images and captions below `root` and name what is missing, double or damaged.
+    """Count images and captions below `root`; list missing, duplicate and damaged ones.
 
     Args:
-        manifest: what the data set should be.
-        root: where it lies.
-        decode: also decode each picture, which takes some milliseconds each.
+        manifest: describes the data set.
+        root: folder of the data set.
+        decode: also decode each picture, which takes a few milliseconds per picture.
         max_megapixels: as in `load_image`.
 
     Raises:
-        DataError: the root or a caption file is missing, or a caption file is not of its format.
+        DataError: the root or a caption file is missing, or a caption file has another format.
     """
     if not root.is_dir():
-        raise DataError(f"expected the data set {manifest.name} in {root}, no such folder came.")
+        raise DataError(
+            f"expected the data set {manifest.name} in {root}, but there is no such folder."
+        )
     entries = manifest.captioned_images(root, keep_undecodable=True)
     captions = caption_items(entries)
     faults: list[str | None] = [None] * len(entries)
@@ -117,8 +115,8 @@ def check_manifest(
         ],
         "undecodable images": [fault for fault in faults if fault and fault != _MISSING],
         "captions without an image": [c.id for c in captions if c.image_id not in there],
-        "images that come twice": _repeated(entry.image_id for entry in entries),
-        "captions that come twice": _repeated(caption.id for caption in captions),
+        "duplicate images": _repeated(entry.image_id for entry in entries),
+        "duplicate captions": _repeated(caption.id for caption in captions),
         "captions that cannot be parsed": [
             f"{caption.id}: {fault}"
             for caption in captions
@@ -159,7 +157,7 @@ def _shown(line: str) -> str:
 
 def _wrong_counts(what: str, counts: dict[str, Count]) -> list[str]:
     return [
-        f"split {split}: {count.expected:,} {what} expected, {count.came:,} came"
+        f"split {split}: expected {count.expected:,} {what}, found {count.found:,}"
         for split, count in counts.items()
-        if count.expected is not None and count.came != count.expected
+        if count.expected is not None and count.found != count.expected
     ]

@@ -1,6 +1,6 @@
-"""What a data set is: its images, captions, splits and terms, read from `data_manifests/*.yaml`.
+"""Manifests: the images, captions, splits and licence of a data set, as YAML files.
 
-Pictures of one's own need no manifest: `folder_images` and `tsv_captions` give the same items.
+Your own pictures need no manifest: `folder_images` and `tsv_captions` give the same items.
 """
 
 import os
@@ -23,7 +23,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 @dataclass(frozen=True)
 class ImageItem:
-    """An image to work on."""
+    """An image to process."""
 
     image_id: str
     path: Path
@@ -31,18 +31,18 @@ class ImageItem:
 
     @property
     def id(self) -> str:
-        """What names the item in shards and messages."""
+        """The item's id in shards and messages."""
         return self.image_id
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What resuming compares; a mended picture keeps it, and a folder may move."""
+        """What resuming compares: not the path, so a picture may be repaired and a folder moved."""
         return (self.image_id, self.split)
 
 
 @dataclass(frozen=True)
 class CaptionItem:
-    """A caption to work on."""
+    """A caption to process."""
 
     caption_id: str
     image_id: str
@@ -51,17 +51,17 @@ class CaptionItem:
 
     @property
     def id(self) -> str:
-        """What names the item in shards and messages."""
+        """The item's id in shards and messages."""
         return self.caption_id
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What resuming compares: the text too, as it is all that the stage reads."""
+        """What resuming compares: the text too, as the stage reads nothing else."""
         return (self.caption_id, self.image_id, self.split, self.text)
 
 
 class ManifestPart(BaseModel):
-    """Frozen, and nothing that is not known: a misspelt key is an error."""
+    """Base of the manifest's parts: frozen, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,45 +69,43 @@ class ManifestPart(BaseModel):
 class CaptionFile(ManifestPart):
     """One file of captions."""
 
-    file: Text = Field(description="Path of the file, relative to the root; .gz is unpacked.")
-    format: CaptionFormat = Field(description="How the file is written.")
+    file: Text = Field(description="Path of the file, relative to the root; may be .gz.")
+    format: CaptionFormat = Field(description="Format of the file.")
     split: Text | None = Field(
-        default=None, description="Split of all its images; the file's own without."
+        default=None, description="Split of all its images; default: as the file says."
     )
     ids: Text | None = Field(
         default=None, description="scan-txt: file of image ids, relative to the root."
     )
     captions_per_image: int = Field(
-        default=5, ge=1, description="scan-txt: lines that each image has."
+        default=5, ge=1, description="scan-txt: number of captions per image."
     )
 
 
 class SplitCounts(ManifestPart):
-    """How much of everything a whole copy of a split has."""
+    """The size of a split in a complete copy."""
 
     images: int = Field(ge=0, description="Number of images.")
-    captions: int | None = Field(
-        default=None, ge=0, description="Number of captions, where it is known."
-    )
+    captions: int | None = Field(default=None, ge=0, description="Number of captions, if known.")
 
 
 class Manifest(ManifestPart):
-    """A data set: what it is called, whose it is, where its files lie, how much there is of it."""
+    """A data set: its name, licence and source, the layout of its files, and its size."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = Field(
         description="Short name: lower-case letters, digits, - and _."
     )
-    title: Text = Field(description="Name as people write it.")
-    licence: Text = Field(description="Terms of the images and of the captions.")
+    title: Text = Field(description="Full name.")
+    licence: Text = Field(description="Licence of the images and of the captions.")
     citation: Text = Field(description="What to cite.")
-    published: tuple[Text, ...] = Field(description="Where the files are to be had.")
+    published: tuple[Text, ...] = Field(description="Where the files are published.")
     image_pattern: Text | None = Field(
         default=None,
         description="Path of an image relative to the root, with {file}, {folder} and {split}; "
-        "without it the data set has no pictures.",
+        "absent if the data set has no pictures.",
     )
     caption_files: tuple[CaptionFile, ...] = Field(min_length=1, description="Files of captions.")
-    splits: dict[Text, SplitCounts] = Field(min_length=1, description="Expected counts a split.")
+    splits: dict[Text, SplitCounts] = Field(min_length=1, description="Expected counts per split.")
 
     @validator(mode="after")
     def _pattern_and_splits_exist(self) -> Self:
@@ -119,7 +117,9 @@ class Manifest(ManifestPart):
                     f"image_pattern knows {{file}}, {{folder}} and {{split}}, not {error}"
                 ) from error
             if "{file}" not in self.image_pattern:
-                raise ValueError("image_pattern needs {file}, else all images are the same")
+                raise ValueError(
+                    "image_pattern needs {file}, otherwise all images have the same path"
+                )
         for caption_file in self.caption_files:
             if caption_file.split is not None and caption_file.split not in self.splits:
                 raise ValueError(
@@ -148,7 +148,7 @@ class Manifest(ManifestPart):
     def captioned_images(
         self, root: Path, *, keep_undecodable: bool = False
     ) -> list[CaptionedImage]:
-        """What the caption files say, image by image; see `read_captions`."""
+        """The images of the caption files with their captions; see `read_captions`."""
         return [
             image
             for entry in self.caption_files
@@ -163,7 +163,7 @@ class Manifest(ManifestPart):
         ]
 
     def image_item(self, root: Path, image: CaptionedImage) -> ImageItem:
-        """Where the picture of a caption file's entry lies below `root`."""
+        """The item of an image, with the path of its picture below `root`."""
         if self.image_pattern is None:
             raise SettingsError(
                 f"the data set {self.name} has captions but no pictures: its manifest names no "
@@ -179,13 +179,13 @@ def load_manifest(path: Path) -> Manifest:
     """Read and check the manifest of a data set.
 
     Raises:
-        SettingsError: the file is missing, not YAML or not a manifest; each fault is named.
+        SettingsError: the file is missing, not YAML or not a manifest; the message says why.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingsError(
-            f"expected a manifest of a data set at {path}, no such file came."
+            f"expected a manifest of a data set at {path}, but there is no such file."
         ) from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -206,15 +206,15 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def folder_images(folder: Path) -> list[ImageItem]:
-    """The pictures in a folder and below, sorted by name, all of the split `all`.
+    """The pictures in a folder and its subfolders, sorted by name, in the split `all`.
 
     An image's id is its path relative to the folder, so that captions `file#k` find it.
 
     Raises:
-        DataError: there is no such folder, no picture in it, or a name that is not UTF-8.
+        DataError: there is no such folder, it has no picture, or a file name is not UTF-8.
     """
     if not folder.is_dir():
-        raise DataError(f"expected a folder of pictures at {folder}, no such folder came.")
+        raise DataError(f"expected a folder of pictures at {folder}, but there is no such folder.")
     found = [
         Path(parent, name)
         for parent, _, names in os.walk(folder)
@@ -235,7 +235,7 @@ def folder_images(folder: Path) -> list[ImageItem]:
 
 
 def tsv_captions(file: Path) -> list[CaptionItem]:
-    """The captions of a file of lines `file#k<TAB>caption` (.gz too), all of the split `all`.
+    """The captions of a file of lines `file#k<TAB>caption` (may be .gz), in the split `all`.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, or a line has another form.

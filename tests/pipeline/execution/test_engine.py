@@ -115,7 +115,7 @@ def test_the_number_of_workers_is_no_part_of_a_run(tmp_path):
     assert report.worked == 0
 
 
-def test_overwrite_starts_afresh_and_leaves_other_files_alone(tmp_path):
+def test_overwrite_starts_over_and_leaves_other_files_alone(tmp_path):
     run_stage(FakeStage(), fake_stage.items(10), tmp_path, on_threads())
     (tmp_path / "captions-00000.json").write_text("{}")
     run_stage(FakeStage(seed=1), fake_stage.items(3), tmp_path, on_threads(overwrite=True))
@@ -236,7 +236,7 @@ def test_an_id_that_comes_twice_is_refused(tmp_path):
 
 
 def test_no_items_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no images to work on"):
+    with pytest.raises(DataError, match="no images to process"):
         run_stage(FakeStage(), [], tmp_path / "out", on_threads())
 
 
@@ -260,7 +260,7 @@ def test_a_full_disk_ends_the_run_with_whole_shards_alone(tmp_path, monkeypatch)
     monkeypatch.setattr(pipeline.shards.writer, "_fill", full_at_the_second_shard)
     with pytest.raises(ExecutionError, match="No space left on device") as stop:
         run_stage(FakeStage(), fake_stage.items(12), tmp_path, on_threads(workers=1))
-    assert "the same command goes on" in str(stop.value)
+    assert "run the same command again" in str(stop.value)
     assert set(data(tmp_path)) == {"regions-00000.h5", "regions-00000.json"}
     monkeypatch.undo()
     assert run_stage(FakeStage(), fake_stage.items(12), tmp_path, on_threads()).shards_kept == 1

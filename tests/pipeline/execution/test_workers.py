@@ -277,7 +277,7 @@ def test_ctrl_c_leaves_whole_shards_and_says_how_to_go_on(tmp_path, marks, progr
     assert stdout == ""
     message = stderr[stderr.index("Error:") :].splitlines()
     assert message[0].startswith("Error: interrupted: ")
-    assert message[1:] == ["The same command goes on with the others."]
+    assert message[1:] == ["Run the same command again to make the others."]
     assert "Traceback" not in stderr
     for sidecar in out.glob("*.json"):
         assert sidecar.with_suffix(".h5").stat().st_size == json.loads(sidecar.read_text())["bytes"]

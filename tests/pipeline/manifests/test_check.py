@@ -59,12 +59,12 @@ def problems(folder, *options):
 def test_a_whole_data_set(data_set):
     result = check(data_set)
     assert result.exit_code == 0
-    assert "complete, as the manifest says" in result.stdout
+    assert "complete" in result.stdout
     report = json.loads(check(data_set, "--json").stdout)
     assert report["ok"]
-    assert report["images"]["train"] == {"expected": 2, "came": 2}
-    assert report["captions"]["train"] == {"expected": 4, "came": 4}
-    assert report["captions"]["test"] == {"expected": None, "came": 1}
+    assert report["images"]["train"] == {"expected": 2, "found": 2}
+    assert report["captions"]["train"] == {"expected": 4, "found": 4}
+    assert report["captions"]["test"] == {"expected": None, "found": 1}
 
 
 def test_a_missing_image_is_named_and_so_are_its_captions(data_set):
@@ -72,7 +72,7 @@ def test_a_missing_image_is_named_and_so_are_its_captions(data_set):
     assert problems(data_set) == {
         "missing images": [str(data_set / "images" / "b.png")],
         "captions without an image": ["b.png#0", "b.png#1"],
-        "wrong counts": ["split train: 2 images expected, 1 came"],
+        "wrong counts": ["split train: expected 2 images, found 1"],
     }
     result = check(data_set)
     assert result.exit_code == 1
@@ -83,9 +83,9 @@ def test_a_missing_image_is_named_and_so_are_its_captions(data_set):
 def test_what_comes_twice(data_set):
     write_captions(data_set, [*CAPTIONS, ("c.png", "test", ["A bull"])])
     assert problems(data_set) == {
-        "images that come twice": ["c.png (2 times)"],
-        "captions that come twice": ["c.png#0 (2 times)"],
-        "wrong counts": ["split test: 1 images expected, 2 came"],
+        "duplicate images": ["c.png (2 times)"],
+        "duplicate captions": ["c.png#0 (2 times)"],
+        "wrong counts": ["split test: expected 1 images, found 2"],
     }
 
 
@@ -124,8 +124,8 @@ def test_bytes_that_are_not_utf8(data_set):
 def test_a_split_that_the_manifest_does_not_name(data_set):
     write_captions(data_set, [*CAPTIONS[:2], ("c.png", "dev", ["A cow"])])
     assert problems(data_set)["wrong counts"] == [
-        "split test: 1 images expected, 0 came",
-        "split dev: 0 images expected, 1 came",
+        "split test: expected 1 images, found 0",
+        "split dev: expected 0 images, found 1",
     ]
 
 
@@ -134,7 +134,7 @@ def test_a_root_or_a_caption_file_that_is_missing(data_set):
         main, ["check-manifest", str(data_set / "small.yaml"), "--root", str(data_set / "x")]
     )
     assert result.exit_code == 1
-    assert "no such folder came" in result.stderr
+    assert "there is no such folder" in result.stderr
     (data_set / "captions.json").unlink()
     result = check(data_set)
     assert result.exit_code == 1

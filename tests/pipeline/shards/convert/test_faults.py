@@ -216,7 +216,7 @@ class TestOutput:
         before = {p: p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()}
         code, output = run(*arguments)
         assert code == 0
-        assert "Imported before" in output
+        assert "Already imported" in output
         assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()}
 
     def test_other_run_is_refused_with_what_differs(self, lxmert_file, tmp_path, run):
