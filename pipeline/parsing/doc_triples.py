@@ -1,7 +1,7 @@
-"""What a parsed caption holds beside its arcs: `doc._.objects`, `doc._.triples`, `doc._.negated`.
+"""The extensions of a parsed caption: `doc._.objects`, `doc._.triples` and `doc._.negated`.
 
-The rules and the learned component both end in `set_triples`. Offsets and strings lie in
-`doc.user_data` as plain lists and the getters build spans from them, because spans stored in
+The rules and the learned component both store their result with `set_triples`. `doc.user_data`
+holds offsets and strings as plain lists, and the getters build spans from them: spans stored in
 `doc._` break `Doc.to_bytes`, `DocBin(store_user_data=True)` and `nlp.pipe(n_process=2)`.
 
 Example:
@@ -37,7 +37,7 @@ _NOTHING = ((), (), False)
 
 @dataclass(frozen=True)
 class RelationObject:
-    """A thing that the caption speaks of.
+    """A thing that the caption names.
 
     Attributes:
         span: its tokens.
@@ -70,7 +70,7 @@ class RelationTriple:
 
     @property
     def is_negated(self) -> bool:
-        """Whether the caption denies it (kept only where the component was told to)."""
+        """Whether the caption denies it (kept only with the component's `keep_negated`)."""
         return self.rule.startswith(NEGATED)
 
 
@@ -81,17 +81,17 @@ def set_triples(
     *,
     negated: bool = False,
 ) -> None:
-    """Say what a caption speaks of; what was set before is replaced.
+    """Store the objects and triples of a caption, replacing earlier ones.
 
     Args:
         doc: the caption.
-        objects: what it speaks of, those without a relation included.
+        objects: the things it names, including those without a relation.
         triples: relations and attributes; `subject` and `object` are indices in `objects`. A
             predicate or attribute that no token says has the span (-1, -1).
         negated: whether a triple that the caption denies was left out.
 
     Raises:
-        ValueError: a span lies outside the caption or a triple names an object that is not there.
+        ValueError: a span is outside the caption, or a triple names an object that does not exist.
     """
     for span in objects:
         if not 0 <= span.start < span.end <= len(doc):
@@ -106,12 +106,12 @@ def set_triples(
 
 
 def stored_objects(doc: Doc) -> tuple[CaptionSpan, ...]:
-    """What the caption speaks of, as records of a shard; empty where no component ran."""
+    """The caption's objects, as records of a shard; empty if no component ran."""
     return tuple(CaptionSpan(*row) for row in doc.user_data.get(_KEY, _NOTHING)[0])
 
 
 def stored_triples(doc: Doc) -> tuple[CaptionTriple, ...]:
-    """The caption's triples, as records of a shard; empty where no component ran."""
+    """The caption's triples, as records of a shard; empty if no component ran."""
     return tuple(_unpacked(row) for row in doc.user_data.get(_KEY, _NOTHING)[1])
 
 

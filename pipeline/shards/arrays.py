@@ -1,4 +1,4 @@
-"""One shard, opened: its arrays, and records made of their rows."""
+"""Open one shard: its arrays, and the records in their rows."""
 
 import mmap
 import os
@@ -22,7 +22,7 @@ def open_arrays(path: Path, sidecar: Sidecar) -> dict[str, Any]:
     They are views of one memory map, without HDF5.
 
     Raises:
-        DataError: the file has not the size that its sidecar says.
+        DataError: the file does not have the size that its sidecar gives.
         OSError: it cannot be opened.
     """
     with path.open("rb") as stream:
@@ -30,23 +30,23 @@ def open_arrays(path: Path, sidecar: Sidecar) -> dict[str, Any]:
         if size != sidecar.bytes:
             raise DataError(
                 f"{path} has {size:,} bytes, its sidecar says {sidecar.bytes:,}: it was changed "
-                "while it was in use."
+                "while in use."
             )
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     return {name: _view(mapped, stored) for name, stored in sidecar.datasets.items()}
 
 
 def _view(mapped: mmap.mmap, stored: StoredArray) -> NDArray[Any]:
-    """The array in the map; an empty one lies nowhere, so any offset will do."""
+    """The array in the map; an empty one has no place in the file, so offset 0 serves."""
     return np.ndarray(stored.shape, stored.dtype, buffer=mapped, offset=stored.offset or 0)
 
 
 class OpenShard:
-    """A shard whose arrays are at hand.
+    """An open shard.
 
     Args:
         path: the shard.
-        sidecar: what is known of it.
+        sidecar: of the shard.
 
     Attributes:
         arrays: read-only array by dataset; strings are bytes and offsets.

@@ -1,4 +1,4 @@
-"""What FACTUAL's annotators made of two nouns side by side, and of some words: `lexicon.tsv`.
+"""The lexicon of the rules, `lexicon.tsv`: how FACTUAL annotates compounds and some words.
 
 `tennis racket` is one object, `brick wall` a wall that is brick, `tree branch` a branch that a tree
 has. No rule tells which, so the table holds what the training captions say (FACTUAL, Li et al.

@@ -1,4 +1,4 @@
-"""What a noun or a pronoun stands for: itself, its conjuncts, what it counts, or an antecedent."""
+"""Resolve nouns and pronouns to objects: themselves, conjuncts, what they count, antecedents."""
 
 from pipeline.parsing.rules.graph_builder import GraphBuilder
 from pipeline.parsing.rules.schemes import CaptionTree

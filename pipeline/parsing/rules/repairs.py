@@ -1,4 +1,4 @@
-"""What parsers trained on sentences get wrong in captions, put right before the rules read them.
+"""Repair what parsers trained on sentences get wrong in captions, before the rules read them.
 
 A caption is often a noun phrase without articles (`batter holding bat`), which a parser takes for
 one long compound, and its first noun may come out as a verb (`oranges in a bowl`).

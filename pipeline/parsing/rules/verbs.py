@@ -1,4 +1,4 @@
-"""Who does what to whom: the subjects, objects, agent and particle of a verb, read off the arcs."""
+"""The subjects, objects, agent and particle of a verb, read off the arcs."""
 
 from pipeline.parsing.rules.graph_builder import Words
 from pipeline.parsing.rules.lemmas import verb_lemma

@@ -1,4 +1,4 @@
-"""Words that a rule has to know: people, clothes, body parts, containers, verbs of a kind."""
+"""Word lists of the rules: people, clothes, body parts, containers, classes of verbs."""
 
 
 def words(text: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Which tokens say what a gold scene graph says? Training data for the component, from strings.
+"""Align gold scene graphs, which are strings, with tokens: training data for the component.
 
 Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption
 by their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together

@@ -3,7 +3,7 @@
     python -m pipeline.parsing.training.scene_graph EXAMPLES MODEL OUT --device cuda
 
 EXAMPLES is what `scene_graph_data` wrote, MODEL the spaCy pipeline whose arcs they hold; OUT gets
-the same pipeline with the component as its last. The weights are an average over training (Polyak
+the same pipeline with the component at its end. The weights are an average over training (Polyak
 and Juditsky 1992); after each epoch they are scored on the dev examples as they will be used.
 """
 
@@ -42,16 +42,16 @@ from pipeline.parsing.training.scene_graph_net import Batch, SceneGraphNet
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long and how fast.
+    """Settings of training.
 
     Attributes:
         epochs: passes over the examples.
-        batch_size: captions a step.
-        learning_rate: of AdamW, reached after `warmup` steps, then falling as a cosine.
-        warmup: steps.
+        batch_size: captions per step.
+        learning_rate: peak value for AdamW, reached after `warmup` steps; then cosine decay.
+        warmup: number of steps.
         weight_decay: of AdamW.
-        decay: share of the averaged weights that a step keeps.
-        clip: largest norm of the gradient.
+        decay: of the exponential moving average of the weights.
+        clip: maximum norm of the gradient.
     """
 
     epochs: int = 30
@@ -64,10 +64,10 @@ class TrainSettings:
 
 
 def loss_of(net: SceneGraphNet, batch: Batch, targets: Targets) -> Tensor:
-    """Mean over captions of the sums of what tags, pairs, heads and tails cost, in nats.
+    """Mean over captions of the summed losses of tags, pairs, heads and tails, in nats.
 
-    A predicate's first word is copied where a token of the caption says it (whichever does), and
-    taken from the closed set otherwise.
+    A predicate's first word is copied from a token of the caption if one has it, and taken from the
+    closed set otherwise.
     """
     tokens_BLd = net.encode(batch)
     tags = net.tags(tokens_BLd)
@@ -132,7 +132,7 @@ def train(
 
 
 def as_model(net: SceneGraphNet, closed: ClosedSets, normal_forms: NormalForms) -> SceneGraphModel:
-    """What the network has learned, for use."""
+    """The trained network as the model of the component."""
     weights = {name: w.detach().cpu().numpy() for name, w in net.state_dict().items()}
     return SceneGraphModel(
         network=SceneGraphNetwork(weights, Vocabulary(closed.words)),
@@ -211,7 +211,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--begin-with", type=Path, help="Pipeline whose component goes on learning."
+        "--begin-with", type=Path, help="Pipeline whose component is trained further."
     )
     return parser.parse_args()
 

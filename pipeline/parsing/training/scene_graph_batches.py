@@ -26,7 +26,7 @@ MAX_LETTER_GROUPS = 24
 
 @dataclass(frozen=True)
 class ClosedSets:
-    """What has a row of its own, counted in training examples.
+    """The closed vocabularies, counted in training examples.
 
     Attributes:
         words: the vocabulary.
@@ -77,10 +77,10 @@ class ClosedSets:
 
 @dataclass
 class Targets:
-    """What the network should say of a batch.
+    """Training targets of a batch.
 
     Attributes:
-        tags: `[B, L]`, `NO_TAG` behind the end.
+        tags: `[B, L]`, `NO_TAG` for padding.
         is_attribute: `[P]` whether the pair's second node is an attribute.
         is_joined: `[P]` whether gold joins the pair.
         heads: `[P]` the predicate's first word, as one of `lemmas`; -1 where there is none.
@@ -105,7 +105,7 @@ class TrainingData:
         closed: what has a row of its own.
         normal_forms: gives lemmas.
         buckets: rows of the letter table.
-        device: where the tensors lie.
+        device: of the tensors.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class TrainingData:
         return len(self.lengths)
 
     def batch(self, which_B: Tensor) -> tuple[Batch, Targets]:
-        """Captions with what the network should say of them."""
+        """A batch of captions and its targets."""
         longest = int(self.lengths[which_B].max())
         captions, rows, first_node = self._rows_of(self.node_starts, which_B)
         nodes = torch.cat([captions[:, None], self.nodes[rows]], 1)

@@ -4,7 +4,7 @@
 
 FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas), MODEL
 is the pipeline whose arcs the network sees. OUT gets `normal_forms.json`, `train.jsonl.gz` and
-`dev.jsonl.gz`: a line a caption, with its tokens, its arcs and its graph.
+`dev.jsonl.gz`: one line per caption, with its tokens, its arcs and its graph.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def write_examples(examples: Iterable[Example], path: Path) -> int:
-    """Write examples, a line each; returns their number."""
+    """Write examples, one per line; returns their number."""
     lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
     with gzip.open(path, "wt", encoding="utf-8") as stream:
         stream.writelines(lines)

@@ -1,7 +1,7 @@
-"""The scene-graph network in PyTorch, for training; `scene_graph/network.py` is its like in NumPy.
+"""The scene-graph network in PyTorch, for training; `scene_graph/network.py` runs it in NumPy.
 
 B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter
-groups a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
+groups per word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class NetSettings:
         pair_width: of a pair of nodes.
         key_width: in which a pair is compared with tokens.
         pos_width, deprel_width: widths of their tables.
-        dropout: share of values left out in training.
-        word_dropout: share of words whose word row is left out in training, so that letters count.
+        dropout: probability of dropout in training.
+        word_dropout: probability of dropping a word's row in training, so that letters count.
     """
 
     words: int
@@ -59,8 +59,8 @@ class Batch:
     """Captions and the pairs of their nodes.
 
     Attributes:
-        words: `[B, L]` rows of the word table, 0 behind the end.
-        letters: `[B, L, K]` rows of the letter table, 0 behind the last.
+        words: `[B, L]` rows of the word table, 0 for padding.
+        letters: `[B, L, K]` rows of the letter table, 0 for padding.
         lengths: `[B]`.
         pos: `[B, L]` parts of speech.
         deprels: `[B, L]` labels of arcs.

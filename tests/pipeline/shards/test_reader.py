@@ -112,7 +112,7 @@ def test_shard_that_shrinks_later_is_noticed_when_mapped(shards):
     reader = ShardReader(shards, "regions")
     os.truncate(shards / "regions-00001.h5", 1000)
     assert reader[0].image_id == "image-0-0"
-    with pytest.raises(DataError, match="changed while it was in use"):
+    with pytest.raises(DataError, match="changed while in use"):
         reader[9]
 
 
