@@ -12,6 +12,14 @@ Decorator = Callable[[Command], Command]
 
 shards_argument = click.argument("shards", type=click.Path(file_okay=False, path_type=Path))
 
+format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),  # `convert.formats.FORMATS`
+    required=True,
+    help="Format of the other project (described in docs/convert.md).",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 
 max_megapixels_option = click.option(

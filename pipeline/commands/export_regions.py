@@ -4,18 +4,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import shards_argument
+from pipeline.options import format_option, shards_argument
 
 
 @click.command()
 @shards_argument
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),
-    required=True,
-    help="Format to write (described in docs/convert.md).",
-)
+@format_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

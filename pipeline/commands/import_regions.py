@@ -4,15 +4,11 @@ from pathlib import Path
 
 import click
 
+from pipeline.options import format_option
+
 
 @click.command()
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),
-    required=True,
-    help="Format of the input (described in docs/convert.md).",
-)
+@format_option
 @click.option(
     "--input",
     "source",
