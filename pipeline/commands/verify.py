@@ -13,10 +13,12 @@ from pipeline.options import json_option, shards_argument
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="Data manifest whose images and captions the shards should hold.",
+    help="Manifest whose images and captions the shards should contain.",
 )
 @click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder of its files; its own without."
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the manifest's files.  [default: the manifest's folder]",
 )
 @json_option
 def verify(
