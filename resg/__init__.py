@@ -13,6 +13,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from resg.shadowing import refuse_shadowed_pipeline
+
 if TYPE_CHECKING:
     from resg.errors import ResgError
     from resg.evaluation.protocols import Evaluation, evaluate_scores
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from resg.run import Run, load
 
     __version__: str
+
+refuse_shadowed_pipeline()
 
 __all__ = [
     "Encoded",

@@ -76,7 +76,7 @@ def extract_regions(
 
 def _default(context: click.Context) -> str:
     """The embedded detector for the scenes; no other data set has one of its own."""
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     manifest = context.params.get("manifest")
     if manifest is not None and load_manifest(manifest).name == "scenes":

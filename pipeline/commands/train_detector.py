@@ -67,7 +67,7 @@ def train_detector(
     import json
 
     from pipeline.detectors import training  # lazy: --help stays fast
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     metrics = training.train_detector(
         load_manifest(manifest).images(root),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pipeline.cli import main
 from pipeline.detectors import stage
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
-from pipeline.manifest import folder_images
+from pipeline.manifests.manifest import folder_images
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 
