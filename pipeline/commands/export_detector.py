@@ -30,11 +30,11 @@ def export_detector(detector: str, out: Path) -> None:
     if spec.kind == "onnx":
         raise SettingsError(f"expected a detector of detectron2, {detector} is exported already.")
     network = spec.open()
-    from pipeline.detectors.detectron2 import Detectron2Network
-    from pipeline.detectors.exporting import export_detector as export
+    from pipeline.detectors.exporting import export_network
+    from pipeline.detectors.torch_backend import TorchNetwork
 
-    assert isinstance(network, Detectron2Network)
-    size = export(network, out)
+    assert isinstance(network, TorchNetwork)
+    size = export_network(network.module, network.info, out)
     info = network.info
     click.echo(
         f"{out}: {size / 1e6:.1f} MB, {len(info.classes)} classes, {len(info.attributes)} "

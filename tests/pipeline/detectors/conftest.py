@@ -8,8 +8,9 @@ import pytest
 from pipeline.detectors.specification import open_detector
 from pipeline.scenes import dataset
 
-# The dialects that several tests write.
-sys.path.insert(0, str(Path(__file__).parent))
+# Modules that several tests share. Their folder's parent must not be on the path, as the folder is
+# called detectron2 and would be taken for that package.
+sys.path.insert(0, str(Path(__file__).with_name("detectron2")))
 
 
 @pytest.fixture(scope="session")
