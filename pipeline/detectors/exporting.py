@@ -9,11 +9,41 @@ from torch import Tensor, nn
 
 from pipeline.detectors.base import DetectorInfo
 from pipeline.detectors.onnx import INPUT, METADATA_KEY, OUTPUTS
-from pipeline.detectors.torch_backend import ProposalNetwork
-from pipeline.errors import MissingExtraError
+from pipeline.detectors.specification import DetectorSpec
+from pipeline.detectors.torch_backend import ProposalNetwork, TorchNetwork
+from pipeline.errors import MissingExtraError, SettingsError
 
 OPSET = 16
 """The first whose RoiAlign has half-pixel alignment, as detectron2 and torchvision use it."""
+
+
+def export_detector(
+    spec: str, out: Path, *, name: str | None = None, domain: str | None = None
+) -> tuple[DetectorInfo, int]:
+    """Open the detector that a user means and write it into a file.
+
+    Args:
+        spec: as after `--detector`.
+        out: the file.
+        name: what to call it, in place of its own name.
+        domain: the kind of pictures it was trained on, in place of what it says itself.
+
+    Returns:
+        The metadata that the file carries, and the file's size in bytes.
+
+    Raises:
+        PipelineError: the detector cannot be opened, or is an ONNX file already.
+    """
+    parsed = DetectorSpec.parse(spec)
+    if parsed.kind == "onnx":
+        raise SettingsError(
+            f"expected a detector of torchvision or detectron2, {spec} is exported already."
+        )
+    network = parsed.open()
+    assert isinstance(network, TorchNetwork)
+    changes = {"name": name, "domain": domain}
+    info = network.info.model_copy(update={k: v for k, v in changes.items() if v})
+    return info, export_network(network.module, info, out)
 
 
 def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> int:
@@ -43,7 +73,7 @@ def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> i
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of each Python number it meets
         torch.onnx.export(
-            _OneImage(network),
+            _OneImage(network).eval(),  # else the exporter leaves the network in training mode
             (_example(network, info),),
             beside,
             dynamo=False,

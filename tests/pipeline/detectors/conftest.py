@@ -8,9 +8,10 @@ import pytest
 from pipeline.detectors.specification import open_detector
 from pipeline.scenes import dataset
 
-# Modules that several tests share. Their folder's parent must not be on the path, as the folder is
-# called detectron2 and would be taken for that package.
-sys.path.insert(0, str(Path(__file__).with_name("detectron2")))
+# Modules that several tests share. Their parent must not be on the path: its folder detectron2
+# would be taken for that package.
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "shared"), str(HERE / "detectron2")]
 
 
 @pytest.fixture(scope="session")
