@@ -108,6 +108,10 @@ class Manifest(ManifestPart):
         "without it the data set has no pictures.",
     )
     caption_files: tuple[CaptionFile, ...] = Field(min_length=1, description="Files of captions.")
+    detector: Text | None = Field(
+        default=None,
+        description="Detector for its pictures, as after --detector; photos without.",
+    )
     splits: dict[Text, SplitCounts] = Field(min_length=1, description="Expected counts a split.")
 
     @validator(mode="after")

@@ -100,7 +100,8 @@ class RegionStage:
         """What shows in the data; files are told by their digests in the fingerprint."""
         selection = self.info.selection.selection(self.regions)
         return {
-            "detector": self.detector.partition(":")[0],
+            "detector": self.info.name,
+            "domain": self.info.domain,
             "min_regions": selection.min_regions,
             "max_regions": selection.max_regions,
             "score_threshold": selection.score_threshold,
@@ -192,14 +193,45 @@ def _start_decoded(
     return _start(detector, [one.result() for one in loading])
 
 
-def count_filled(shards: Path, score_threshold: float) -> int:
-    """Images of a folder of shards whose weakest region is there only to reach the minimum."""
+@dataclass(frozen=True)
+class Shortfall:
+    """Images of which the detector found fewer regions than were asked for.
+
+    Attributes:
+        filled: images with enough regions, the weakest of which are below the threshold.
+        short: images with too few regions, as the detector proposed no more.
+    """
+
+    filled: int
+    short: int
+
+    def message(self, min_regions: int, score_threshold: float) -> str:
+        """A line for each of the two that occurs."""
+        lines = ""
+        if self.filled:
+            lines += (
+                f"{self.filled:,} images have fewer than {min_regions} regions of score "
+                f"{score_threshold:g}; the next best fill them up.\n"
+            )
+        if self.short:
+            lines += (
+                f"{self.short:,} images have fewer than {min_regions} regions, as the detector "
+                "proposed no more.\n"
+            )
+        return lines
+
+
+def count_shortfall(shards: Path, min_regions: int, score_threshold: float) -> Shortfall:
+    """Look for images with fewer good regions than asked for in a folder of shards."""
     reader = ShardReader(shards, "regions")
     # shards hold half-precision scores, so that one at the threshold may read a little less
     floor = score_threshold - 1e-3
-    count = 0
-    for place in range(len(reader)):
-        record = reader[place]
-        if isinstance(record, ImageRegions) and record.scores is not None:
-            count += float(record.scores.min()) < floor
-    return count
+    filled = short = 0
+    for record in reader:
+        assert isinstance(record, ImageRegions)
+        assert record.scores is not None
+        if len(record.scores) < min_regions:
+            short += 1
+        elif float(record.scores.min()) < floor:
+            filled += 1
+    return Shortfall(filled, short)
