@@ -68,6 +68,8 @@ def _check_run(folder: Path, shards: Path | None) -> dict[str, str]:
     run.check_hashes(readers.hashes())
     load_matcher(run, torch.device("cpu"))
     made_by = readers.regions.settings
-    detector = f"{made_by.get('detector', 'not stated')} for {made_by.get('domain', 'not stated')}"
+    detector = (
+        f"{made_by['detector']} for {made_by['domain']}" if "domain" in made_by else "not stated"
+    )
     whole = f"{folder}: whole, its {len(readers.hashes())} training shards are as they were"
     return {"run": whole, "detector": detector}

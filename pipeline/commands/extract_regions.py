@@ -19,14 +19,14 @@ from pipeline.options import execution_options, image_source, max_megapixels_opt
 )
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Pictures that a GPU gets at a time.",
+    help="Pictures per GPU batch.",
 )
 @click.option(
     "--half",

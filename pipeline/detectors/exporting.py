@@ -69,25 +69,25 @@ def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> i
         raise MissingExtraError("onnx", "torchvision") from error
 
     names = list(OUTPUTS if info.attributes else OUTPUTS[:3])
-    beside = out.with_name(out.name + ".tmp")
+    temporary = out.with_name(out.name + ".tmp")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of each Python number it meets
         torch.onnx.export(
             _OneImage(network).eval(),  # else the exporter leaves the network in training mode
             (_example(network, info),),
-            beside,
+            temporary,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=names,
             dynamic_axes={INPUT: {1: "height", 2: "width"}} | {n: {0: "proposals"} for n in names},
         )
-    model = load_model(beside)
+    model = load_model(temporary)
     helper.set_model_props(model, {METADATA_KEY: info.model_dump_json()})
     checker.check_model(model)
     content = model.SerializeToString()
-    beside.write_bytes(content)
-    beside.replace(out)
+    temporary.write_bytes(content)
+    temporary.replace(out)
     return len(content)
 
 

@@ -1,4 +1,4 @@
-"""COCO-format boxes with optional attributes: what a detector is trained and judged on."""
+"""COCO-format boxes with optional attributes, for training and evaluating a detector."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from pipeline.manifest import ImageItem
 
 @dataclass(frozen=True)
 class Instances:
-    """The boxes of some pictures.
+    """Annotated boxes of pictures.
 
     Attributes:
         classes: names, in the order of the detector's scores.
         attributes: names; empty where the file has none.
-        groups: the group of each attribute; attributes of one group exclude each other, '' stands
-            for no group.
-        records: one a picture, in detectron2's form; `attributes` of an annotation are indices.
+        groups: the group of each attribute; attributes of a group exclude each other, and '' means
+            no group.
+        records: one per picture, in detectron2's form; `attributes` of an annotation are indices.
     """
 
     classes: tuple[str, ...]
@@ -30,7 +30,7 @@ class Instances:
 
 
 def read_instances(path: Path, items: Sequence[ImageItem]) -> Instances:
-    """The boxes of the given pictures from a file in COCO's format.
+    """Read the boxes of the given pictures from a file in COCO's format.
 
     `attributes` beside `categories` lists the attributes as names or as `{"name", "group"}`; each
     annotation then has a list of names. Pictures are matched by file name.

@@ -22,7 +22,7 @@ EMBEDDED = {
 }
 """Detectors that come with the package, and their domain where the file itself states none."""
 
-UNKNOWN_DOMAIN = "not stated"
+UNKNOWN_DOMAIN = "pictures of an unstated domain"
 
 
 def embedded_file(name: str) -> Path:

@@ -82,7 +82,7 @@ def test_missing_unexpected_and_misshapen_keys_are_listed(tmp_path):
     message = str(told.value)
     assert "missing: 0.bias; 1.bias" in message
     assert "unexpected: x" in message
-    assert "1.weight: the config makes [5, 2], the file has [4, 2]" in message
+    assert "1.weight: the model has [5, 2], the file has [4, 2]" in message
 
 
 class WithAnchors(nn.Module):

@@ -62,7 +62,7 @@ def test_a_file_that_states_no_name_is_called_after_itself(tmp_path):
     path = tmp_path / "mine.onnx"
     path.write_bytes(embedded_file("scenes").read_bytes())
     info = open_detector(f"onnx:{path}").info
-    assert (info.name, info.domain) == ("mine", "not stated")
+    assert (info.name, info.domain) == ("mine", "pictures of an unstated domain")
     assert open_detector("scenes").info.name == "scenes"
 
 
