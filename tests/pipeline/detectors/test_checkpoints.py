@@ -67,7 +67,7 @@ def test_absent_and_empty_files_are_told(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_weights(tmp_path / "absent.pth")
     torch.save({"model": {}, "iteration": 1}, tmp_path / "empty.pth")
-    with pytest.raises(DataError, match="no arrays"):
+    with pytest.raises(DataError, match="no named arrays"):
         read_weights(tmp_path / "empty.pth")
 
 
