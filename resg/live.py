@@ -20,7 +20,7 @@ def caption_parser(
     Raises:
         ResgError: it is not the model that parsed the run's captions.
     """
-    from pipeline.manifest import CaptionItem
+    from pipeline.manifests.manifest import CaptionItem
     from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
     from pipeline.parsing.stage import caption_record
 

@@ -83,7 +83,7 @@ def extract_regions(
 def _default(context: click.Context) -> str:
     """The manifest's own detector, else the embedded one for photographs."""
     from pipeline.detectors.specification import DEFAULT
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     manifest = context.params.get("manifest")
     named = load_manifest(manifest).detector if manifest is not None else None

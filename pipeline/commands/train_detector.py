@@ -81,7 +81,7 @@ def train_detector(
     import json
 
     from pipeline.detectors.detectron2 import training  # lazy: --help stays fast
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     metrics = training.train_detector(
         load_manifest(manifest).images(root),

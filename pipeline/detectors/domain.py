@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.detectors.base import DetectorInfo, Picture
 from pipeline.errors import DataError
 from pipeline.images import load_image
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 SCENES = "scenes"
 """Name of the one detector whose domain is told by colours."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.detectors.orientation import pictures_to_turn, read_header
 from pipeline.errors import DataError
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.detectors.base import (
 from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure, ImageRegions
 from pipeline.shards.schema import Kind

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.manifest import CaptionItem
+from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
 from pipeline.parsing.stage import caption_record
 from resg.checkpoint import open_run

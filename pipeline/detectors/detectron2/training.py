@@ -18,7 +18,7 @@ from torch import distributed
 from pipeline.detectors.detectron2.configuration import named_config, require_detectron2
 from pipeline.detectors.instances import Instances, read_instances
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 from pipeline.detectors.instances import read_instances
 from pipeline.errors import DataError
 from pipeline.images import load_image
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 WIDTH, HEIGHT = 60, 40
 BOX = [6, 10, 20, 8]  # of the stored picture
