@@ -47,22 +47,29 @@ class DetectorInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("", description="What the detector is called.")
-    domain: str = Field("", description="The kind of pictures it was trained on.")
+    name: str = Field(default="", description="What the detector is called.")
+    domain: str = Field(default="", description="The kind of pictures it was trained on.")
     classes: tuple[str, ...] = Field(min_length=1, description="Names, without background.")
-    attributes: tuple[str, ...] = Field((), description="Names; empty without an attribute head.")
+    attributes: tuple[str, ...] = Field(
+        default=(), description="Names; empty without an attribute head."
+    )
     attribute_groups: tuple[str, ...] = Field(
-        (), description="Group of each attribute; attributes of a group exclude each other."
+        default=(), description="Group of each attribute; attributes of a group exclude each other."
     )
     feature_width: int = Field(ge=1, description="Width D of a region's feature.")
     resize: ResizePolicy = Field(description="How pictures are resized.")
-    channels: Literal["BGR", "RGB"] = Field("BGR", description="Channel order of the input.")
+    channels: Literal["BGR", "RGB"] = Field(
+        default="BGR", description="Channel order of the input."
+    )
     pixel_mean: tuple[float, ...] = Field(description="Subtracted inside the network.")
     pixel_std: tuple[float, ...] = Field(description="Divided by inside the network.")
     boxes: Literal["refined", "proposals"] = Field(
-        "refined", description="Boxes after regression, or those the features were pooled from."
+        default="refined",
+        description="Boxes after regression, or those the features were pooled from.",
     )
-    dialect: str = Field("detectron2", description="Kind of checkpoint that it was made from.")
+    dialect: str = Field(
+        default="detectron2", description="Kind of checkpoint that it was made from."
+    )
     selection: SelectionDefaults = Field(
         default=SelectionDefaults.model_validate({}), description="Default selection."
     )

@@ -40,22 +40,22 @@ def test_other_forms_are_told_the_known_ones(text):
         DetectorSpec.parse(text)
 
 
-def test_without_detectron2_the_error_names_the_extra_and_the_way_around(monkeypatch):
+@pytest.mark.parametrize(
+    ("spec", "package", "instead"),
+    [
+        ("detectron2:c.yaml,w.pth", "detectron2", "onnx:FILE"),
+        ("torchvision:fasterrcnn_resnet50_fpn_v2", "torchvision", "--detector photos"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_extra_and_the_way_around(
+    spec, package, instead, monkeypatch
+):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "detectron2" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
     )
-    with pytest.raises(MissingExtraError, match=r"resg\[detectron2\](.|\n)*onnx:FILE"):
-        open_detector("detectron2:c.yaml,w.pth")
-
-
-def test_without_torchvision_the_error_names_the_extra_and_the_way_around(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "torchvision" else find(name)
-    )
-    with pytest.raises(MissingExtraError, match=r"resg\[torchvision\](.|\n)*--detector photos"):
-        open_detector("torchvision:fasterrcnn_resnet50_fpn_v2")
+    with pytest.raises(MissingExtraError, match=rf"resg\[{package}\](.|\n)*{instead}"):
+        open_detector(spec)
 
 
 def test_a_file_that_states_no_name_is_called_after_itself(tmp_path):

@@ -177,6 +177,16 @@ def test_odd_sizes_give_regions_inside_the_picture(small, exported, size):
         assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_what_the_cpu_gives(small, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    on_gpu = TorchNetwork(network_of(random_model()).module, small.info, device="cuda")
+    selection = Selection(12, 12)
+    ours = RegionDetector(small, selection, {}).detect(pictures())
+    assert_same_regions(ours, RegionDetector(on_gpu, selection, {}).detect(pictures()))
+
+
 def test_weights_of_ones_own_run_and_are_exported(tmp_path):
     torch.save(random_model().state_dict(), tmp_path / "mine.pth")
     (tmp_path / "classes.txt").write_text("cat\ndog\ncow\nhen\npig\n")
