@@ -1,5 +1,7 @@
 """Real torchvision with random weights: the same as its own models, and as the exported file."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -208,7 +210,9 @@ def test_weights_of_ones_own_run_and_are_exported(tmp_path):
 def test_unused_category_numbers_of_coco_are_no_classes(monkeypatch, tmp_path):
     state = random_model(num_classes=91).state_dict()
     monkeypatch.setattr(backend, "_fetched", lambda name, published: state)
-    opened = backend.open_torchvision(SMALL)
+    detector = open_detector(f"torchvision:{SMALL}")
+    assert re.search(r"-[0-9a-f]{8}\.pth$", detector.fingerprint["weights"])
+    opened = detector.network
     assert len(opened.info.classes) == 80
     assert opened.info.classes[0] == "person"
     assert "N/A" not in opened.info.classes
