@@ -40,7 +40,7 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
     faults: list[str] = []
     if run_folder is not None:
         try:
-            facts["run"] = _check_run(run_folder, shards)
+            facts |= _check_run(run_folder, shards)
         except (ResgError, PipelineError) as error:
             faults.append(str(error))
     return Diagnosis(facts, tuple(faults))
@@ -60,10 +60,15 @@ def _devices() -> list[str]:
     return [*gpus, f"cpu ({torch.get_num_threads()} threads)"]
 
 
-def _check_run(folder: Path, shards: Path | None) -> str:
+def _check_run(folder: Path, shards: Path | None) -> dict[str, str]:
     run = open_run(folder)
     readers = SplitReaders.open(run.shards_in(shards), "train")
     run.check_fingerprints(readers.fingerprints())
     run.check_hashes(readers.hashes())
     load_matcher(run, torch.device("cpu"))
-    return f"{folder}: complete, its {len(readers.hashes())} training shards are unchanged"
+    made_by = readers.regions.settings
+    detector = (
+        f"{made_by['detector']} for {made_by['domain']}" if "domain" in made_by else "not stated"
+    )
+    complete = f"{folder}: complete, its {len(readers.hashes())} training shards are unchanged"
+    return {"run": complete, "detector": detector}

@@ -105,6 +105,10 @@ class Manifest(ManifestPart):
         "absent if the data set has no pictures.",
     )
     caption_files: tuple[CaptionFile, ...] = Field(min_length=1, description="Files of captions.")
+    detector: Text | None = Field(
+        default=None,
+        description="Detector for its pictures, as after --detector; photos if absent.",
+    )
     splits: dict[Text, SplitCounts] = Field(min_length=1, description="Expected counts per split.")
 
     @validator(mode="after")

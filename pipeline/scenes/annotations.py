@@ -256,6 +256,7 @@ def manifest(pairs: Sequence[PairRecord], settings: Mapping[str, Any]) -> Json:
         "citation": "none needed",
         "published": [f"generated: {made_by}"],
         "image_pattern": "images/{file}",
+        "detector": "scenes",
         "caption_files": [{"file": "captions.json", "format": "karpathy-json"}],
         "splits": {
             split: {"images": images[split], "captions": captions[split]}

@@ -107,7 +107,10 @@ def _last(summary: ShardsSummary) -> tuple[int, float, str]:
 def _maker(summary: ShardsSummary) -> str:
     made_by = json.dumps(summary.fingerprint, sort_keys=True, ensure_ascii=False)
     packages = ", ".join(f"{name} {version}" for name, version in summary.packages.items())
-    return f"made by {digest(summary.fingerprint)[:8]}: {made_by}\n  written with {packages}"
+    short = digest(summary.fingerprint)[:8]
+    detector = summary.settings.get("detector")
+    who = f"{detector} for {summary.settings.get('domain')}, " if detector else ""
+    return f"made by {short}: {who}{made_by}\n  written with {packages}"
 
 
 def summarise_shards(directory: Path | str) -> ShardsInfo:

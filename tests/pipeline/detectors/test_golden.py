@@ -6,6 +6,7 @@ import numpy as np
 from blocks import pictures
 
 from pipeline.detectors.base import RegionDetector
+from pipeline.detectors.checking import check_detector
 from pipeline.detectors.onnx import OnnxNetwork
 from pipeline.detectors.selection import Selection
 
@@ -23,3 +24,8 @@ def test_onnx_runtime_says_what_detectron2_said():
             assert np.array_equal(regions.labels, golden[f"labels{k}"])
             assert np.abs(regions.scores - golden[f"scores{k}"]).max() < 1e-4
             assert np.abs(regions.attribute_scores - golden[f"attribute_scores{k}"]).max() < 1e-4
+
+
+def test_a_class_specific_detector_keeps_the_contract_whatever_the_number_of_proposals():
+    report = check_detector(GOLDEN / "slim_c4.onnx")
+    assert report.is_ok, report.to_text()

@@ -21,16 +21,16 @@ def require_detectron2() -> None:
             raise MissingExtraError(
                 package,
                 "detectron2",
-                "detectron2 itself is installed from source, see docs/regions.md; without it, use "
-                "a detector exported to ONNX: --detector onnx:FILE.",
+                "detectron2 itself is installed from source, see docs/regions.md. Without it, use "
+                "--detector photos, torchvision:MODEL or a detector exported to ONNX: onnx:FILE.",
             )
     with warnings.catch_warnings():
         # fvcore and detectron2 use torch functions that newer versions call deprecated.
         warnings.simplefilter("ignore")
 
         # they register our parts under their names
-        import pipeline.detectors.caffe
-        import pipeline.detectors.roi_heads  # noqa: F401 - importing it registers
+        import pipeline.detectors.detectron2.caffe
+        import pipeline.detectors.detectron2.roi_heads  # noqa: F401 - importing it registers
 
 
 def config_names() -> list[str]:
