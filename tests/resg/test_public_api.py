@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pipeline.manifest import CaptionItem
 
 import resg
 import resg.run
-from pipeline.manifest import CaptionItem
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
 from pipeline.parsing.stage import caption_record
 from resg.evaluation import ranking
