@@ -51,8 +51,10 @@ def edges_forward(
         scores = tl.sum(query[None, :] * key, 1) + edge_bias.to(tl.float32)
         scores = tl.where(is_edge, scores, float("-inf"))
         new_top = tl.maximum(top, tl.max(scores, 0))
-        weights = tl.exp(scores - new_top)
-        rescale = tl.exp(top - new_top)
+        # while all scores so far are minus infinity, they count from 0: all weights are 0
+        origin = tl.where(new_top == float("-inf"), 0.0, new_top)
+        weights = tl.exp(scores - origin)
+        rescale = tl.exp(top - origin)
         total = total * rescale + tl.sum(weights, 0)
         summed = summed * rescale + tl.sum(weights[:, None] * value, 0)
         top = new_top
@@ -61,6 +63,7 @@ def edges_forward(
     total = tl.where(total > 0, total, 1.0)  # an isolated node: its sum is 0 already
     at_out = out + node * out_node + head * out_head + columns
     tl.store(at_out, (summed / total).to(out.dtype.element_ty), mask=used)
+    top = tl.where(top == float("-inf"), 0.0, top)  # as the dense kernel stores it
     tl.store(lse + node * num_heads + head, top + tl.log(total))
 
 
