@@ -224,11 +224,11 @@ def test_a_gradient_is_refused_once_its_run_is_overwritten():
     function = captured_function()
     x = torch.randn(50, device=GPU, requires_grad=True)
     (first, _), (second, _) = function(x), function(x)
-    with pytest.raises(RuntimeError, match="right after its run"):
+    with pytest.raises(RuntimeError, match="right after its forward pass"):
         first.sum().backward()
     total = second.sum()
     total.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="right after its run"):
+    with pytest.raises(RuntimeError, match="right after its forward pass"):
         total.backward()
 
 
