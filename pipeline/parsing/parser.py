@@ -14,7 +14,7 @@ from thinc.api import Model, NumpyOps
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import digest, file_digest
-from pipeline.parsing.text import clean_text, fault_of
+from pipeline.manifests.caption_text import clean_text, fault_of
 
 STOCK_MODEL = "en_core_web_sm"
 EMBEDDED = "embedded"

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.parsing.text import clean_text, fault_of
+from pipeline.manifests.caption_text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind
 
