@@ -23,7 +23,7 @@ ORDER = {
         detectors parsing scenes execution
         shards
         manifests
-        tables images
+        tables images text_files
         fingerprint
         errors
     """,

@@ -27,6 +27,11 @@ def clean_text(text: str) -> str:
     return text.lower() if text.isupper() else text
 
 
+def caption_fault(text: str) -> str | None:
+    """Why `parse-captions` leaves out a caption, as a sentence; None if it parses it."""
+    return fault_of(clean_text(text))
+
+
 def fault_of(text: str) -> str | None:
     """Why a cleaned caption cannot be parsed; None if it can."""
     if not text:
@@ -36,6 +41,8 @@ def fault_of(text: str) -> str | None:
         return f"the caption has {words:,} words; at most {MAX_WORDS} are parsed"
     if text.isascii():
         return None if any(c.isalpha() for c in text) else f"the caption has no word: {text[:40]!r}"
+    if any("\udc80" <= c <= "\udcff" for c in text):  # as `read_text` keeps them
+        return "the caption has a byte that is not UTF-8"
     if any(unicodedata.category(c) == "Cs" for c in text):
         return "the caption is not valid Unicode: it has half of a surrogate pair"
     letters = [c for c in text if c.isalpha()]

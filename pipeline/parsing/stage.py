@@ -9,10 +9,10 @@ from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from pipeline.manifests.caption_text import clean_text, fault_of
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.manifests.caption_text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind
 
