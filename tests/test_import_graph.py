@@ -33,7 +33,7 @@ ORDER = {
         parser
         inference
         rules scene_graph
-        doc_triples score
+        sentences doc_triples score
         __init__
     """,
     "resg": """

@@ -3,12 +3,22 @@
 import html
 import re
 import unicodedata
+from itertools import pairwise
 
 MAX_WORDS = 512
 """A caption has ten to thirty words; beyond this it is a document, or a fault."""
 
 _MAX_CHARACTERS = 20_000
 _TAG = re.compile(r"</?[A-Za-z!][^<>]*>")
+_BREAK_TAG = re.compile(r"<br\s*/?>|</(?:p|div|li)>", re.IGNORECASE)
+_LINE_BREAKS = re.compile(r"[ \t]*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+_UNSPACED = re.compile(r"(?<=[a-z]{2}[.!?;])(?=[A-Z])|(?<=\s[.!?;])(?=[A-Za-z])")
+_ARTICLES = re.compile(r"(?:an?|the|some|there|two|three|four|five|his|her|their)\b")
+_UNFINISHED = re.compile(
+    r"\b(?:an?|the|and|or|of|in|on|at|to|by|for|from|with|near|is|are|his|her|their)$",
+    re.IGNORECASE,
+)
+_CLAUSE_WORDS = 4  # `a girl reads books`
 _SPACES = re.compile(r"\s+")
 _PLAIN = re.compile(r"[ -%'-;=?-~]+")  # printable ASCII without & < >
 _HIDDEN = frozenset(("Cc", "Cf", "Co", "Cn"))  # control, format, private, unassigned
@@ -18,13 +28,38 @@ def clean_text(text: str) -> str:
     """Clean a caption for the parser.
 
     Removes HTML tags and entities, control and format characters; collapses white space; and lowers
-    a caption that is all upper case, as parsers take capitals for names.
+    a caption that is all upper case, as parsers take capitals for names. A line break between two
+    sentences becomes a full stop, and a space follows each full stop.
     """
     if not _PLAIN.fullmatch(text):
-        text = _TAG.sub(" ", html.unescape(text))
-        text = "".join(" " if unicodedata.category(c) in _HIDDEN else c for c in text)
-    text = _SPACES.sub(" ", text).strip()
-    return text.lower() if text.isupper() else text
+        text = _TAG.sub(" ", _BREAK_TAG.sub("\n", html.unescape(text)))
+        text = _LINE_BREAKS.sub("\n", text)
+        text = "".join(" " if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
+    if text.isupper():
+        text = text.lower()
+    if "\n" in text:
+        text = _joined_lines([line.strip() for line in text.split("\n") if line.strip()])
+    return _SPACES.sub(" ", _UNSPACED.sub(" ", text)).strip()
+
+
+def _joined_lines(lines: list[str]) -> str:
+    """The lines as one; a line that begins a sentence gets a full stop before it.
+
+    It does where it begins as the first line does: with a capital, or with an article if the text
+    has no capitals and both lines are long enough for a clause. A line that was only wrapped (`A
+    cat` / `lies on a bed`) goes on.
+    """
+    text = "".join(lines[:1])
+    is_lower = text[:1].islower()
+    for before, line in pairwise(lines):
+        if is_lower:
+            is_long = min(before.count(" "), line.count(" ")) + 1 >= _CLAUSE_WORDS
+            begins = is_long and _ARTICLES.match(line)
+        else:
+            begins = line[0].isupper()
+        is_finished = text[-1].isalnum() and not _UNFINISHED.search(text)
+        text += f". {line}" if begins and is_finished else f" {line}"
+    return text
 
 
 def caption_fault(text: str) -> str | None:
