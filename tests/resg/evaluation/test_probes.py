@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
-from pipeline.parsing.stage import caption_record
 from resg.errors import ResgError
 from resg.evaluation.hard_pairs import read_hard_pairs
 from resg.evaluation.probes import probe_run, swapped_text
