@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import DataError
-from pipeline.text_files import lines_of, read_text
+from pipeline.text_files import composed, lines_of, read_text
 
 CaptionFormat = Literal["karpathy-json", "token-tsv", "coco-json", "scan-txt"]
 
@@ -26,7 +26,8 @@ class CaptionedImage:
     """One image of a caption file.
 
     Attributes:
-        image_id: its file name, or the name of its row if the format has no file names.
+        image_id: its file name, or the name of its row if the format has no file names; its letters
+            are composed (`composed`).
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
@@ -38,6 +39,9 @@ class CaptionedImage:
     split: str
     captions: tuple[str, ...]
     numbers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_id", composed(self.image_id))
 
 
 def read_captions(

@@ -15,6 +15,7 @@ from pydantic import model_validator as validator
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
+from pipeline.text_files import composed, existing_path
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
@@ -23,11 +24,14 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 @dataclass(frozen=True)
 class ImageItem:
-    """An image to process."""
+    """An image to process; letters of its id are composed, as those of captions' ids are."""
 
     image_id: str
     path: Path
     split: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_id", composed(self.image_id))
 
     @property
     def id(self) -> str:
@@ -176,7 +180,7 @@ class Manifest(ManifestPart):
         path = self.image_pattern.format(
             file=image.image_id, folder=image.folder, split=image.split
         )
-        return ImageItem(image.image_id, root / path, image.split)
+        return ImageItem(image.image_id, existing_path(root / path), image.split)
 
 
 def load_manifest(path: Path) -> Manifest:

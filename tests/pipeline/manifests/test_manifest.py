@@ -221,3 +221,21 @@ def test_a_name_that_no_id_can_be_made_of(tmp_path):
     Path(str(tmp_path / "caf\udce9.jpg")).touch()
     with pytest.raises(DataError, match=r"caf\\udce9"):
         folder_images(tmp_path)
+
+
+NFC, NFD = "caf\u00e9.jpg", "cafe\u0301.jpg"
+
+
+@pytest.mark.parametrize("in_captions", [NFC, NFD])
+@pytest.mark.parametrize("on_disk", [NFC, NFD])
+def test_names_of_composed_and_decomposed_letters_are_one(tmp_path, on_disk, in_captions):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / on_disk).touch()
+    (tmp_path / "c.tsv").write_text(f"{in_captions}#0\tA dog\n", encoding="utf-8")
+    (caption,) = tsv_captions(tmp_path / "c.tsv")
+    (image,) = folder_images(tmp_path / "images")
+    assert caption.image_id == image.image_id == NFC
+    files = [{"file": "c.tsv", "format": "token-tsv", "split": "test"}]
+    (listed,) = manifest(caption_files=files).images(tmp_path)
+    assert (listed.image_id, listed.path.name) == (NFC, on_disk)
+    assert listed.path.is_file()
