@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # detectron2 is on no package index: README.md repeats its own documentation's install line.
     "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
+    "torchvision": ["torchvision", "onnx>=1.16"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
@@ -36,7 +37,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
-        "pipeline.detectors": ["configs/*.yaml", "scenes/*"],
+        "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*"],
         "pipeline.parsing": ["lexicon.tsv", "model/*", "model/**/*", "training/*.cfg"],
         "resg.models": ["presets/*.yaml"],
         "resg.kernels": ["README.md", "*/README.md"],

@@ -212,7 +212,7 @@ def peer(weights, items, device):
     from detectron2.data.detection_utils import read_image
     from detectron2.engine import DefaultPredictor
 
-    from pipeline.detectors.visual_genome import visual_genome_config
+    from pipeline.detectors.detectron2.visual_genome import visual_genome_config
 
     values = load_file(weights)
     config = visual_genome_config(values, weights.parent)
@@ -236,8 +236,8 @@ def peer(weights, items, device):
 
 def random_weights(is_small=False):
     """A ResNet-101 C4 attribute detector whose activations keep their size."""
-    from pipeline.detectors import detectron2, visual_genome
-    from pipeline.detectors.configuration import named_config, require_detectron2
+    from pipeline.detectors.detectron2 import network, visual_genome
+    from pipeline.detectors.detectron2.configuration import named_config, require_detectron2
 
     require_detectron2()
     config = named_config("r101-c4")
@@ -250,7 +250,7 @@ def random_weights(is_small=False):
     config.MODEL.ATTRIBUTES.NAMES = [str(k) for k in range(400)]
     config.MODEL.ANCHOR_GENERATOR.SIZES = [[64, 128, 256, 512]]
     torch.manual_seed(0)
-    weights = detectron2.build_model(config).state_dict()
+    weights = network.build_model(config).state_dict()
     for name, value in weights.items():
         if name.endswith("conv3.norm.weight"):
             value.fill_(0.2)  # residuals of 30 blocks add up

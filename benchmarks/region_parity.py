@@ -39,11 +39,11 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         exported = settings.onnx or Path(temporary) / "detector.onnx"
         ours = spec.open()
-        from pipeline.detectors.detectron2 import Detectron2Network
-        from pipeline.detectors.exporting import export_detector
+        from pipeline.detectors.exporting import export_network
+        from pipeline.detectors.torch_backend import TorchNetwork
 
-        assert isinstance(ours, Detectron2Network)
-        export_detector(ours, exported)
+        assert isinstance(ours, TorchNetwork)
+        export_network(ours.module, ours.info, exported)
         theirs = DetectorSpec("onnx", weights=str(exported)).open()
         selection = ours.info.selection.selection(settings.regions)
         compare(RegionDetector(ours, selection, {}), RegionDetector(theirs, selection, {}), paths)

@@ -1,4 +1,4 @@
-"""pipeline export-detector: one ONNX file from a detectron2 detector."""
+"""pipeline export-detector: one ONNX file from a detector of torchvision or detectron2."""
 
 from pathlib import Path
 
@@ -10,33 +10,27 @@ import click
     "--detector",
     required=True,
     metavar="SPEC",
-    help="detectron2:CONFIG.yaml,WEIGHTS, detectron2:zoo/NAME or vg-attributes:WEIGHTS.",
+    help="torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, detectron2:zoo/NAME or "
+    "vg-attributes:WEIGHTS.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The ONNX file.")
-def export_detector(detector: str, out: Path) -> None:
-    """Write a detector's network and all that must be known of it into one file.
+@click.option("--name", help="What to call it.  [default: after the model or config]")
+@click.option("--domain", help="The kind of pictures it was trained on, such as 'X-rays of hands'.")
+def export_detector(detector: str, out: Path, name: str | None, domain: str | None) -> None:
+    """Write a detector's network and its metadata into one file.
 
-    It then runs where detectron2 is not installed: --detector onnx:FILE.
+    The file then runs where neither torchvision nor detectron2 is installed: --detector onnx:FILE.
 
     \b
-    Example:
+    Examples:
+      pipeline export-detector --detector torchvision:fasterrcnn_resnet50_fpn_v2 --out coco.onnx
       pipeline export-detector --out small.onnx \\
         --detector detectron2:runs/small/config.yaml,runs/small/model_final.pth
     """
-    from pipeline.detectors.specification import DetectorSpec  # lazy: --help stays fast
-    from pipeline.errors import SettingsError
+    from pipeline.detectors.exporting import export_detector as export  # lazy: --help stays fast
 
-    spec = DetectorSpec.parse(detector)
-    if spec.kind == "onnx":
-        raise SettingsError(f"expected a detector of detectron2, {detector} is exported already.")
-    network = spec.open()
-    from pipeline.detectors.detectron2 import Detectron2Network
-    from pipeline.detectors.exporting import export_detector as export
-
-    assert isinstance(network, Detectron2Network)
-    size = export(network, out)
-    info = network.info
+    info, size = export(detector, out, name=name, domain=domain)
     click.echo(
-        f"{out}: {size / 1e6:.1f} MB, {len(info.classes)} classes, {len(info.attributes)} "
-        f"attributes, features of width {info.feature_width}"
+        f"{out}: {info.name} for {info.domain}, {size / 1e6:.1f} MB, {len(info.classes)} classes, "
+        f"{len(info.attributes)} attributes, features of width {info.feature_width}"
     )

@@ -66,7 +66,7 @@ def train_detector(
     """
     import json
 
-    from pipeline.detectors import training  # lazy: --help stays fast
+    from pipeline.detectors.detectron2 import training  # lazy: --help stays fast
     from pipeline.manifest import load_manifest
 
     metrics = training.train_detector(

@@ -47,6 +47,8 @@ class DetectorInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: str = Field("", description="What the detector is called.")
+    domain: str = Field("", description="The kind of pictures it was trained on.")
     classes: tuple[str, ...] = Field(min_length=1, description="Names, without background.")
     attributes: tuple[str, ...] = Field((), description="Names; empty without an attribute head.")
     attribute_groups: tuple[str, ...] = Field(

@@ -2,6 +2,7 @@
 
 detectron2 resizes 8-bit pictures with Pillow, whose bilinear filter averages when it shrinks.
 Caffe's code resizes floats with OpenCV, whose bilinear filter samples four pixels and does not.
+torchvision's detectors sample four pixels too, of an image whose sides are rounded down.
 """
 
 from typing import Any, Literal
@@ -21,7 +22,9 @@ class ResizePolicy(BaseModel):
 
     short_side: int = Field(ge=1, description="Pixels that the short side should get.")
     max_side: int = Field(ge=1, description="Pixels that the long side gets at most.")
-    filter: Literal["pillow", "opencv"] = Field("pillow", description="Whose bilinear filter.")
+    filter: Literal["pillow", "opencv", "torchvision"] = Field(
+        "pillow", description="Whose bilinear filter."
+    )
 
 
 def resize(
@@ -43,9 +46,12 @@ def resize(
     if policy.filter == "pillow":
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
         return _planes(np.asarray(shrunk), channels)
-    scale = _opencv_scale(picture.shape[0], picture.shape[1], policy)
-    rows = _interpolate(_planes(picture, channels), 1, height, scale)
-    return _interpolate(rows, 2, width, scale)
+    if policy.filter == "opencv":
+        scale_y = scale_x = _opencv_scale(picture.shape[0], picture.shape[1], policy)
+    else:  # the rounded sides fill the picture's
+        scale_y, scale_x = height / picture.shape[0], width / picture.shape[1]
+    rows = _interpolate(_planes(picture, channels), 1, height, scale_y)
+    return _interpolate(rows, 2, width, scale_x)
 
 
 def _planes(pixels_HW3: NDArray[np.uint8], channels: Literal["RGB", "BGR"]) -> Floats:
@@ -60,7 +66,8 @@ def resized_shape(height: int, width: int, policy: ResizePolicy) -> tuple[int, i
         return max(1, round(height * scale)), max(1, round(width * scale))
     scale = policy.short_side / min(height, width)
     scale = min(scale, policy.max_side / max(height, width))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    rounding = 0.5 if policy.filter == "pillow" else 0.0
+    return max(1, int(height * scale + rounding)), max(1, int(width * scale + rounding))
 
 
 def _opencv_scale(height: int, width: int, policy: ResizePolicy) -> float:

@@ -4,16 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.detectors.base import RegionDetector, RegionNetwork
+from pipeline.detectors.base import DetectorInfo, RegionDetector, RegionNetwork
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import file_digest
 
-SCENES_MODEL = Path(__file__).with_name("scenes") / "detector.onnx"
-
 FORMS = (
-    "scenes, onnx:FILE, detectron2:CONFIG.yaml,WEIGHTS, detectron2:zoo/NAME "
-    "or vg-attributes:WEIGHTS"
+    "photos, scenes, onnx:FILE, torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, "
+    "detectron2:zoo/NAME or vg-attributes:WEIGHTS"
 )
+
+DEFAULT = "photos"
+"""The detector where neither the user nor the manifest names one."""
+
+EMBEDDED = {
+    "photos": "photographs",
+    "scenes": "generated scenes of pipeline make-scenes",
+}
+"""Detectors that come with the package, and their domain where the file itself states none."""
+
+UNKNOWN_DOMAIN = "not stated"
+
+
+def embedded_file(name: str) -> Path:
+    """Where the weights of an embedded detector lie."""
+    return Path(__file__).parent / name / "detector.onnx"
 
 
 @dataclass(frozen=True)
@@ -22,13 +36,16 @@ class DetectorSpec:
 
     Attributes:
         kind: its backend, and where its settings come from.
-        config: config file, or name in detectron2's model zoo; empty where weights say all.
-        weights: file of the weights; empty for the model zoo.
+        config: config file, or name in detectron2's or torchvision's model zoo; empty where the
+            weights say all.
+        weights: file of the weights; empty for those of a model zoo.
+        name: of an embedded detector.
     """
 
-    kind: Literal["onnx", "detectron2", "zoo", "vg-attributes"]
+    kind: Literal["onnx", "torchvision", "detectron2", "zoo", "vg-attributes"]
     config: str = ""
     weights: str = ""
+    name: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSpec":
@@ -37,17 +54,24 @@ class DetectorSpec:
         Raises:
             SettingsError: none of the known forms.
         """
+        if text in EMBEDDED:
+            return cls("onnx", weights=str(embedded_file(text)), name=text)
         kind, _, rest = text.partition(":")
-        if text == "scenes":
-            return cls("onnx", weights=str(SCENES_MODEL))
+        config, comma, weights = rest.partition(",")
         if kind in ("onnx", "vg-attributes") and rest:
             return cls("onnx" if kind == "onnx" else "vg-attributes", weights=rest)
+        if kind == "torchvision" and config and bool(comma) == bool(weights):
+            return cls("torchvision", config=config, weights=weights)
         if kind == "detectron2" and rest.startswith("zoo/") and len(rest) > len("zoo/"):
             return cls("zoo", config=rest.removeprefix("zoo/"))
-        config, comma, weights = rest.partition(",")
         if kind == "detectron2" and config and comma and weights:
             return cls("detectron2", config=config, weights=weights)
         raise SettingsError(f"expected a detector as {FORMS}; came {text!r}.")
+
+    @property
+    def backend(self) -> Literal["onnx", "torchvision", "detectron2"]:
+        """Which library runs it."""
+        return self.kind if self.kind in ("onnx", "torchvision") else "detectron2"
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies it: digests of its files, wherever they lie.
@@ -55,16 +79,15 @@ class DetectorSpec:
         Raises:
             DataError: a file is missing.
         """
-        backend = "onnx" if self.kind == "onnx" else "detectron2"
-        if self.kind == "zoo":
-            return {"backend": backend, "zoo": self.config}
-        parts: dict[str, Any] = {"backend": backend}
-        for name in ("config", "weights"):
-            file = getattr(self, name)
-            if file and not Path(file).is_file():
-                raise DataError(f"expected the detector's {name} in {file}, no such file.")
-            if file:
-                parts[name] = file_digest(Path(file))
+        parts: dict[str, Any] = {"backend": self.backend}
+        if self.kind in ("zoo", "torchvision"):
+            parts["zoo" if self.kind == "zoo" else "model"] = self.config
+        elif self.config:
+            parts["config"] = _digest(self.config, "config")
+        if self.weights:
+            if self.name and not Path(self.weights).is_file():
+                raise self._absent()
+            parts["weights"] = _digest(self.weights, "weights")
         return parts
 
     def open(self, device: str = "cpu", threads: int = 1) -> RegionNetwork:
@@ -77,27 +100,53 @@ class DetectorSpec:
         Raises:
             PipelineError: a missing extra, a damaged file, a device that is absent.
         """
+        network: Any = self._open(device, threads)
+        network.info = self._described(network.info)
+        return network
+
+    def _open(self, device: str, threads: int) -> RegionNetwork:
+        weights = Path(self.weights)
         if self.kind == "onnx":
+            if self.name and not weights.is_file():
+                raise self._absent()
             from pipeline.detectors.onnx import OnnxNetwork
 
-            return OnnxNetwork(Path(self.weights), device=device, threads=threads)
-        from pipeline.detectors.configuration import require_detectron2
+            return OnnxNetwork(weights, device=device, threads=threads)
+        if self.kind == "torchvision":
+            from pipeline.detectors.torchvision import open_torchvision
+
+            path = weights if self.weights else None
+            return open_torchvision(self.config, path, device=device, threads=threads)
+        from pipeline.detectors.detectron2.configuration import read_config, require_detectron2
 
         require_detectron2()
-        from pipeline.detectors import detectron2
+        from pipeline.detectors.detectron2 import network, visual_genome
 
         if self.kind == "zoo":
-            return detectron2.open_zoo(self.config, device=device, threads=threads)
+            return network.open_zoo(self.config, device=device, threads=threads)
         if self.kind == "vg-attributes":
-            from pipeline.detectors.visual_genome import open_visual_genome
-
-            return open_visual_genome(Path(self.weights), device=device, threads=threads)
-        from pipeline.detectors.configuration import read_config
-
+            return visual_genome.open_visual_genome(weights, device=device, threads=threads)
         config = read_config(Path(self.config))
-        return detectron2.open_detectron2(
-            config, Path(self.weights), device=device, threads=threads
+        return network.open_detectron2(config, weights, device=device, threads=threads)
+
+    def _described(self, info: DetectorInfo) -> DetectorInfo:
+        """The metadata with a name and a domain, where the file states none."""
+        name = self.name or Path(self.config or self.weights).stem
+        domain = EMBEDDED.get(self.name, UNKNOWN_DOMAIN)
+        return info.model_copy(update={"name": info.name or name, "domain": info.domain or domain})
+
+    def _absent(self) -> DataError:
+        return DataError(
+            f"the embedded detector {self.name!r} is not in this installation: expected "
+            f"{self.weights}. Install the package again, or name another detector: "
+            "--detector onnx:FILE or torchvision:MODEL."
         )
+
+
+def _digest(file: str, what: str) -> str:
+    if not Path(file).is_file():
+        raise DataError(f"expected the detector's {what} in {file}, no such file.")
+    return file_digest(Path(file))
 
 
 def open_detector(
@@ -111,18 +160,20 @@ def open_detector(
     """Open a detector by what a user calls it.
 
     Args:
-        spec: `scenes`, `onnx:FILE` and so on.
+        spec: `photos`, `scenes`, `onnx:FILE` and so on.
         regions: how many to keep, as `36` or `10:100`; what the detector says where it is None.
         device: cpu or cuda.
         threads: that one picture may use on the CPU.
-        half: half precision, with detectron2 on a GPU.
+        half: half precision, with a torch backend on a GPU.
 
     Raises:
         PipelineError: not a detector, a missing extra, a damaged file, an absent device.
     """
     parsed = DetectorSpec.parse(spec)
     if half and (device == "cpu" or parsed.kind == "onnx"):
-        raise SettingsError("half precision needs a detector of detectron2 and --device cuda.")
+        raise SettingsError(
+            "half precision needs a detector of torchvision or detectron2 and --device cuda."
+        )
     network: Any = parsed.open(device, threads)
     if half:
         network.is_half = True

@@ -8,8 +8,10 @@ import pytest
 from pipeline.detectors.specification import open_detector
 from pipeline.scenes import dataset
 
-# The dialects that several tests write.
-sys.path.insert(0, str(Path(__file__).parent))
+# Modules that several tests share. Their parent must not be on the path: its folder detectron2
+# would be taken for that package.
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "shared"), str(HERE / "detectron2")]
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipeline.detectors.onnx import METADATA_KEY, OnnxNetwork
-from pipeline.detectors.specification import SCENES_MODEL
+from pipeline.detectors.specification import embedded_file
 from pipeline.errors import DataError, SettingsError
 from pipeline.images import load_image
+
+SCENES = embedded_file("scenes")
 
 
 def truth(scenes):
@@ -46,7 +48,7 @@ def test_the_embedded_detector_finds_the_objects_of_scenes_and_their_attributes(
 
 
 def test_the_embedded_detector_is_small_and_says_what_it_knows(embedded):
-    assert SCENES_MODEL.stat().st_size < 12e6
+    assert SCENES.stat().st_size < 12e6
     assert "circle" in embedded.info.classes
     assert {"red", "striped", "small"} <= set(embedded.info.attributes)
     assert set(embedded.info.attribute_groups) == {"size", "texture", "colour", "sight"}
@@ -72,7 +74,7 @@ def test_batches_of_one_and_eight_give_the_same(scenes, embedded):
 
 def test_a_half_written_file_is_told(tmp_path):
     part = tmp_path / "part.onnx"
-    part.write_bytes(SCENES_MODEL.read_bytes()[:100_000])
+    part.write_bytes(SCENES.read_bytes()[:100_000])
     with pytest.raises(DataError, match="no whole ONNX file"):
         OnnxNetwork(part)
 
@@ -110,7 +112,7 @@ def test_metadata_that_does_not_fit_the_network_is_told(tmp_path, embedded):
 
 
 def test_a_class_count_that_does_not_fit_is_told(tmp_path, embedded):
-    model = onnx.load(SCENES_MODEL)
+    model = onnx.load(SCENES)
     fewer = embedded.info.model_copy(update={"classes": embedded.info.classes[:-1]})
     helper.set_model_props(model, {METADATA_KEY: fewer.model_dump_json()})
     path = tmp_path / "fewer.onnx"
@@ -125,4 +127,4 @@ def test_cuda_that_is_absent_is_told():
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(SettingsError, match="onnxruntime-gpu"):
-        OnnxNetwork(SCENES_MODEL, device="cuda")
+        OnnxNetwork(SCENES, device="cuda")

@@ -9,7 +9,7 @@ from networks import batch_of, network, slim
 
 pytest.importorskip("detectron2", reason="detectron2 is not installed")
 
-from pipeline.detectors.fusing import FusedBlock, fuse_blocks
+from pipeline.detectors.detectron2.fusing import FusedBlock, fuse_blocks
 
 pytestmark = [pytest.mark.detectron2, pytest.mark.filterwarnings("ignore")]
 
@@ -27,7 +27,7 @@ def with_norms(blocks):
 def test_fused_blocks_give_what_the_blocks_give(norm):
     config = slim("c4")
     config.MODEL.RESNETS.NORM = norm
-    blocks = with_norms(network(config).heads.model.roi_heads.res5).eval()
+    blocks = with_norms(network(config).module.model.roi_heads.res5).eval()
     fused = copy.deepcopy(blocks)
     fuse_blocks(fused)
     assert all(isinstance(block, FusedBlock) for block in fused)
@@ -40,8 +40,8 @@ def test_fused_blocks_give_what_the_blocks_give(norm):
 
 def test_the_whole_network_is_fused_and_says_the_same():
     ours, fused = network(slim("c4")), network(slim("c4"))
-    fuse_blocks(fused.heads.model)
-    kinds = [type(module).__name__ for module in fused.heads.model.modules()]
+    fuse_blocks(fused.module.model)
+    kinds = [type(module).__name__ for module in fused.module.model.modules()]
     assert "BottleneckBlock" not in kinds
     assert kinds.count("FusedBlock") == 3 + 4 + 6 + 3  # of a ResNet-50
     batch = batch_of(pictures()[:1])
@@ -52,6 +52,6 @@ def test_the_whole_network_is_fused_and_says_the_same():
 def test_blocks_without_batch_norms_stay():
     config = slim("c4")
     config.MODEL.RESNETS.NORM = "LN"
-    model = network(config).heads.model
+    model = network(config).module.model
     fuse_blocks(model)
     assert not any(isinstance(module, FusedBlock) for module in model.modules())

@@ -4,26 +4,24 @@ The feature of a region is what the box predictor sees. Needs detectron2.
 """
 
 import importlib
-import logging
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.detectors.base import Candidates, DetectorInfo, SelectionDefaults
-from pipeline.detectors.configuration import read_config, require_detectron2
+from pipeline.detectors.base import DetectorInfo, SelectionDefaults
+from pipeline.detectors.detectron2.configuration import read_config, require_detectron2
 from pipeline.detectors.resizing import ResizePolicy
+from pipeline.detectors.torch_backend import (
+    Proposals,
+    TorchNetwork,
+    best_class_columns,
+    clip_boxes,
+    require_device,
+)
 from pipeline.errors import DataError, SettingsError
-
-logger = logging.getLogger(__name__)
-
-Outputs = tuple[Tensor, ...]
 
 
 class RegionHeads(nn.Module):
@@ -73,19 +71,20 @@ class RegionHeads(nn.Module):
         Else cuDNN turns every map to channels last and back. For tensor cores alone: without them
         channels last in single precision is many times slower.
         """
-        from pipeline.detectors.fusing import fuse_blocks
+        from pipeline.detectors.detectron2.fusing import fuse_blocks
 
         fuse_blocks(self.model)
         self.layout = torch.channels_last
         self.model.to(memory_format=torch.channels_last)
 
-    @torch.no_grad()
-    def forward(self, image_3HW: Tensor) -> Outputs:
-        """What an exported file computes: boxes, class scores, features, attributes of one."""
-        return self.of_batch(image_3HW[None])[0]
+    def forward(self, images_B3HW: Tensor) -> Proposals:
+        """See `ProposalNetwork`."""
+        with warnings.catch_warnings():
+            # of torch.meshgrid, which detectron2 calls without an argument that is to come
+            warnings.filterwarnings("ignore", message="torch.meshgrid")
+            return self._proposals(images_B3HW)
 
-    def of_batch(self, images_B3HW: Tensor) -> tuple[Outputs, list[int]]:
-        """The same for pictures of one size, one after the other, and how many rows each has."""
+    def _proposals(self, images_B3HW: Tensor) -> Proposals:
         model, heads = self.model, self.model.roi_heads
         batch = model.preprocess_image([{"image": image} for image in images_B3HW])
         maps = model.backbone(batch.tensor)
@@ -96,16 +95,19 @@ class RegionHeads(nn.Module):
             logits.sigmoid() if heads.box_predictor.use_sigmoid_ce else logits.softmax(-1)
         )
         scores_NC = probabilities[:, :-1]
-        labels_N = scores_NC.argmax(1)
         boxes_N4 = torch.cat([p.proposal_boxes.tensor for p in proposals])
         if self.is_refined:
-            boxes_N4 = self._refined(boxes_N4, deltas, labels_N, proposals)
-        columns = [boxes_N4, scores_NC, features_ND]
+            if deltas.shape[1] > 4:
+                deltas = best_class_columns(deltas, scores_NC)
+            boxes_N4 = heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes_N4)
+            boxes_N4 = clip_boxes(boxes_N4, images_B3HW)
+        attribute_scores = None
         if self.attributes is not None:
             # the class that attributes are given may be the background, as in Caffe
-            told = self.attributes(features_ND, logits.argmax(1))
-            columns.append(self.attributes.probabilities(told))
-        return tuple(columns), [len(p) for p in proposals]
+            attribute_logits = self.attributes(features_ND, logits.argmax(1))
+            attribute_scores = self.attributes.probabilities(attribute_logits)
+        counts = [len(p) for p in proposals]
+        return Proposals(boxes_N4, scores_NC, features_ND, attribute_scores, counts)
 
     def _features(self, maps: dict[str, Tensor], boxes: list[Any]) -> Tensor:
         heads = self.model.roi_heads
@@ -115,110 +117,20 @@ class RegionHeads(nn.Module):
         pooled = heads.box_pooler([maps[name] for name in heads.box_in_features], boxes)
         return heads.box_head(pooled).flatten(1)
 
-    def _refined(self, boxes: Tensor, deltas: Tensor, labels: Tensor, proposals: Any) -> Tensor:
-        """The regressed box of each proposal's best class, within the picture."""
-        if deltas.shape[1] > 4:
-            chosen = deltas.view(len(deltas), -1, 4)
-            deltas = chosen.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
-        moved = self.model.roi_heads.box_predictor.box2box_transform.apply_deltas(deltas, boxes)
-        height, width = proposals[0].image_size
-        x = moved[:, 0::2].clamp(min=0).minimum(_scalar(width, moved))
-        y = moved[:, 1::2].clamp(min=0).minimum(_scalar(height, moved))
-        return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
 
+def detectron2_network(
+    model: nn.Module, info: DetectorInfo, *, device: str = "cpu", threads: int = 1
+) -> TorchNetwork:
+    """A detectron2 model, with its weights, ready to run.
 
-def _scalar(value: Any, like: Tensor) -> Tensor:
-    """A picture's side: an int, or while an export traces it a tensor."""
-    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
-
-
-class Detectron2Network:
-    """A detectron2 model, opened.
-
-    Args:
-        model: with its weights.
-        info: what it was made for.
-        device: cpu or cuda.
-        threads: that torch may use on the CPU.
+    Raises:
+        SettingsError: not a Faster R-CNN.
     """
-
-    is_half = False
-    """Whether a GPU computes in half precision; boxes and scores stay in single."""
-
-    def __init__(self, model: nn.Module, info: DetectorInfo, device: str, threads: int) -> None:
-        self.info = info
-        self.device = torch.device(device)
-        self.threads = threads
-        self.heads = RegionHeads(model, info.boxes).to(self.device).eval()
-        if self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0):
-            self.heads.arrange_for_gpu()
-        self.most_pictures: int | None = None
-        """Largest batch, once the GPU's memory turned out too small for a larger one."""
-
-    def start(self, pictures_B3HW: NDArray[np.floating[Any]]) -> Callable[[], list[Candidates]]:
-        """See `RegionNetwork`; where the GPU's memory is too small, in halves."""
-        images = torch.from_numpy(pictures_B3HW)
-        if self.device.type == "cpu" and torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
-        started: list[_Running] = []
-        done = 0
-        while done < len(images):
-            part = images[done : done + (self.most_pictures or len(images))]
-            running = self._try(part)
-            if running is None:
-                self.most_pictures = len(part) // 2
-                logger.warning(
-                    "the GPU's memory is too small for %d pictures at once; going on with %d",
-                    len(part),
-                    self.most_pictures,
-                )
-                torch.cuda.empty_cache()
-                continue
-            started.append(running)
-            done += len(part)
-        return lambda: [candidates for running in started for candidates in running.wait()]
-
-    def _try(self, images_B3HW: Tensor) -> "_Running | None":
-        """Start the network; None where the memory is too small for so many pictures."""
-        try:
-            return self._run(images_B3HW)
-        except torch.OutOfMemoryError:
-            if len(images_B3HW) == 1:
-                raise
-            return None
-
-    def _run(self, images_B3HW: Tensor) -> "_Running":
-        is_cuda = self.device.type == "cuda"
-        if is_cuda:  # from pinned memory, as else the copy would wait for the batch before
-            images_B3HW = images_B3HW.pin_memory().to(self.device, non_blocking=True)
-        precision = torch.autocast(self.device.type, torch.float16, enabled=self.is_half)
-        with torch.inference_mode(), precision, warnings.catch_warnings():
-            # of torch.meshgrid, which detectron2 calls without an argument that is to come
-            warnings.filterwarnings("ignore", message="torch.meshgrid")
-            (boxes, scores, *rows), counts = self.heads.of_batch(images_B3HW)
-            columns = [boxes.float(), scores.float(), *rows]
-            if not is_cuda:
-                return _Running(columns, counts)
-            columns = [column.to("cpu", non_blocking=True) for column in columns]
-            done = torch.cuda.Event()
-            done.record()
-            return _Running(columns, counts, done)
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A batch that a GPU may still work on; its columns are on their way to the CPU."""
-
-    columns: list[Tensor]
-    counts: list[int]
-    done: torch.cuda.Event | None = None
-
-    def wait(self) -> list[Candidates]:
-        if self.done is not None:
-            self.done.synchronize()
-        starts = np.cumsum(self.counts)[:-1]
-        split = [np.split(column.numpy(), starts) for column in self.columns]
-        return [Candidates(*rows) for rows in zip(*split, strict=True)]
+    heads = RegionHeads(model, info.boxes)
+    network = TorchNetwork(heads, info, device=device, threads=threads)
+    if network.device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
+        heads.arrange_for_gpu()
+    return network
 
 
 def config_info(config: Any, feature_width: int) -> DetectorInfo:
@@ -262,7 +174,7 @@ def _known_classes(config: Any) -> list[str]:
     return [str(k) for k in range(count)]
 
 
-def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> Detectron2Network:
+def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> TorchNetwork:
     """A model of detectron2's own model zoo; its weights are fetched once and kept by detectron2.
 
     Args:
@@ -312,7 +224,7 @@ def _model_zoo() -> Any:
 
 def open_detectron2(
     config: Any, weights: Path, *, device: str = "cpu", threads: int = 1
-) -> Detectron2Network:
+) -> TorchNetwork:
     """Build the model of a config and load a checkpoint into it.
 
     Raises:
@@ -326,7 +238,8 @@ def open_detectron2(
     require_device(device)
     model = build_model(config)
     load_weights(model, weights)
-    return Detectron2Network(model, config_info(config, feature_width(model)), device, threads)
+    info = config_info(config, feature_width(model))
+    return detectron2_network(model, info, device=device, threads=threads)
 
 
 def build_model(config: Any) -> Any:
@@ -349,13 +262,3 @@ def build_model(config: Any) -> Any:
 def feature_width(model: Any) -> int:
     """Columns of what the box predictor sees."""
     return model.roi_heads.box_predictor.cls_score.in_features
-
-
-def require_device(device: str) -> None:
-    """Refuse CUDA where there is none.
-
-    Raises:
-        SettingsError: it says so.
-    """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError("CUDA was asked for and torch sees no GPU; use --device cpu.")

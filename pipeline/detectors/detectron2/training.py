@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from pipeline.detectors.configuration import named_config, require_detectron2
+from pipeline.detectors.detectron2.configuration import named_config, require_detectron2
 from pipeline.detectors.instances import Instances, read_instances
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifest import ImageItem
@@ -80,7 +80,7 @@ def train_detector(
         DataError: the boxes are missing or do not fit the pictures.
     """
     require_detectron2()
-    from pipeline.detectors.trainer import DetectorTrainer, register_split
+    from pipeline.detectors.detectron2.trainer import DetectorTrainer, register_split
 
     by_split = {
         split: read_instances(instances, [item for item in items if item.split == split])

@@ -71,7 +71,7 @@ def test_batches_under_way_do_not_overwrite_each_other(exact):
 
 
 def test_a_picture_without_proposals_goes_through_fused_blocks(exact):
-    heads = network(slim("c4"), "cuda").heads
+    heads = network(slim("c4"), "cuda").module
     blocks = heads.model.roi_heads.res5
     assert {type(block).__name__ for block in blocks} == {"FusedBlock"}
     assert blocks(torch.zeros(0, 64, 6, 6, device="cuda")).shape == (0, 128, 3, 3)

@@ -29,8 +29,8 @@ def require_detectron2() -> None:
         warnings.simplefilter("ignore")
 
         # they register our parts under their names
-        import pipeline.detectors.caffe
-        import pipeline.detectors.roi_heads  # noqa: F401 - importing it registers
+        import pipeline.detectors.detectron2.caffe
+        import pipeline.detectors.detectron2.roi_heads  # noqa: F401 - importing it registers
 
 
 def config_names() -> list[str]:

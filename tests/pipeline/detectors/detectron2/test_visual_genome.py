@@ -6,7 +6,7 @@ import pytest
 import torch
 from dialects import ANCHORS, caffe_dialect, detectron2_dialect, heads
 
-from pipeline.detectors.visual_genome import canonical_weights
+from pipeline.detectors.detectron2.visual_genome import canonical_weights
 from pipeline.errors import DataError
 
 FILE = Path("weights.pth")

@@ -12,7 +12,7 @@ from networks import batch_of, network, slim, spread
 pytest.importorskip("detectron2", reason="detectron2 is not installed")
 
 from pipeline.detectors.base import RegionDetector
-from pipeline.detectors.configuration import require_detectron2
+from pipeline.detectors.detectron2.configuration import require_detectron2
 from pipeline.detectors.onnx import OnnxNetwork
 from pipeline.detectors.selection import Selection
 from pipeline.errors import DataError, SettingsError
@@ -29,11 +29,11 @@ def quiet_and_single():
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
 def test_onnx_runtime_gives_what_detectron2_gives(kind, tmp_path):
-    from pipeline.detectors.exporting import export_detector
+    from pipeline.detectors.exporting import export_network
 
     ours = network(slim(kind))
     path = tmp_path / "small.onnx"
-    size = export_detector(ours, path)
+    size = export_network(ours.module, ours.info, path)
     assert size == path.stat().st_size
     theirs = OnnxNetwork(path)
     assert theirs.info == ours.info
@@ -74,7 +74,7 @@ def test_odd_sizes_give_regions_inside_the_picture(kind, size):
 def test_the_feature_is_what_the_box_predictor_sees():
     ours = network(slim("fpn"))
     seen = []
-    ours.heads.model.roi_heads.box_predictor.register_forward_pre_hook(
+    ours.module.model.roi_heads.box_predictor.register_forward_pre_hook(
         lambda _, given: seen.append(given[0])
     )
     (found,) = ours.start(batch_of(pictures()[:1]))()
@@ -83,14 +83,14 @@ def test_the_feature_is_what_the_box_predictor_sees():
 
 def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
     ours = network(slim("c4"))
-    whole = ours.heads.of_batch
+    whole = ours.module.forward
 
     def of_at_most_one(images):
         if len(images) > 1:
             raise torch.OutOfMemoryError("none left")
         return whole(images)
 
-    monkeypatch.setattr(ours.heads, "of_batch", of_at_most_one)
+    monkeypatch.setattr(ours.module, "forward", of_at_most_one)
     batch = batch_of(pictures()[:2] * 2)
     halved = ours.start(batch)()
     assert "going on with 2" in caplog.text
@@ -104,7 +104,7 @@ def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
 
 
 def test_a_model_that_is_no_faster_rcnn_is_told():
-    from pipeline.detectors import detectron2
+    from pipeline.detectors.detectron2 import network as detectron2
 
     config = slim("fpn")
     config.MODEL.ROI_HEADS.NAME = "CascadeROIHeads"
@@ -114,7 +114,7 @@ def test_a_model_that_is_no_faster_rcnn_is_told():
 
 
 def test_a_checkpoint_of_another_architecture_is_told(tmp_path):
-    from pipeline.detectors import detectron2
+    from pipeline.detectors.detectron2 import network as detectron2
 
     path = tmp_path / "fpn.pth"
     torch.save({"model": detectron2.build_model(slim("fpn")).state_dict()}, path)
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_architecture_is_told(tmp_path):
 
 
 def test_a_class_count_that_does_not_fit_is_told(tmp_path):
-    from pipeline.detectors import detectron2
+    from pipeline.detectors.detectron2 import network as detectron2
 
     path = tmp_path / "five.pth"
     torch.save({"model": detectron2.build_model(slim("c4")).state_dict()}, path)
@@ -137,7 +137,7 @@ def test_a_class_count_that_does_not_fit_is_told(tmp_path):
 
 
 def test_cuda_that_is_absent_is_told():
-    from pipeline.detectors import detectron2
+    from pipeline.detectors.detectron2 import network as detectron2
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -146,7 +146,7 @@ def test_cuda_that_is_absent_is_told():
 
 
 def test_caffe_anchors_are_those_of_its_published_code():
-    from pipeline.detectors.caffe import caffe_cell_anchors
+    from pipeline.detectors.detectron2.caffe import caffe_cell_anchors
 
     # py-faster-rcnn, generate_anchors.py, for scales 8, 16, 32
     expected = [
@@ -159,8 +159,8 @@ def test_caffe_anchors_are_those_of_its_published_code():
 
 def slim_visual_genome():
     """A slim R50 of the attribute detector's shape, canonical."""
-    from pipeline.detectors import detectron2
-    from pipeline.detectors.configuration import named_config
+    from pipeline.detectors.detectron2 import network as detectron2
+    from pipeline.detectors.detectron2.configuration import named_config
 
     config = named_config("r101-c4")
     model, resnets = config.MODEL, config.MODEL.RESNETS
@@ -196,7 +196,7 @@ def small_photo():
 
 
 def test_both_dialects_give_equal_outputs(published):
-    from pipeline.detectors.visual_genome import open_visual_genome
+    from pipeline.detectors.detectron2.visual_genome import open_visual_genome
 
     found = []
     for name in ("bua-caffe.pth", "from_caffe_attr.pkl"):
@@ -212,7 +212,7 @@ def test_both_dialects_give_equal_outputs(published):
 
 
 def test_the_canonical_file_opens_alone_and_says_the_same(published):
-    from pipeline.detectors.visual_genome import open_visual_genome
+    from pipeline.detectors.detectron2.visual_genome import open_visual_genome
 
     first = open_visual_genome(published / "bua-caffe.pth")
     again = open_visual_genome(published / "bua-caffe.pth")  # from the canonical file beside it
@@ -225,7 +225,7 @@ def test_the_canonical_file_opens_alone_and_says_the_same(published):
 
 
 def test_a_key_too_few_is_told(published, tmp_path):
-    from pipeline.detectors.visual_genome import open_visual_genome
+    from pipeline.detectors.detectron2.visual_genome import open_visual_genome
 
     content = torch.load(published / "bua-caffe.pth", weights_only=True)
     del content["model"]["backbone.res3.0.conv2.weight"]
@@ -235,11 +235,11 @@ def test_a_key_too_few_is_told(published, tmp_path):
 
 
 def test_the_attribute_detector_runs_as_onnx(published, tmp_path):
-    from pipeline.detectors.exporting import export_detector
-    from pipeline.detectors.visual_genome import open_visual_genome
+    from pipeline.detectors.detectron2.visual_genome import open_visual_genome
+    from pipeline.detectors.exporting import export_network
 
     ours = open_visual_genome(published / "from_caffe_attr.pkl")
-    export_detector(ours, tmp_path / "vg.onnx")
+    export_network(ours.module, ours.info, tmp_path / "vg.onnx")
     theirs = OnnxNetwork(tmp_path / "vg.onnx")
     selection = ours.info.selection.selection("10:20")
     (one,) = RegionDetector(ours, selection, {}).detect([small_photo()])

@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.detectors.detectron2.training import TrainingSettings, training_config
 from pipeline.detectors.instances import read_instances
 from pipeline.detectors.specification import open_detector
-from pipeline.detectors.training import TrainingSettings, training_config
 from pipeline.errors import DataError
 from pipeline.manifest import load_manifest
 
@@ -122,7 +122,7 @@ def test_two_processes_train_one_detector(scenes, tmp_path):
         "train-detector", "--manifest", scenes / "scenes.yaml", "--root", scenes, "--out", run,
         "--batch", 4, "--iterations", 3, "--loader-workers", 0, "--json",
     ]  # fmt: skip
-    here = {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    here = {"PYTHONPATH": str(Path(__file__).parents[4]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [str(part) for part in command], env=os.environ | here, capture_output=True, text=True
     )

@@ -5,7 +5,7 @@ import torch
 
 
 def slim(kind):
-    from pipeline.detectors.configuration import new_config
+    from pipeline.detectors.detectron2.configuration import new_config
 
     config = new_config()
     config.MODEL.DEVICE = "cpu"
@@ -51,14 +51,14 @@ def spread(model, seed=3):
 
 
 def network(config, device="cpu"):
-    from pipeline.detectors import detectron2
-    from pipeline.detectors.configuration import require_detectron2
+    from pipeline.detectors.detectron2 import network as detectron2
+    from pipeline.detectors.detectron2.configuration import require_detectron2
 
     require_detectron2()
     torch.manual_seed(0)
     model = spread(detectron2.build_model(config))
     info = detectron2.config_info(config, detectron2.feature_width(model))
-    return detectron2.Detectron2Network(model, info, device, 1)
+    return detectron2.detectron2_network(model, info, device=device)
 
 
 def batch_of(pictures):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.detectors.checkpoints import Weights, fit_weights, read_weights
+from pipeline.detectors.torch_backend import require_device
 from pipeline.errors import DataError
 from pipeline.fingerprint import file_digest
 
@@ -117,7 +118,7 @@ def visual_genome_config(weights: Weights, folder: Path) -> Any:
     Class and attribute names come from `objects_vocab.txt` and `attributes_vocab.txt` in the
     folder, as the project that trained the detector publishes them; without them they are numbers.
     """
-    from pipeline.detectors.configuration import named_config
+    from pipeline.detectors.detectron2.configuration import named_config
 
     config = named_config("r101-c4")
     blocks = sum(
@@ -178,16 +179,16 @@ def open_visual_genome(path: Path, *, device: str = "cpu", threads: int = 1) -> 
         MissingExtraError: no detectron2.
         DataError: damaged, another architecture, or a key too many or too few.
     """
-    from pipeline.detectors import detectron2
+    from pipeline.detectors.detectron2 import network
 
-    detectron2.require_device(device)
+    require_device(device)
     weights, dialect = _load(path)
     config = visual_genome_config(weights, path.parent)
-    model = detectron2.build_model(config)
+    model = network.build_model(config)
     fit_weights(model, weights, path)
-    info = detectron2.config_info(config, detectron2.feature_width(model))
+    info = network.config_info(config, network.feature_width(model))
     info = info.model_copy(update={"dialect": dialect})
-    return detectron2.Detectron2Network(model, info, device, threads)
+    return network.detectron2_network(model, info, device=device, threads=threads)
 
 
 def _load(path: Path) -> tuple[Weights, Dialect]:

@@ -13,8 +13,8 @@ pytest.importorskip("detectron2", reason="detectron2 is not installed")
 from blocks import pictures
 from detectron2.utils.file_io import PathManager
 
-from pipeline.detectors import detectron2
-from pipeline.detectors.configuration import read_config, require_detectron2
+from pipeline.detectors.detectron2 import network as detectron2
+from pipeline.detectors.detectron2.configuration import read_config, require_detectron2
 from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError, SettingsError
 
@@ -76,7 +76,7 @@ def test_a_config_of_the_zoo_names_cocos_classes(name, model_zoo):
 def test_config_and_weights_of_a_zoo_make_a_detector(tmp_path, monkeypatch, model_zoo, ending):
     config, theirs = slim("c4"), network(slim("c4"))
     (tmp_path / "slim.yaml").write_text(config.dump())
-    torch.save({"model": theirs.heads.model.state_dict()}, tmp_path / "slim.pth")
+    torch.save({"model": theirs.module.model.state_dict()}, tmp_path / "slim.pth")
     monkeypatch.setattr(model_zoo, "get_config_file", lambda name: str(tmp_path / name))
     monkeypatch.setattr(
         model_zoo, "get_checkpoint_url", lambda name: str(tmp_path / name).replace("yaml", "pth")

@@ -6,23 +6,23 @@ In this folder, with detectron2: python make_golden.py
 from pathlib import Path
 
 import numpy as np
-from test_detectron2 import network, pictures, require_detectron2, slim
+from blocks import pictures
+from networks import network, slim
 
 from pipeline.detectors.base import RegionDetector
-from pipeline.detectors.exporting import export_detector
+from pipeline.detectors.exporting import export_network
 from pipeline.detectors.selection import Selection
 
 GOLDEN = Path(__file__).with_name("golden")
 PARTS = ("boxes", "features", "labels", "scores", "attribute_scores")
 
 if __name__ == "__main__":
-    require_detectron2()
     config = slim("c4")
     resnets = config.MODEL.RESNETS
     resnets.STEM_OUT_CHANNELS, resnets.WIDTH_PER_GROUP, resnets.RES2_OUT_CHANNELS = 8, 4, 8
     made = network(config)
     GOLDEN.mkdir(exist_ok=True)
-    export_detector(made, GOLDEN / "slim_c4.onnx")
+    export_network(made.module, made.info, GOLDEN / "slim_c4.onnx")
     found = RegionDetector(made, Selection(12, 12), {}).detect(pictures())
     arrays = {f"{part}{k}": getattr(r, part) for k, r in enumerate(found) for part in PARTS}
     np.savez_compressed(GOLDEN / "slim_c4.npz", **arrays)
