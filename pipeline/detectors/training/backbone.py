@@ -107,9 +107,7 @@ class EfficientNetLite(nn.Module):
             is_fixed = stage in (0, len(STAGES) - 1)
             for block in range(repeats if is_fixed else math.ceil(repeats * depth)):
                 step_here = step if block == 0 else 1
-                self.blocks.append(
-                    InvertedBottleneck(channels, out, expansion, kernel, step_here)
-                )
+                self.blocks.append(InvertedBottleneck(channels, out, expansion, kernel, step_here))
                 channels, stride = out, stride * step_here
                 last_of[stride] = (len(self.blocks) - 1, out)
         self.head = nn.Sequential(

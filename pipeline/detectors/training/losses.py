@@ -9,7 +9,9 @@ B images, A anchors, P proposals, G boxes an image has at most (padded), K regio
 V words.
 """
 
+import copy
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +22,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import nms
 
-from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD
+from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD, SEMANTIC
 
 OBJECT, BACKGROUND, IGNORED = 1, 0, -1
 
@@ -42,6 +44,9 @@ class LossSettings(BaseModel):
     suppression_iou: float = Field(0.7, description="IoU that suppresses a proposal.")
     word_regions: int = Field(32, ge=1, description="Best proposals that words are read from.")
     word_weight: float = Field(0.02, ge=0, description="Weight of the loss on caption words.")
+    distil_weight: float = Field(
+        0.0, ge=0, description="Weight of the distance from the map of the trunk as it started."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,10 @@ class DetectionLosses(nn.Module):
         super().__init__()
         self.network = network
         self.settings = settings
-        width = network.roi_heads.box_predictor.score.in_features
+        width = network.roi_heads.box_predictor.cls_score.in_features
+        self.teacher = None
+        if settings.distil_weight:
+            self.teacher = copy.deepcopy(network.backbone.trunk).eval().requires_grad_(False)
         self.words = nn.Linear(width, num_words) if num_words else None
         if self.words is not None:
             nn.init.constant_(self.words.bias, -4.0)  # a word is in about one image of 50
@@ -87,10 +95,12 @@ class DetectionLosses(nn.Module):
         """The losses, each a scalar.
 
         Returns:
-            `objectness`, `anchor_boxes`, `classes`, `boxes`, and `words` where they are predicted.
+            `objectness`, `anchor_boxes`, `classes`, `boxes`, and where they are asked for `words`
+            and `distil`.
         """
         network, size = self.network, tuple(batch.images.shape[-2:])
-        features = network.backbone((batch.images - PIXEL_MEAN) / PIXEL_STD)
+        images = (batch.images - PIXEL_MEAN) / PIXEL_STD
+        features = network.backbone(images)
         levels = list(features.values())
         logits, corrections = network.rpn.head(levels)
         counts = [level[0].numel() for level in logits]
@@ -100,11 +110,23 @@ class DetectionLosses(nn.Module):
         logits_BA = logits.reshape(len(batch.images), -1).float()
         corrections_BA4 = corrections.reshape(len(batch.images), -1, 4).float()
         losses = self._anchor_losses(anchors_A4, logits_BA, corrections_BA4, batch)
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(images)[1]
+            distance = 1 - F.cosine_similarity(features[SEMANTIC].float(), taught.float())
+            losses["distil"] = self.settings.distil_weight * distance.mean()
         with torch.no_grad():
             proposals_BP4, is_real_BP = self._proposals(
                 anchors_A4, logits_BA, corrections_BA4, counts, size
             )
         return losses | self._region_losses(features, proposals_BP4, is_real_BP, batch)
+
+    def train(self, mode: bool = True) -> Self:
+        """See torch; the teacher stays in eval mode."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
 
     def _anchor_losses(
         self, anchors_A4: Tensor, logits_BA: Tensor, corrections_BA4: Tensor, batch: DetectionBatch
@@ -187,7 +209,9 @@ class DetectionLosses(nn.Module):
             sampled_BN = sample(kind_BN, settings.regions, settings.region_objects)
             # as many of each image, so that they stay one array: what was not sampled weighs 0
             rows_BK = sampled_BN.float().topk(min(settings.regions, kind_BN.shape[1])).indices
-            kind_BK = torch.where(sampled_BN.gather(1, rows_BK), kind_BN.gather(1, rows_BK), IGNORED)
+            kind_BK = torch.where(
+                sampled_BN.gather(1, rows_BK), kind_BN.gather(1, rows_BK), IGNORED
+            )
             boxes_BK4 = _take(boxes_BN4, rows_BK)
             matched_BK = match_BN.gather(1, rows_BK)
             target_BK4 = encode(boxes_BK4, _take(batch.boxes, matched_BK), code)
@@ -209,7 +233,7 @@ class DetectionLosses(nn.Module):
             logits.float(), label_BK.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         boxes = F.smooth_l1_loss(
-            corrections[is_object, :4].float(),
+            corrections[is_object].float(),
             target_BK4.flatten(0, 1)[is_object],
             beta=1 / 9,
             reduction="sum",
@@ -257,7 +281,7 @@ def free_of_weak(
 
 
 def sample(kind_BN: Tensor, count: int, share: float) -> Tensor:
-    """`[B, N]` a random choice of `count`, of which at most `share` objects; fewer where there are."""
+    """`[B, N]` a random choice of at most `count`, of which at most a `share` are objects."""
     random = torch.rand(kind_BN.shape, device=kind_BN.device)
     objects = _first(random, kind_BN == OBJECT, torch.full_like(kind_BN[:, 0], int(count * share)))
     return objects | _first(random, kind_BN == BACKGROUND, count - objects.sum(1))
@@ -282,7 +306,12 @@ def decode(boxes: Tensor, corrections: Tensor, weights: tuple[float, ...]) -> Te
     x, y, w, h = _centres(boxes)
     dx, dy, dw, dh = (corrections / corrections.new_tensor(weights)).unbind(-1)
     # as torchvision: a side grows by a factor of at most 62
-    w, h, x, y = w * dw.clamp(max=4.135).exp(), h * dh.clamp(max=4.135).exp(), x + dx * w, y + dy * h
+    w, h, x, y = (
+        w * dw.clamp(max=4.135).exp(),
+        h * dh.clamp(max=4.135).exp(),
+        x + dx * w,
+        y + dy * h,
+    )
     return torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2), -1)
 
 

@@ -122,17 +122,20 @@ class RegionFeature(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """Class scores (background first) and one box correction that all classes share."""
+    """Class scores, background first, and one box regression that all classes share."""
 
     def __init__(self, feature_width: int, num_classes: int) -> None:
         super().__init__()
-        self.num_scores = num_classes + 1
-        self.score = nn.Linear(feature_width, self.num_scores)
-        self.correction = nn.Linear(feature_width, 4)
+        self.cls_score = nn.Linear(feature_width, num_classes + 1)
+        self.bbox_pred = nn.Linear(feature_width, 4)
+        nn.init.normal_(self.cls_score.weight, std=0.01)
+        nn.init.normal_(self.bbox_pred.weight, std=0.001)
+        nn.init.zeros_(self.cls_score.bias)
+        nn.init.zeros_(self.bbox_pred.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """`[N, C + 1]` logits and `[N, 4 (C + 1)]` corrections, as torchvision's heads expect."""
-        return self.score(features), self.correction(features).repeat(1, self.num_scores)
+        """`[N, C + 1]` logits and `[N, 4]` regressions."""
+        return self.cls_score(features), self.bbox_pred(features)
 
 
 def build_network(num_classes: int, settings: NetworkSettings) -> FasterRCNN:

@@ -220,7 +220,7 @@ def batches(
     batch: int,
     generator: torch.Generator,
 ) -> Iterator[DetectionBatch]:
-    """Endless batches; each picture comes once an epoch as a batch's own, and in mosaics besides."""
+    """Endless batches; a picture comes once an epoch, and now and then as a part of a mosaic."""
     while True:
         order = torch.randperm(len(pictures), generator=generator)
         for start in range(0, len(order) - batch + 1, batch):

@@ -1,10 +1,11 @@
-"""Settings of the training of a photograph detector; `photos.yaml` beside this holds the embedded one's."""
+"""Settings of a detector's training; `photos.yaml` beside this holds those of the embedded one."""
 
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.detectors.base import SelectionDefaults
 from pipeline.detectors.training.losses import LossSettings
 from pipeline.detectors.training.network import NetworkSettings
 from pipeline.detectors.training.pictures import PictureSettings
@@ -37,6 +38,9 @@ class TrainingRecipe(BaseModel):
     pictures: PictureSettings = PictureSettings.model_validate({})
     losses: LossSettings = LossSettings.model_validate({})
     optimiser: OptimiserSettings = OptimiserSettings.model_validate({})
+    short_side: int = Field(416, ge=32, description="Pixels of the short side in use.")
+    max_side: int = Field(672, ge=32, description="Pixels of the long side in use, at most.")
+    selection: SelectionDefaults = SelectionDefaults.model_validate({"score_threshold": 0.1})
     min_word_count: int = Field(20, ge=1, description="Pictures a caption word must occur in.")
 
 

@@ -1,13 +1,13 @@
 """Train a detector of photographs, on one device or on several with torchrun.
 
-    torchrun --nproc-per-node 2 --no-python pipeline train-detector --config photos ...
+torchrun --nproc-per-node 2 --no-python pipeline train-detector --config photos ...
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, distributed, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pipeline.detectors.base import DetectorInfo
+from pipeline.detectors.resizing import ResizePolicy
 from pipeline.detectors.training.backbone import load_imagenet_weights
 from pipeline.detectors.training.losses import DetectionLosses
-from pipeline.detectors.training.network import build_network
+from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD, build_network
 from pipeline.detectors.training.pictures import PictureSet, batches
 from pipeline.detectors.training.settings import OptimiserSettings, TrainingRecipe
 
@@ -202,3 +204,19 @@ class _Log:
             file.write(line + "\n")
         print(f"{step + 1}/{self.iterations} {line}", flush=True)
         self.sums, self.started = {}, time.monotonic()
+
+
+def detector_info(classes: Sequence[str], recipe: TrainingRecipe) -> DetectorInfo:
+    """What one must know of the trained network to use it."""
+    return DetectorInfo(
+        name="photos",
+        domain="photographs",
+        classes=tuple(classes),
+        feature_width=recipe.network.feature_width,
+        resize=ResizePolicy(short_side=recipe.short_side, max_side=recipe.max_side),
+        channels="RGB",
+        pixel_mean=(PIXEL_MEAN,) * 3,
+        pixel_std=(PIXEL_STD,) * 3,
+        dialect="torchvision",
+        selection=recipe.selection,
+    )
