@@ -100,6 +100,7 @@ class DetectionLosses(nn.Module):
         """
         network, size = self.network, tuple(batch.images.shape[-2:])
         images = (batch.images - PIXEL_MEAN) / PIXEL_STD
+        images = images.contiguous(memory_format=torch.channels_last)
         features = network.backbone(images)
         levels = list(features.values())
         logits, corrections = network.rpn.head(levels)

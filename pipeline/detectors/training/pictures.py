@@ -13,6 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ STOP_WORDS = frozenset(
     "a an and are as at be being by down for from her his in into is it its near of on out over "
     "that the their there they this through to up very where which while who with".split()
 )
+
+
+READERS = 8
+"""Threads that decode pictures."""
 
 
 class PictureSettings(BaseModel):
@@ -134,14 +139,20 @@ def read_pictures(
     labels = torch.full((len(records), most), -1)
     is_weak = torch.zeros(len(records), most, dtype=torch.bool)
     words = torch.zeros(len(records), len(vocabulary), dtype=torch.uint8)
-    for row, record in enumerate(records):
+
+    def read(row: int) -> None:
+        record = records[row]
         picture = Image.fromarray(load_image(record.path))
-        squashed = picture.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        squashed = picture.resize((side, side), Image.Resampling.BILINEAR)
         pixels[row] = torch.from_numpy(np.array(squashed)).permute(2, 0, 1)
+        scale = torch.tensor([picture.width, picture.height] * 2)
+        boxes[row, : len(record.labels)] = torch.from_numpy(record.boxes) / scale
+
+    with ThreadPoolExecutor(READERS) as readers:
+        list(readers.map(read, range(len(records))))
+    for row, record in enumerate(records):
         count = len(record.labels)
         if count:
-            scale = np.array([picture.width, picture.height] * 2, np.float32)
-            boxes[row, :count] = torch.from_numpy(record.boxes / scale)
             labels[row, :count] = torch.tensor(record.labels)
             is_weak[row, :count] = torch.tensor(record.is_weak)
         known = [column[word] for word in record.words or () if word in column]

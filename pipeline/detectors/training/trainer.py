@@ -86,7 +86,9 @@ def train(
     network = build_network(len(pictures.classes), recipe.network)
     if start is not None:
         load_imagenet_weights(network.backbone.trunk, start)
-    model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).to(device).train()
+    model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).train()
+    # depthwise convolutions are slow in the other order of memory
+    model = model.to(device, memory_format=torch.channels_last)
     average = AveragedModel(
         network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging), use_buffers=True
     )
