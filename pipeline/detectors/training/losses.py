@@ -35,14 +35,14 @@ class LossSettings(BaseModel):
     anchors: int = Field(256, ge=2, description="Anchors of an image that are judged.")
     anchor_object_iou: float = Field(0.7, description="IoU from which an anchor is an object.")
     anchor_background_iou: float = Field(0.3, description="IoU below which it is background.")
-    regions: int = Field(96, ge=2, description="Proposals of an image that are judged.")
+    regions: int = Field(64, ge=2, description="Proposals of an image that are judged.")
     region_objects: float = Field(0.3, description="Share of them that may be objects.")
     region_object_iou: float = Field(0.5, description="IoU from which a proposal is an object.")
     weak_iou: float = Field(0.3, description="IoU with a weak box that frees from background.")
     proposals: int = Field(384, ge=1, description="Proposals of an image in training.")
     proposals_before_suppression: int = Field(600, ge=1, description="Of each level.")
     suppression_iou: float = Field(0.7, description="IoU that suppresses a proposal.")
-    word_regions: int = Field(32, ge=1, description="Best proposals that words are read from.")
+    word_regions: int = Field(24, ge=1, description="Best proposals that words are read from.")
     word_weight: float = Field(0.02, ge=0, description="Weight of the loss on caption words.")
     distil_weight: float = Field(
         0.0, ge=0, description="Weight of the distance from the map of the trunk as it started."
