@@ -1,7 +1,7 @@
 # demo, test, lint and bench each make the environment they need in .venv; nothing else is installed.
 #
 #   make demo    the whole main job on the generated scenes, with embedded parts only
-#   make test    the test suite
+#   make test    the test suite with coverage; fails below the figure in pyproject.toml
 #   make lint    ruff and pyright
 #   make bench   the benchmarks that need no GPU
 #
@@ -60,7 +60,7 @@ demo: $(STAMPS)/demo
 	@echo "Made: $(abspath $(DEMO))  (scenes, shards, runs; curves in runs/*/curves.png)"
 
 test: $(STAMPS)/test $(STAMPS)/scatter
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 lint: $(STAMPS)/test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Distribution metadata, dependencies and entry points of ReSG."""
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
@@ -29,16 +30,18 @@ EXTRAS = {
 
 setup(
     name="resg",
-    version="0.1.0",
+    version=run_path(str(Path(__file__).with_name("pipeline") / "__init__.py"))["__version__"],
     description="Image-text matching through two semantic graphs: image regions and caption words",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    license_expression="MIT AND CC-BY-SA-4.0",  # the weights of the caption parser
+    license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
         "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*"],
-        "pipeline.parsing": ["lexicon.tsv", "model/*", "model/**/*", "training/*.cfg"],
+        "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
+        "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg.models": ["presets/*.yaml"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
@@ -63,10 +66,10 @@ setup(
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
-            "relation_triples=pipeline.parsing.triples:make_relation_triples",
-            "scene_graph=pipeline.parsing.scene_graph.component:make_scene_graph",
-            "stepwise_parser=pipeline.parsing.inference:make_stepwise_parser",
-            "word_lemmatizer=pipeline.parsing.inference:make_word_lemmatizer",
+            "relation_triples=resg.spacy_factories:make_relation_triples",
+            "scene_graph=resg.spacy_factories:make_scene_graph",
+            "stepwise_parser=resg.spacy_factories:make_stepwise_parser",
+            "word_lemmatizer=resg.spacy_factories:make_word_lemmatizer",
         ],
     },
     classifiers=[

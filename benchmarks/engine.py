@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.execution import ExecutionSettings, run_stage
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 from pipeline.shards.records import ImageRegions
 from pipeline.shards.schema import Kind
 from pipeline.shards.writer import write_shard

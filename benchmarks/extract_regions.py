@@ -16,7 +16,7 @@ from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
 from pipeline.execution import ExecutionSettings, run_stage
 from pipeline.images import load_image
-from pipeline.manifest import load_manifest
+from pipeline.manifests.manifest import load_manifest
 from pipeline.scenes.dataset import make_scenes
 
 ALLOWED = 0.9

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 from spacy.language import Language
 
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import LEARNED, RULES, load_parser, parse_texts
-from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.score import normalised, read_gold, score
 
 

@@ -39,6 +39,7 @@ from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import graph_attention
+from resg.kernels.graph_attention.checks import AttentionInputs
 
 UNCAPTURED = {"torch-scatter composition", "resg scatter"}  # wait for the device while they run
 # a peer that cannot run is a row of the table; torch's compiler errors are RuntimeErrors
@@ -261,8 +262,8 @@ def table_row(row: Measurement, ours: Measurement | None) -> str:
 
 
 def tune(bandwidth: float) -> None:
-    """Time every launch shape of every kernel alone; the fastest are written into triton.py."""
-    module: Any = import_module("resg.kernels.graph_attention.triton")
+    """Time every launch shape of every kernel alone; the fastest are in its `triton_backend`."""
+    module: Any = import_module("resg.kernels.graph_attention.triton_backend")
     Launch = module.Launch
     dense = [Launch(b, w, r) for b in (128, 64) for w, r in ((4, None), (4, 168), (8, None))]
     dense += [Launch(128, 4, 128), Launch(128, 8, 128)]
@@ -277,19 +278,22 @@ def tune(bandwidth: float) -> None:
         (Workload(1024, 36, 10, torch.float32), edges[:2] + edges[3:5]),
     ):
         graph = workload.graph()
-        sets = [[x.detach() for x in workload.inputs()] for _ in range(4)]
+        sets = []
+        for _ in range(4):
+            q, k, v, bias, grad = (x.detach() for x in workload.inputs())
+            sets.append((AttentionInputs(q, k, v, bias, graph, WIDTH**-0.5), grad))
         print(f"\n{workload}: microseconds of forward and backward kernels")
         for launch in launches:
             module.dense_launch = module.edge_launch = lambda *_, chosen=launch: chosen
-            kept = [module.forward(*s[:4], graph, WIDTH**-0.5) for s in sets]
+            kept = [module.forward(inputs) for inputs, _ in sets]
 
-            def forwards(sets: Any = sets, graph: GraphBatch = graph) -> None:
-                for s in sets:
-                    module.forward(*s[:4], graph, WIDTH**-0.5)
+            def forwards(sets: Any = sets) -> None:
+                for inputs, _ in sets:
+                    module.forward(inputs)
 
-            def backwards(sets: Any = sets, graph: GraphBatch = graph, kept: Any = kept) -> None:
-                for s, (out, lse) in zip(sets, kept, strict=True):
-                    module.backward(s[4], *s[:4], out, lse, graph, WIDTH**-0.5)
+            def backwards(sets: Any = sets, kept: Any = kept) -> None:
+                for (inputs, grad), (out, lse) in zip(sets, kept, strict=True):
+                    module.backward(inputs, grad, out, lse)
 
             forward = captured_seconds(forwards) / len(sets) * 1e6
             backward = captured_seconds(backwards) / len(sets) * 1e6

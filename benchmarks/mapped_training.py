@@ -28,7 +28,7 @@ from training_speed import FEATURES, REGIONS, MeasuredError, random_caption
 
 from pipeline.shards.records import ImageRegions
 from pipeline.shards.writer import write_shard
-from resg.experiment import train_run
+from resg.jobs import train_run
 from resg.presets import load_settings
 
 SHARD = 1000

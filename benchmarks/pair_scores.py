@@ -21,11 +21,12 @@ from typing import Any
 
 import torch
 from measuring import Report, peak_memory, timed
-from pair_scores_peers import REGIONS, WIDTH, product_alone, released_scan, scan_loop
+from pair_scores_peers import NORMALISE, REGIONS, WIDTH, product_alone, released_scan, scan_loop
 from pair_scores_training import training
 from torch import Tensor
 
 from resg.kernels.pair_scores import PairSettings, pair_scores
+from resg.kernels.pair_scores.checks import PairInputs
 
 MATRIX_TFLOPS = 790.0  # measured bf16 product of 8192 cubed on the H200 this was tuned on
 
@@ -71,7 +72,12 @@ def evaluation(report: Report, options: argparse.Namespace) -> None:
         for direction in options.directions if not ragged else ("both",):
 
             def run(nodes: Any = nodes, direction: Any = direction) -> Tensor:
-                return pair_scores(*nodes, direction=direction, backend=options.backend)
+                return pair_scores(
+                    *nodes,
+                    direction=direction,
+                    normalise=NORMALISE,
+                    backend=options.backend,
+                )
 
             with torch.inference_mode():
                 peak = peak_memory(device, run)
@@ -111,6 +117,7 @@ def scan(report: Report, options: argparse.Namespace) -> None:
             ours = pair_scores(
                 *(regions, words, region_ptr, word_ptr),
                 direction=direction,
+                normalise=NORMALISE,
                 backend=options.backend,
             )
             difference = float((ours.cpu() - run()).abs().max())
@@ -148,7 +155,7 @@ def _gradients(
     regions: Tensor, words: Tensor, ptrs: list[Tensor], grad: Tensor, backend: str
 ) -> list[Tensor]:
     regions, words = (nodes.detach().requires_grad_() for nodes in (regions, words))
-    scores = pair_scores(regions, words, *ptrs, backend=backend)
+    scores = pair_scores(regions, words, *ptrs, normalise=NORMALISE, backend=backend)
     grads = torch.autograd.grad(scores, (regions, words), grad.to(scores.dtype))
     return [scores.detach(), *grads]
 
@@ -159,11 +166,10 @@ def _error(value: Tensor, exact: Tensor) -> float:
 
 def tune(report: Report, options: argparse.Namespace) -> None:
     """Variants of the Triton path on an eighth of the evaluation, and of the training step."""
-    from resg.kernels.pair_scores.forms import DEFAULT_TUNING
-    from resg.kernels.pair_scores.launch import PairLaunch
-    from resg.kernels.pair_scores.launch_backward import PairGradient
+    from resg.kernels.pair_scores.triton_backend import Passes
+    from resg.kernels.pair_scores.triton_backend.tuning import DEFAULT_TUNING
 
-    settings = PairSettings()
+    settings = PairSettings(normalise=NORMALISE)
     nodes = make_nodes(options.images // 2, options.captions // 4, options.device, options.dtype)
     product, _ = timed(partial(product_alone, *nodes[:2]), options.device, 3)
     report.add("tune: product alone, an eighth", product)
@@ -178,7 +184,7 @@ def tune(report: Report, options: argparse.Namespace) -> None:
         tuning = replace(DEFAULT_TUNING, **variant)
 
         def run(tuning: Any = tuning, tile_bytes: int = tile_bytes) -> Tensor:
-            return PairLaunch(*nodes, settings, tile_bytes, tuning).forward()
+            return Passes(PairInputs.checked(*nodes, settings, tile_bytes), tuning).forward()
 
         _time_variant(report, f"tune {variant} tile {tile_bytes >> 20} MiB", run, options, product)
     nodes = make_nodes(512, 512, options.device, options.dtype)
@@ -187,7 +193,7 @@ def tune(report: Report, options: argparse.Namespace) -> None:
         tuning = replace(DEFAULT_TUNING, backward_warps=warps)
 
         def back(tuning: Any = tuning) -> tuple[Tensor, Tensor]:
-            return PairGradient(*nodes, settings, 2**31, tuning).backward(grad)
+            return Passes(PairInputs.checked(*nodes, settings, 2**31), tuning).backward(grad)
 
         _time_variant(report, f"tune backward of 512, {warps} warps", back, options, product)
 
@@ -216,9 +222,9 @@ def _time_variant(
 def profile(report: Report, options: argparse.Namespace) -> None:
     """Where the time of one evaluation goes, kernel by kernel."""
     nodes = make_nodes(options.images // 2, options.captions // 4, options.device, options.dtype)
-    pair_scores(*nodes)
+    pair_scores(*nodes, normalise=NORMALISE)
     with torch.profiler.profile() as profiler:
-        pair_scores(*nodes)
+        pair_scores(*nodes, normalise=NORMALISE)
         torch.cuda.synchronize()
     print(profiler.key_averages().table(sort_by="cuda_time_total", row_limit=12))
 

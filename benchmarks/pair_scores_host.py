@@ -19,7 +19,10 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from resg.kernels.pair_scores import backends, launch, layouts, pair_scores
+from resg.kernels import dispatch
+from resg.kernels.pair_scores import pair_scores
+from resg.kernels.pair_scores.triton_backend import forward as scoring
+from resg.kernels.pair_scores.triton_backend import plans
 
 IMAGES, REGIONS, WORDS, WIDTH = 4, 36, 12, 16
 TILE_WIDTH, SLOTS = 64, 16
@@ -71,10 +74,10 @@ def without_gpu() -> None:
     # stand-ins that fit what is called of them, not the types: hence each `ignore`
     driver.set_active(Driver())  # type: ignore[arg-type]
     triton.compiler.compile = Compiled  # type: ignore[assignment]
-    backends.check_triton = lambda nodes: None
+    dispatch.is_interpreting = lambda: True  # so that the backend takes tensors of the CPU
     torch.cuda.current_device = lambda: 0
     torch.bmm = torch.mm = torch.Tensor.__matmul__ = free_product  # type: ignore[assignment]
-    launch.HALF = replace(launch.HALF, nodes=torch.float32)  # fast to fill on a CPU
+    scoring.HALF = replace(scoring.HALF, nodes=torch.float32)  # fast to fill on a CPU
 
 
 def fastest_us(work: Callable[[], object], rounds: int = 200) -> float:
@@ -98,7 +101,7 @@ def main() -> None:
     grad = torch.randn(IMAGES, IMAGES)
 
     def forward() -> Tensor:
-        return pair_scores(*nodes, *ptrs, backend="triton")
+        return pair_scores(*nodes, *ptrs, normalise="clipped_l2", backend="triton")
 
     def step() -> None:
         torch.autograd.grad(forward(), nodes, grad)
@@ -113,7 +116,7 @@ def main() -> None:
     def plan() -> None:
         lengths = torch.randint(6, 19, (128,), generator=generator)
         word_ptr = torch.cat((torch.zeros(1, dtype=torch.long), lengths.cumsum(0)))
-        layouts.caption_runs(word_ptr, TILE_WIDTH, SLOTS, torch.device("cpu"))
+        plans.caption_runs(word_ptr, TILE_WIDTH, SLOTS, torch.device("cpu"))
 
     print(f"plan of 128 captions of new lengths {fastest_us(plan, 30):.0f} us")
 

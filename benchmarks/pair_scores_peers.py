@@ -12,6 +12,7 @@ from torch import Tensor
 from resg.kernels.pair_scores import PairSettings
 
 REGIONS, WIDTH = 36, 1024
+NORMALISE = "clipped_l2"  # as SCAN does; ours computes the same in every comparison
 
 ScanScores = Callable[[Tensor, Tensor, list[int], str], Tensor]
 """Images `[I, R, d]`, padded captions `[C, W, d]`, their lengths, direction: scores `[I, C]`."""

@@ -37,7 +37,7 @@ def seconds_of_step(counts: tuple[int, int, int, int, int]) -> tuple[list[float]
     steps, products = [], []
     for _ in range(ROUNDS):
         begin = time.perf_counter()
-        scores = pair_scores(regions, words, region_ptr, word_ptr)
+        scores = pair_scores(regions, words, region_ptr, word_ptr, normalise="clipped_l2")
         torch.autograd.grad(scores, (regions, words), grad)
         middle = time.perf_counter()
         with torch.no_grad():

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 from measuring import Report, captured_seconds, peak_memory, timed, wall_seconds
-from pair_scores_peers import REGIONS, WIDTH, obvious_scores, three_products
+from pair_scores_peers import NORMALISE, REGIONS, WIDTH, obvious_scores, three_products
 from torch import Tensor
 
 from resg.kernels.pair_scores import PairSettings, pair_scores
@@ -58,18 +58,21 @@ def forms(V: Tensor, T: Tensor, options: argparse.Namespace) -> dict[str, Callab
     region_ptr = torch.arange(0, batch * REGIONS + 1, REGIONS)
     word_ptr = torch.arange(0, batch * WORDS + 1, WORDS)
     pointers = fresh_pointers(batch)
+    settings = PairSettings(normalise=NORMALISE)
 
     def ours(word_ptr: Tensor) -> Tensor:
         nodes = V.flatten(0, 1), T.flatten(0, 1)
-        return pair_scores(*nodes, region_ptr, word_ptr, backend=options.backend)
+        return pair_scores(
+            *nodes, region_ptr, word_ptr, normalise=NORMALISE, backend=options.backend
+        )
 
     found: dict[str, Callable[[], Tensor]] = {
         "pair_scores": partial(ours, word_ptr),
         "pair_scores, new lengths each step": lambda: ours(next(pointers)),
-        "eager, obvious": partial(obvious_scores, V, T, PairSettings()),
+        "eager, obvious": partial(obvious_scores, V, T, settings),
     }
     compiled = torch.compile(obvious_scores, dynamic=False)
-    found["torch.compile, obvious"] = partial(compiled, V, T, PairSettings())
+    found["torch.compile, obvious"] = partial(compiled, V, T, settings)
     skipped = options.skip.split(",") if options.skip else []
     return {name: form for name, form in found.items() if not any(part in name for part in skipped)}
 

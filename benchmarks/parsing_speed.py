@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from pipeline.execution import ExecutionSettings, run_stage
-from pipeline.manifest import tsv_captions
+from pipeline.manifests.manifest import tsv_captions
 from pipeline.parsing.parser import BATCH, cached_parser
 from pipeline.parsing.stage import ParseCaptions
 from pipeline.parsing.text import clean_text

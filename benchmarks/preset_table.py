@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from pipeline.shards.reader import ShardReader
-from resg.alarms import TrainingError
-from resg.experiment import evaluate_runs, train_run
+from resg.jobs import evaluate_runs, train_run
 from resg.presets import load_settings
 from resg.progress import metrics_table
-from resg.run_log import read_metrics
+from resg.training.alarms import TrainingError
+from resg.training.run_log import read_metrics
 
 PRESETS = ("vse++", "vse-inf", "scan-t2i", "scan-i2t", "resg-gru", "resg-no-edges")
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-import resg.train
-from resg.train import Trainer
+from resg.training.cuda_graphs import CapturedPairEncoder
+from resg.training.trainer import Trainer
 
 STEPS = 4
 BACKWARD = "autograd::engine::evaluate_function"
@@ -48,13 +48,13 @@ class Profile:
             for part in module if isinstance(module, nn.ModuleList) else [module]:
                 if part is not None:
                     part.forward = _named(name, part.forward)
-        resg.train.total_loss = _named("loss", resg.train.total_loss)
-        if trainer.capacity is not None:  # the parts above are then launched as one
-            for part in ("encoders", "loss"):
-                captured = getattr(trainer, f"captured_{part}")
-                setattr(trainer, f"captured_{part}", _named(f"{part}, captured", captured))
-        # methods of this one trainer are wrapped: hence each `ignore`
-        trainer._apply = _named("optimiser", trainer._apply)  # type: ignore[method-assign]
+        trainer.loss = _named("loss", trainer.loss)
+        encoder = trainer.scorer.encoder
+        # methods of these objects alone are wrapped: hence each `ignore`
+        if isinstance(encoder, CapturedPairEncoder):  # the parts above are then launched as one
+            encode = _named("encoders, captured", encoder._encode_padded)
+            encoder._encode_padded = encode  # type: ignore[method-assign]
+        trainer.optimiser.step = _named("optimiser", trainer.optimiser.step)  # type: ignore[method-assign]
         trainer._load = _named("loading", trainer._load)  # type: ignore[method-assign]
 
     def step(self) -> bool:

@@ -24,15 +24,15 @@ import torch
 from training_profile import Profile, count_syncs
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
-from resg.checkpoint import Run, create_run
 from resg.config import RunSettings
-from resg.data import CaptionTable, ImageTable
-from resg.distributed import Processes, joined_processes
-from resg.experiment import choose_device
+from resg.data.splits import SplitTables
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
+from resg.devices import choose_device
 from resg.presets import load_settings
-from resg.splits import SplitTables
-from resg.train import Trainer
-from resg.vocabulary import Vocabulary
+from resg.run_folder import RunFolder, create_run
+from resg.training.distributed import Processes, joined_processes
+from resg.training.trainer import Trainer
 
 REGIONS, FEATURES, CAPTIONS_PER_IMAGE = 36, 2048, 3
 WORDS, RELATIONS, LABELS = 8000, 200, 45
@@ -122,16 +122,16 @@ def random_tables(
 
 def stop_after(trainer: Trainer, steps: int) -> None:
     """Let a process that logs nothing stop with the one that holds the stopwatch."""
-    apply, done = trainer._apply, 0
+    take_step, done = trainer.optimiser.step, 0
 
-    def counted() -> None:
+    def counted(step: int) -> None:
         nonlocal done
-        apply()
+        take_step(step)
         done += 1
         if done == steps:
             raise MeasuredError
 
-    trainer._apply = counted  # type: ignore[method-assign] - of this one trainer
+    trainer.optimiser.step = counted  # type: ignore[method-assign] - of this one trainer
 
 
 def make_settings(arguments: argparse.Namespace, batch: int) -> RunSettings:
@@ -160,14 +160,14 @@ def measure(
         run = (
             create_run(Path(folder), settings, vocabulary, data)
             if processes.is_first
-            else Run(Path(folder), settings, vocabulary, data)
+            else RunFolder(Path(folder), settings, vocabulary, data)
         )
         trainer = Trainer(run, tables, tables, arguments.device, processes, stopwatch)
         if not processes.is_first:
             stop_after(trainer, arguments.warmup + WINDOWS * arguments.steps)
         if arguments.compile:
             compiled: Any = torch.compile(trainer.matcher)  # a module, typed as a callable
-            trainer.model = compiled
+            trainer.scorer.encoder.model = compiled
         if isinstance(then, Profile):
             then.label(trainer)
         if on_gpu:

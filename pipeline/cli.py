@@ -1,4 +1,4 @@
-"""pipeline: the click group; its commands are the modules of `pipeline.commands`."""
+"""The command line `pipeline`; its commands are the modules of `pipeline.commands`."""
 
 from pipeline.commandline import CommandFolder
 from pipeline.errors import PipelineError

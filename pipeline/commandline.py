@@ -1,4 +1,4 @@
-"""The click group of both packages: one module a command, one place where errors are printed."""
+"""The click group of both packages: one module per command, one place that prints errors."""
 
 import importlib
 import pkgutil
@@ -8,26 +8,36 @@ from typing import Any
 
 import click
 
+from pipeline import __version__
+
 
 class CommandFolder(click.Group):
     """A click group whose commands are the modules of one package.
 
     `make_scenes.py` holds the command `make_scenes` and is called `make-scenes`; a module is
-    imported when its command, or the list of all commands, is asked for.
+    imported only when its command runs or the help lists it.
 
     Args:
         package: dotted name of the folder, such as `pipeline.commands`.
-        errors: exceptions whose text is printed alone; each may carry an `exit_code` (1 without).
-        **settings: what `click.Group` takes.
+        errors: exceptions whose message alone is printed; each may have an `exit_code` (default 1).
+        **settings: passed to `click.Group`.
     """
 
     def __init__(self, *, package: str, errors: Sequence[type[Exception]], **settings: Any) -> None:
         super().__init__(**settings)
         self.package = package
         self.errors = tuple(errors)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error.")
-        )
+        self.params += [
+            click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=self._print_version,
+                help="Show the version and exit.",
+            ),
+        ]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the modules in the package, as commands."""
@@ -41,6 +51,11 @@ class CommandFolder(click.Group):
         name = cmd_name.replace("-", "_")
         return getattr(importlib.import_module(f"{self.package}.{name}"), name)
 
+    def _print_version(self, ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(f"{self.name} {__version__}")
+            ctx.exit()
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an error into its message and exit code."""
         debug = ctx.params.pop("debug", False)
@@ -48,7 +63,9 @@ class CommandFolder(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as error:  # whatever went wrong: a message and an exit code, no traceback
+        except (
+            Exception
+        ) as error:  # any failure becomes a message and an exit code, not a traceback
             if debug:
                 traceback.print_exc()
             click.echo(f"Error: {_message(error, self.errors)}", err=True)
@@ -60,9 +77,8 @@ def _message(error: Exception, known: tuple[type[Exception], ...]) -> str:
         return str(error)
     elif isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
-        return f"the system refused: {error.strerror}{where}"
+        return f"the operating system reported: {error.strerror}{where}"
     return (
         f"unexpected {type(error).__name__}: {error}\n"
-        "This is a fault of the program: run again with --debug (before the command's name) "
-        "and report what it prints."
+        "This is a bug: run again with --debug before the command's name and report the output."
     )

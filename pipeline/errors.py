@@ -1,18 +1,18 @@
-"""What can go wrong for a user of the pipeline.
+"""The errors that the pipeline raises for a user to act on.
 
-Every message says what was expected, what came and what to do, in one to three lines. The error is
-raised where the fact is known and printed once, by `pipeline.commandline`.
+Every message says in one to three lines what was expected, what was found and what to do. It is
+raised where the problem is detected and printed once, by `pipeline.commandline`.
 """
 
 
 class PipelineError(Exception):
-    """A fault that the user can mend; its text is all that is printed."""
+    """A problem that the user can fix; only its message is printed."""
 
     exit_code = 1
 
 
 class DataError(PipelineError):
-    """A file, a record or a shard is missing, damaged or not what it should be."""
+    """A file, a record or a shard is missing, damaged or of the wrong format."""
 
 
 class SettingsError(PipelineError):
@@ -26,7 +26,7 @@ class ExecutionError(PipelineError):
 
 
 class InterruptedRunError(ExecutionError):
-    """The user stopped a stage; what was whole stays."""
+    """The user stopped a stage; finished shards are kept."""
 
     exit_code = 130
 

@@ -1,4 +1,4 @@
-"""Which inputs, settings and weights made a file: short digests that can be compared."""
+"""Digests that identify the inputs, settings and weights that made a file."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def file_digest(path: Path) -> str:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What differs between two fingerprints, a line a key: `detector: a1b2 here, c3d4 there`.
+    """The differences of two fingerprints, one line per key: `detector: a1b2 here, c3d4 there`.
 
     Nested mappings are compared key by key and named with dots.
     """

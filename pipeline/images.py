@@ -1,4 +1,4 @@
-"""Decode a picture, with one policy for files that are damaged, huge or of another colour space."""
+"""Decode pictures, with one policy for damaged, huge and non-RGB files."""
 
 import struct
 import threading
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.errors import DataError
 
 MAX_MEGAPIXELS = 80.0
-"""Larger pictures are refused: decoding takes four bytes a pixel and more."""
+"""Larger pictures are refused: decoding takes at least four bytes per pixel."""
 
 _opening = threading.Lock()
 
@@ -33,21 +33,21 @@ _DECODING_FAULTS = (
 
 
 def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
-    """The picture in a file as 8-bit RGB, turned as its EXIF orientation says.
+    """Read a picture as 8-bit RGB, with its EXIF orientation applied.
 
-    Grey, palette and CMYK pictures become RGB, 16 bits a channel become 8, transparent ones lie on
-    white, and of an animation the first frame is taken.
+    Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
+    pixels are blended with white, and an animation gives its first frame.
 
     Args:
         path: file of any format that Pillow reads.
-        max_megapixels: largest picture to decode, in millions of pixels; read off the header.
+        max_megapixels: largest picture to decode, in millions of pixels; checked before decoding.
 
     Returns:
         `[height, width, 3]` uint8, contiguous and writable.
 
     Raises:
-        DataError: the file is missing, empty, no picture, truncated or too large; its text is the
-            reason in one sentence.
+        DataError: the file is missing, empty, not a picture, truncated or too large; the message is
+            one sentence.
     """
     path = Path(path)
     try:
@@ -102,10 +102,10 @@ def _fault(path: Path, error: BaseException) -> str:
     if isinstance(error, IsADirectoryError):
         return "is a folder"
     if isinstance(error, PermissionError):
-        return "may not be read (permission denied)"
+        return "cannot be read (permission denied)"
     if path.stat().st_size == 0:
         return "is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
-        return "is of no format that Pillow reads; is it a picture?"
+        return "is in no format that Pillow can read; is it a picture?"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged and cannot be decoded: {reason}"

@@ -1,15 +1,24 @@
-"""Options and arguments that several commands share, grouped so that the commands stay thin."""
+"""Options and arguments that several commands share."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 shards_argument = click.argument("shards", type=click.Path(file_okay=False, path_type=Path))
+
+format_option = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),  # `convert.formats.FORMATS`
+    required=True,
+    help="Format of the other project (described in docs/convert.md).",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 
@@ -18,7 +27,7 @@ max_megapixels_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=80.0,  # pipeline.images.MAX_MEGAPIXELS; importing it here would import numpy for --help
     show_default=True,
-    help="Largest picture to decode, in millions of pixels.",
+    help="Largest picture to decode, in megapixels.",
 )
 
 model_option = click.option(
@@ -33,98 +42,61 @@ out_option = click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the shards; a run that was stopped goes on in it.",
+    help="Folder of the shards; running again resumes a stopped run.",
 )
 
 
-def image_source(command: Command) -> Command:
-    """Options that say which pictures to work on; the command gets them as `images`.
+def _item_source(name: Literal["images", "captions"], metavar: str, help: str) -> Decorator:
+    """Options that select the items; the command receives them as `name`.
 
-    They are `--manifest FILE --root DIR`, or `--images DIR` in their place, and `--split`.
+    They are `--manifest FILE --root DIR`, or instead one option called `name`, and `--split`.
     """
-
-    @functools.wraps(command)
-    def with_images(*args: Any, images: Path | None, **options: Any) -> Any:
-        from pipeline.manifest import Manifest, folder_images
-
-        items = _load(options, images, "--images DIR", folder_images, Manifest.images)
-        return command(*args, images=items, **options)
-
-    return _manifest_options(
-        click.option(
-            "--images",
-            type=click.Path(path_type=Path),
-            help="Folder of pictures, in place of a manifest.",
-        )(with_images)
-    )
-
-
-def caption_source(command: Command) -> Command:
-    """Options that say which captions to work on; the command gets them as `captions`.
-
-    They are `--manifest FILE --root DIR`, or `--captions FILE.tsv` in their place, and `--split`.
-    """
-
-    @functools.wraps(command)
-    def with_captions(*args: Any, captions: Path | None, **options: Any) -> Any:
-        from pipeline.manifest import Manifest, tsv_captions
-
-        items = _load(options, captions, "--captions FILE", tsv_captions, Manifest.captions)
-        return command(*args, captions=items, **options)
-
-    return _manifest_options(
-        click.option(
-            "--captions",
-            type=click.Path(path_type=Path),
-            help="File of lines file#k<TAB>caption (.gz too), in place of a manifest.",
-        )(with_captions)
-    )
-
-
-def _manifest_options(command: Command) -> Command:
     path = click.Path(path_type=Path)
-    for option in (
-        click.option("--split", "splits", multiple=True, help="Only this one; may be repeated."),
-        click.option("--root", type=path, help="Folder that the manifest's paths start from."),
+    options = (
         click.option("--manifest", type=path, help="Manifest of the data set."),
-    ):
-        command = option(command)
-    return command
+        click.option(
+            "--root", type=path, help="Folder that paths in the manifest are relative to."
+        ),
+        click.option(
+            "--split", "splits", multiple=True, help="Process only this split; may be repeated."
+        ),
+        click.option(f"--{name}", type=path, metavar=metavar, help=help),
+    )
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_items(*args: Any, **values: Any) -> Any:
+            source = {option: values.pop(option) for option in ("manifest", "root", name)}
+            items = _of_splits(_read_items(name, metavar, source), values.pop("splits"))
+            return command(*args, **values, **{name: items})
+
+        return _decorated(with_items, options)
+
+    return add
 
 
-def _load(
-    options: dict[str, Any],
-    own: Path | None,
-    own_option: str,
-    read_own: Callable[[Path], list[Any]],
-    read_manifest: Callable[[Any, Path], list[Any]],
-) -> list[Any]:
-    """Take the options of the source out of `options`; the items that they name."""
-    from pipeline.manifest import load_manifest
+image_source = _item_source("images", "DIR", "Folder of pictures, instead of a manifest.")
 
-    manifest, root, splits = (options.pop(name) for name in ("manifest", "root", "splits"))
+caption_source = _item_source(
+    "captions", "FILE", "File of lines file#k<TAB>caption (may be .gz), instead of a manifest."
+)
+
+
+def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list[Any]:
+    """The items of the manifest, or of the folder or file given instead."""
+    from pipeline.manifests.manifest import folder_images, load_manifest, tsv_captions
+
+    manifest, root, own = source.values()
     if own is not None and manifest is None and root is None:
-        items = read_own(own)
-    elif own is None and manifest is not None and root is not None:
-        items = read_manifest(load_manifest(manifest), root)
-    else:
-        raise click.UsageError(
-            f"expected either --manifest FILE and --root DIR, or {own_option}; came "
-            + (
-                " and ".join(
-                    name
-                    for name, value in (
-                        ("--manifest", manifest),
-                        ("--root", root),
-                        (own_option.split()[0], own),
-                    )
-                    if value is not None
-                )
-                or "none of them"
-            )
-            + "."
-        )
-    return _of_splits(items, splits)
+        return folder_images(own) if name == "images" else tsv_captions(own)
+    if own is None and manifest is not None and root is not None:
+        data_set = load_manifest(manifest)
+        return data_set.images(root) if name == "images" else data_set.captions(root)
+    given = [f"--{option}" for option, value in source.items() if value is not None]
+    raise click.UsageError(
+        f"expected either --manifest FILE and --root DIR, or --{name} {metavar}; "
+        f"got {' and '.join(given) or 'none of them'}."
+    )
 
 
 def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
@@ -139,60 +111,58 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(
-    *, shard_size: int, processes: bool, on_error: str = "stop"
-) -> Callable[[Command], Command]:
-    """Options that say how a stage is run; the command gets them as `execution`.
+def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop") -> Decorator:
+    """Options for running a stage; the command receives them as `execution`.
 
     Args:
-        shard_size: items in a shard, where the user does not say.
-        processes: whether workers are processes, where the user does not say.
-        on_error: `stop` or `skip`, where the user does not say.
+        shard_size: default number of items per shard.
+        processes: whether workers are processes by default.
+        on_error: default, `stop` or `skip`.
     """
     options = (
         click.option(
             "--workers",
             type=click.IntRange(min=1),
-            help="Shards made at a time on this machine.  [default: its cores]",
+            help="Shards made in parallel on this machine.  [default: its cores]",
         ),
         click.option(
             "--processes/--threads",
             default=processes,
             show_default=True,
-            help="What the workers on this machine are.",
+            help="Kind of the workers on this machine.",
         ),
         click.option(
-            "--scheduler", metavar="ADDRESS", help="Let the workers of this dask scheduler do it."
+            "--scheduler", metavar="ADDRESS", help="Use the workers of this dask scheduler."
         ),
         click.option(
             "--gpus",
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
-            help="Workers with one GPU each, here or of the scheduler.",
+            help="Number of workers with one GPU each, here or at the scheduler.",
         ),
         click.option(
             "--shard-size",
             type=click.IntRange(min=1),
             default=shard_size,
             show_default=True,
-            help="Most items in a shard.",
+            help="Maximum number of items per shard.",
         ),
         click.option(
             "--on-error",
             type=click.Choice(["stop", "skip"]),
             default=on_error,
             show_default=True,
-            help="End at a bad item, or leave it out and list it in the sidecar.",
+            help="Stop at a bad item, or skip it and list it in the sidecar.",
         ),
-        click.option("--retry-failed", is_flag=True, help="Work again on the items that failed."),
+        click.option("--retry-failed", is_flag=True, help="Process the failed items again."),
         click.option(
-            "--overwrite", is_flag=True, help="Delete the shards in --out and start afresh."
+            "--overwrite", is_flag=True, help="Delete the shards in --out and start over."
         ),
         click.option(
             "--log-json",
             metavar="FILE",
-            help="Add a JSON object a line for each shard to FILE; - for standard output.",
+            help="Append one JSON line per shard to FILE; - for standard output.",
         ),
     )
     names = ("workers", "processes", "scheduler", "gpus", "shard_size", "on_error")
@@ -204,12 +174,16 @@ def execution_options(
             execution = _execution({name: values.pop(name) for name in names})
             return command(*args, execution=execution, **values)
 
-        decorated = with_execution
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+        return _decorated(with_execution, options)
 
     return add
+
+
+def _decorated(command: Command, options: Sequence[Decorator]) -> Command:
+    """Add options to a command, in the order of `--help`."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _execution(values: dict[str, Any]) -> Any:
@@ -221,4 +195,4 @@ def _execution(values: dict[str, Any]) -> Any:
         return ExecutionSettings(**values)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise click.UsageError(f"these options exclude each other: {reason}.") from error
+        raise click.UsageError(f"these options cannot be combined: {reason}.") from error

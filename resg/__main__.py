@@ -1,5 +1,5 @@
-"""`python -m resg`, for torchrun."""
+"""`python -m resg`: what torchrun starts, and the same as the command `resg`."""
 
 from resg.cli import main
 
-main()
+main(prog_name="resg")

@@ -1,7 +1,7 @@
-"""Every setting of a run: frozen models, a sentence and a unit each.
+"""Every setting of a run: frozen models, one sentence for each setting.
 
 A run's settings are the defaults here, changed by a preset and by `--set path=value` (see
-`resg.presets`). The same models check the file, fill `--help` and make the reference page.
+`resg.presets`). The same models validate them and generate the table in docs/training.md.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ class Settings(BaseModel):
 
 
 def _as_kinds(value: Any) -> Any:
-    """`none` is no kind of edge, and a single kind needs no brackets."""
+    """Accept `none` and, without brackets, a single kind."""
     if isinstance(value, str):
         return () if value == "none" else (value,)
     return value
@@ -33,7 +33,9 @@ class VisualGraphSettings(Settings):
         "predicates of the detector; or `none`.",
     )
     neighbours: int = Field(
-        default=8, ge=1, description="Nearest regions in feature space a region."
+        default=8,
+        ge=1,
+        description="Nearest regions in feature space that a region is joined to.",
     )
 
 
@@ -54,8 +56,8 @@ class GraphEncoderSettings(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of attended values dropped.")
     content: bool = Field(
         default=False,
-        description="Attention weighs neighbours by what they are too (queries and keys), not by "
-        "the types and geometry of edges alone.",
+        description="Attention scores also depend on the nodes' content (queries and keys), not "
+        "only on the types and geometry of edges.",
     )
     contextual_order: bool = Field(
         default=False, description="Gated GRU over words in order and regions by detection score."
@@ -85,13 +87,15 @@ class TextEncoderSettings(Settings):
         default=300, ge=1, description="Width of the word embedding (gru only)."
     )
     bidirectional: bool = Field(
-        default=True, description="GRU in both directions, their mean taken."
+        default=True, description="GRU in both directions; a node is the mean of both states."
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of word embeddings' values dropped."
     )
     min_count: int = Field(
-        default=1, ge=1, description="Times a training word must occur to be known."
+        default=1,
+        ge=1,
+        description="Times a word must occur in training to be in the vocabulary.",
     )
     pooling: Literal["generalised", "mean", "last"] = Field(
         default="generalised", description="How word nodes become the caption's embedding."
@@ -165,16 +169,20 @@ class LossSettings(Settings):
         default=1.0, ge=0, description="Weight of the triplet ranking loss."
     )
     triplet_margin: float = Field(
-        default=0.2, gt=0, description="Cosine by which a match must win."
+        default=0.2, gt=0, description="Cosine by which a match must beat a negative."
     )
     warmup_epochs: float = Field(
-        default=1.0, ge=0, description="Epochs that sum all violations before the hardest alone."
+        default=1.0,
+        ge=0,
+        description="Epochs that sum all violations, before the hardest negatives are taken.",
     )
     center_weight: float = Field(
         default=0.1, ge=0, description="Weight a of the center hinge loss."
     )
     center_margin: float = Field(
-        default=0.2, gt=0, description="Distance by which the own centre wins."
+        default=0.2,
+        gt=0,
+        description="Cosine distance by which the own centre must be nearer.",
     )
     margin_weight: float = Field(default=0.1, ge=0, description="Weight b of the margin loss.")
     positive_margin: float = Field(
@@ -197,29 +205,29 @@ class LossSettings(Settings):
 class TrainSettings(Settings):
     """How the matcher is trained."""
 
-    seed: int = Field(default=0, ge=0, description="Seed of weights, order and dropping.")
+    seed: int = Field(default=0, ge=0, description="Seed of initial weights, batches and dropout.")
     epochs: int = Field(default=30, ge=1, description="Passes over the training captions.")
-    batch_size: int = Field(default=128, ge=2, description="Pairs a step, over all processes.")
+    batch_size: int = Field(default=128, ge=2, description="Pairs in a batch, over all processes.")
     accumulate: int = Field(
-        default=1, ge=1, description="Batches whose gradients are added up a step."
+        default=1, ge=1, description="Batches whose gradients are added up for one step."
     )
-    learning_rate: float = Field(default=5e-4, gt=0, description="Peak step size of AdamW.")
+    learning_rate: float = Field(default=5e-4, gt=0, description="Peak learning rate of AdamW.")
     text_learning_rate: float = Field(
         default=0.1,
         gt=0,
-        description="Step size of a Hugging Face encoder, as a share of learning_rate.",
+        description="Learning rate of a Hugging Face encoder, as a share of learning_rate.",
     )
-    weight_decay: float = Field(default=1e-4, ge=0, description="AdamW's decay of weights.")
-    ramp_steps: int = Field(
-        default=0, ge=0, description="Steps over which the step size rises from 0."
+    weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="Steps over which the learning rate rises from 0."
     )
-    decay_at: float = Field(
-        default=0.5, gt=0, le=1, description="Share of the run after which it falls."
+    decay_after: float = Field(
+        default=0.5, gt=0, le=1, description="Share of the run after which the rate decays."
     )
     decay: float = Field(
-        default=0.1, gt=0, le=1, description="Factor by which the step size then falls."
+        default=0.1, gt=0, le=1, description="Factor by which the learning rate then decays."
     )
-    clip: float = Field(default=2.0, gt=0, description="Largest norm of the gradient.")
+    clip: float = Field(default=2.0, gt=0, description="Norm to which gradients are clipped.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
     )
@@ -229,18 +237,21 @@ class TrainSettings(Settings):
     hard_batches: bool = Field(
         default=True,
         description="After the first epoch an image shares its batch with one that the model "
-        "finds alike, so that hardest negatives are hard.",
+        "finds similar, so that the hardest negatives are hard.",
     )
     region_drop: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of regions dropped a step."
+        default=0.0, ge=0, lt=1, description="Share of regions left out at random in training."
     )
     word_drop: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of words made unknown a step."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of words made unknown at random in training.",
     )
     patience: int = Field(
         default=0,
         ge=0,
-        description="Evaluations without a better rSum before stopping; 0 for never.",
+        description="Evaluations without a better rSum after which training stops; 0 for never.",
     )
     chance_steps: int = Field(
         default=2000,
@@ -248,13 +259,15 @@ class TrainSettings(Settings):
         description="Steps after which a validation R@1 at chance raises the alarm.",
     )
     cache: Literal["auto", "device", "ram", "map"] = Field(
-        default="auto", description="Where features are kept; auto chooses by size."
+        default="auto",
+        description="Where features are kept: on the device, in RAM, or memory-mapped in the "
+        "shards; auto chooses by size.",
     )
     cuda_graphs: Literal["auto", "never"] = Field(
         default="auto",
-        description="Repeat a step's launches as CUDA graphs; auto does so on one GPU in half "
-        "precision, with the GRU text encoder, up to 64 regions an image, and without accumulated "
-        "gradients or edges of predicates.",
+        description="Replay training steps as CUDA graphs; auto does so on one GPU in half "
+        "precision, with the GRU text encoder, at most 64 regions in an image, and without "
+        "accumulated gradients or predicate edges.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is here, and do shards fit a run? Versions, devices, kernel backends, checks."""
+"""Diagnosis of an installation and of a run: versions, devices, kernels, weights, shards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import PipelineError
-from resg.checkpoint import load_matcher, open_run, package_versions
+from resg.data.splits import SplitReaders
 from resg.errors import ResgError
-from resg.kernels.graph_attention import BACKENDS as ATTENTION_BACKENDS
-from resg.kernels.graph_attention.backends import choose_backend
-from resg.splits import SplitReaders
+from resg.kernels.graph_attention import BACKENDS
+from resg.run_folder import load_matcher, open_run, package_versions
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Diagnosis:
     """What was found.
 
     Attributes:
-        facts: name to what is here.
-        faults: what is wrong, a sentence each; empty where all is well.
+        facts: name to what is installed or can run.
+        faults: what is wrong, one sentence each; empty if nothing is.
     """
 
     facts: Mapping[str, str]
@@ -28,20 +27,20 @@ class Diagnosis:
 
 
 def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diagnosis:
-    """Look at packages, devices and kernels; check shards against a run where both are given.
+    """Look up packages, devices and kernels; check a run and its training shards if one is given.
 
     Args:
         run_folder: a run to open with its best weights, or None.
-        shards: where its shards lie, if not where it was trained.
+        shards: folder of its shards, if not the one of training.
     """
     facts = dict(package_versions())
     facts["devices"] = ", ".join(_devices())
-    for backend in ATTENTION_BACKENDS:
+    for backend in BACKENDS.names:
         facts[f"kernels: {backend}"] = _availability(backend)
     faults: list[str] = []
     if run_folder is not None:
         try:
-            facts["run"] = _check_run(run_folder, shards)
+            facts |= _check_run(run_folder, shards)
         except (ResgError, PipelineError) as error:
             faults.append(str(error))
     return Diagnosis(facts, tuple(faults))
@@ -50,7 +49,7 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
 def _availability(backend: str) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        choose_backend(backend, device, torch.float32, 128)
+        BACKENDS.choose(backend, device, torch.float32, 128)
     except ValueError as error:
         return str(error)
     return "available"
@@ -61,10 +60,15 @@ def _devices() -> list[str]:
     return [*gpus, f"cpu ({torch.get_num_threads()} threads)"]
 
 
-def _check_run(folder: Path, shards: Path | None) -> str:
+def _check_run(folder: Path, shards: Path | None) -> dict[str, str]:
     run = open_run(folder)
     readers = SplitReaders.open(run.shards_in(shards), "train")
-    run.check_data({"fingerprints": readers.fingerprints()})
+    run.check_fingerprints(readers.fingerprints())
     run.check_hashes(readers.hashes())
     load_matcher(run, torch.device("cpu"))
-    return f"{folder}: whole, its {len(readers.hashes())} training shards are as they were"
+    made_by = readers.regions.settings
+    detector = (
+        f"{made_by['detector']} for {made_by['domain']}" if "domain" in made_by else "not stated"
+    )
+    complete = f"{folder}: complete, its {len(readers.hashes())} training shards are unchanged"
+    return {"run": complete, "detector": detector}

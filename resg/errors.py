@@ -1,13 +1,13 @@
-"""What can go wrong for a user of the trainer; see `pipeline.errors` for how a message reads."""
+"""Errors of `resg`; `pipeline.errors` says how their messages are written."""
 
 
 class ResgError(Exception):
-    """A fault that the user can mend; its text is all that is printed."""
+    """An error that the user can fix; the command line prints only its text."""
 
     exit_code = 1
 
 
 class SettingsError(ResgError):
-    """A setting or an option asks for something impossible."""
+    """A setting or an option has an impossible value."""
 
     exit_code = 2

@@ -1,15 +1,15 @@
-"""Captions typed in: parsed as the run's own were. The one module that needs the parser."""
+"""Parse captions as those of a run were parsed; the only module that needs the parser."""
 
 from collections.abc import Callable, Sequence
 
 from pipeline.fingerprint import differences
 from pipeline.shards.records import ParsedCaption
-from resg.checkpoint import Run
 from resg.errors import ResgError
+from resg.run_folder import RunFolder
 
 
 def caption_parser(
-    run: Run, model: str = "embedded"
+    run: RunFolder, model: str = "embedded"
 ) -> Callable[[Sequence[str]], list[ParsedCaption]]:
     """The parser that made a run's caption shards, as a function from texts to parsed captions.
 
@@ -20,7 +20,7 @@ def caption_parser(
     Raises:
         ResgError: it is not the model that parsed the run's captions.
     """
-    from pipeline.manifest import CaptionItem
+    from pipeline.manifests.manifest import CaptionItem
     from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
     from pipeline.parsing.stage import caption_record
 
@@ -29,7 +29,7 @@ def caption_parser(
     if told:
         raise ResgError(
             f"the captions of {run.folder} were parsed by another model: {told[0]}.\n"
-            "Name the one that parsed them: --model NAME_OR_PATH."
+            "Give the one that parsed them: --model NAME_OR_PATH (parser=... of resg.load)."
         )
 
     def parse(texts: Sequence[str]) -> list[ParsedCaption]:

@@ -14,7 +14,7 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="cpu, cuda, cuda:1, ...; auto takes the GPU where there is one.",
+    help="cpu, cuda, cuda:1, ...; auto takes the GPU if there is one.",
 )
 
 split_option = click.option("--split", default="test", show_default=True, help="Which split.")
@@ -24,5 +24,5 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 pairs_option = click.option(
     "--pairs",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of hard pairs, as make-scenes writes it; say how many are told apart.",
+    help="A file of hard pairs, as make-scenes writes it; adds the accuracy on them.",
 )

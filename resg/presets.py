@@ -1,6 +1,6 @@
-"""From a preset and changes on the command line to the settings of a run, or why not.
+"""Settings of a run, from a preset and `--set` changes; errors that say what is wrong with them.
 
-A preset (`resg/models/presets/*.yaml`, or a file of one's own) changes the defaults of
+A preset (`resg/models/presets/*.yaml`, or a YAML file of your own) changes the defaults of
 `resg.config`, and `--set path=value` changes the preset.
 """
 
@@ -16,6 +16,12 @@ from pydantic.fields import FieldInfo
 
 from resg.config import RunSettings
 from resg.errors import SettingsError
+
+RENAMED = {
+    "train.ramp_steps": "train.warmup_steps",
+    "train.decay_at": "train.decay_after",
+}
+"""Settings that have another name since version 0.1."""
 
 
 def preset_names() -> list[str]:
@@ -44,7 +50,7 @@ def load_settings(preset: str, changes: Iterable[str] = ()) -> RunSettings:
     try:
         return RunSettings.model_validate({**settings, "preset": Path(preset).stem})
     except ValidationError as error:
-        raise SettingsError(_readable(error)) from error
+        raise SettingsError(describe_invalid(error)) from error
 
 
 def setting_paths(model: type[BaseModel] = RunSettings, prefix: str = "") -> Iterator[str]:
@@ -103,13 +109,18 @@ def _read_yaml(text: str, where: str) -> Any:
 
 
 def _check_path(path: str) -> None:
-    known = list(setting_paths())
     if path == "preset":
-        raise SettingsError("the preset is no setting. Choose one with --preset.")
-    if path not in known:
-        near = difflib.get_close_matches(path, known, n=1, cutoff=0.3)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"there is no setting {path!r}.{hint}")
+        raise SettingsError("the preset is not a setting. Choose one with --preset.")
+    if path not in setting_paths():
+        raise SettingsError(_unknown(path))
+
+
+def _unknown(path: str) -> str:
+    if path in RENAMED:
+        return f"the setting {path!r} is now called {RENAMED[path]!r}. Use the new name."
+    near = difflib.get_close_matches(path, list(setting_paths()), n=1, cutoff=0.3)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"there is no setting {path!r}.{hint}"
 
 
 def _assign(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -122,13 +133,13 @@ def _assign(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _readable(error: ValidationError) -> str:
+def describe_invalid(error: ValidationError) -> str:
+    """What is wrong with settings, in at most three lines; a renamed one with its new name."""
     lines = []
     for fault in error.errors():
         path = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(path, list(setting_paths()), n=1, cutoff=0.3)
-            lines.append(f"there is no setting {path!r}. Did you mean {(near or ['?'])[0]}?")
+            lines.append(_unknown(path))
         elif fault["type"] == "value_error":  # one of our own: it says what came
             told = fault["msg"].removeprefix("Value error, ")
             lines.append(f"{path}: {told}".removeprefix(": "))

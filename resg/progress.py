@@ -1,22 +1,23 @@
-"""What a user sees: the live table of a training run, and tables of results."""
+"""Terminal output: the live table of a training run, and tables of results."""
 
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
-from resg.probes import ProbeReport
+if TYPE_CHECKING:
+    from resg.evaluation.probes import ProbeReport
 
 PLAIN_EVERY = 50
 STEP_COLUMNS = ("loss", "triplet", "center", "margin")
 
 
 class TrainingTable:
-    """A live table in a terminal; elsewhere a plain line every 50 steps and every evaluation."""
+    """A live table in a terminal; elsewhere one line every 50 steps and for each evaluation."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -81,11 +82,11 @@ def _plain(event: Mapping[str, Any]) -> str:
 
 
 def metrics_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """A text table of Recall@K both ways, rSum, and hard pairs where they were looked at.
+    """A text table of Recall@K both ways, rSum, and the accuracy on hard pairs if it is known.
 
     Args:
-        rows: name to figures, as `Evaluation.as_json` gives them; with a `deviation` beside them
-            each figure is followed by its own.
+        rows: name to figures, as `Evaluation.as_json` gives them; if they have a `deviation`, each
+            figure is followed by its own.
     """
     table = Table("")
     for way in ("i2t", "t2i"):
@@ -110,16 +111,16 @@ def _at(figures: Mapping[str, Any], path: tuple[str, ...]) -> float:
     return float(cast(float, figures))  # the path ends at a number
 
 
-def probe_table(report: ProbeReport) -> str:
-    """One text table of what a probe found."""
+def probe_table(report: "ProbeReport") -> str:
+    """A text table of the results of `resg probe`."""
     table = Table("probe", "measure", Column("value", justify="right"))
     for name, rsum in report.rsum.items():
         table.add_row(name, "rSum (of 600)", f"{rsum:.1f}")
     swap = "-" if report.relation_swap is None else f"{report.relation_swap:.1f}"
-    what = f"% of {report.num_swapped} captions above their swapped form (guessing: 50)"
+    what = f"% of {report.num_swapped} captions above their swapped form (chance: 50)"
     table.add_row("subject and object exchanged", what, swap)
     for relation, share in (report.hard_pairs or {}).items():
-        table.add_row(f"hard pairs, {relation}", "% told apart (guessing: 50)", f"{share:.1f}")
+        table.add_row(f"hard pairs, {relation}", "% told apart (chance: 50)", f"{share:.1f}")
     return _as_text(table)
 
 

@@ -1,1 +1,1 @@
-"""The commands of `pipeline`, one module each: parse options, call one library function."""
+"""The commands of `pipeline`, one per module: each parses options and calls one function."""

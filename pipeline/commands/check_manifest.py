@@ -1,4 +1,4 @@
-"""pipeline check-manifest M --root R: is the data set whole?"""
+"""pipeline check-manifest MANIFEST --root DIR: check that a data set is complete."""
 
 from pathlib import Path
 
@@ -13,27 +13,27 @@ from pipeline.options import json_option, max_megapixels_option
     "--root",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder that the manifest's paths start from.",
+    help="Folder that paths in the manifest are relative to.",
 )
 @click.option(
     "--decode/--no-decode",
     default=True,
     show_default=True,
-    help="Decode each picture, or only look whether it is there.",
+    help="Decode each picture, or only check that its file exists.",
 )
 @max_megapixels_option
 @json_option
 def check_manifest(
     manifest: Path, root: Path, decode: bool, max_megapixels: float, as_json: bool
 ) -> None:
-    """Count the images and captions below --root and name what is missing, double or damaged.
+    """Count the images and captions below --root; list missing, duplicate and damaged ones.
 
     \b
     Example:
       pipeline check-manifest data_manifests/flickr30k.yaml --root data/flickr30k
     """
-    from pipeline.manifest import load_manifest
-    from pipeline.manifest_check import check_manifest as compare
+    from pipeline.manifests.check import check_manifest as compare
+    from pipeline.manifests.manifest import load_manifest
 
     report = compare(load_manifest(manifest), root, decode=decode, max_megapixels=max_megapixels)
     click.echo(report.to_json() if as_json else report.to_table())

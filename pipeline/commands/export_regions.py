@@ -1,31 +1,25 @@
-"""pipeline export-regions SHARDS: shards of regions in another project's format."""
+"""pipeline export-regions SHARDS: write regions in another project's format."""
 
 from pathlib import Path
 
 import click
 
-from pipeline.options import shards_argument
+from pipeline.options import format_option, shards_argument
 
 
 @click.command()
 @shards_argument
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),
-    required=True,
-    help="What to write (docs/convert.md describes each).",
-)
+@format_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="A new file: NAME_ims.npy for scan, gzip if it ends in .gz; a new folder for npz.",
+    help="New file (NAME_ims.npy for scan; gzipped if it ends in .gz), or new folder for npz.",
 )
-@click.option("--split", metavar="NAME", help="Only the images of that split.")
+@click.option("--split", metavar="NAME", help="Export only the images of this split.")
 def export_regions(shards: Path, format_name: str, out: Path, split: str | None) -> None:
-    """Write the regions in SHARDS as another project reads them.
+    """Write the regions in SHARDS in the format of another project.
 
     \b
     Example:

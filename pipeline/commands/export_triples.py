@@ -1,4 +1,4 @@
-"""pipeline export-triples SHARDS: a line of JSON a caption, with its triples as strings."""
+"""pipeline export-triples SHARDS: write one JSON line per caption, with its triples."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from pipeline.options import shards_argument
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File of JSON lines to write.",
+    help="JSON lines file to write.",
 )
 def export_triples(shards: Path, out: Path) -> None:
-    """Write the captions in SHARDS as JSON lines.
+    """Write the captions in SHARDS as JSON lines, one line per caption.
 
     \b
     A line is {"caption": "...", "triples": [["man", "ride", "horse"], ["man", "is", "young"]]};
-    an object in no triple is a list of one. They stand in the order of the shards.
+    an object without a triple is a list of one string. The order is that of the shards.
     \b
     Example:
       pipeline export-triples data/f30k-captions --out triples.jsonl

@@ -14,21 +14,25 @@ from pipeline.options import execution_options, image_source, max_megapixels_opt
 @click.option(
     "--detector",
     metavar="SPEC",
-    help="scenes, onnx:FILE, detectron2:CONFIG.yaml,WEIGHTS, detectron2:zoo/NAME or "
-    "vg-attributes:WEIGHTS.  [default: scenes, for the manifest of the generated scenes]",
+    help="photos, scenes, onnx:FILE, torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, "
+    "detectron2:zoo/NAME or vg-attributes:WEIGHTS.  [default: the manifest's, else photos]",
 )
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where."
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Pictures that a GPU gets at a time.",
+    help="Pictures per GPU batch.",
 )
-@click.option("--half", is_flag=True, help="Compute in half precision, on a GPU with detectron2.")
+@click.option(
+    "--half",
+    is_flag=True,
+    help="Half precision: torchvision or detectron2 with --device cuda.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -52,10 +56,12 @@ def extract_regions(
 
     \b
     Examples:
+      pipeline extract-regions --images photos --regions 36 --out shards
       pipeline extract-regions --manifest data/scenes/scenes.yaml --root data/scenes --out shards
-      pipeline extract-regions --images photos --detector onnx:my.onnx --regions 36 --out shards
+      pipeline extract-regions --images photos --detector onnx:my.onnx --out shards
     """
-    from pipeline.detectors.stage import RegionStage, count_filled  # lazy: --help stays fast
+    from pipeline.detectors.domain import domain_warning, sample_pictures  # lazy: fast --help
+    from pipeline.detectors.stage import RegionStage, count_shortfall
     from pipeline.execution import run_stage
 
     if execution.gpus:
@@ -63,25 +69,22 @@ def extract_regions(
     elif device == "cuda" and execution.workers is None and execution.scheduler is None:
         execution = execution.model_copy(update={"workers": 1})  # they would share one GPU
     stage = RegionStage.create(detector or _default(context), device=device, **settings)
+    click.echo(f"detector: {stage.info.name}, for {stage.info.domain}")
+    warning = domain_warning(sample_pictures(images), stage.info)
+    if warning:
+        click.echo(warning, err=True)
     report = run_stage(stage, images, out, execution)
     click.echo(report.summary())
-    threshold = stage.settings["score_threshold"]
-    filled = count_filled(out, threshold) if report.records else 0
-    if filled:
-        click.echo(
-            f"{filled:,} images have fewer than {stage.settings['min_regions']} regions of score "
-            f"{threshold:g}; the next best fill them up."
-        )
+    if report.records:
+        minimum, threshold = stage.settings["min_regions"], stage.settings["score_threshold"]
+        click.echo(count_shortfall(out, minimum, threshold).message(minimum, threshold), nl=False)
 
 
 def _default(context: click.Context) -> str:
-    """The embedded detector for the scenes; no other data set has one of its own."""
-    from pipeline.manifest import load_manifest
+    """The manifest's own detector, else the embedded one for photographs."""
+    from pipeline.detectors.specification import DEFAULT
+    from pipeline.manifests.manifest import load_manifest
 
     manifest = context.params.get("manifest")
-    if manifest is not None and load_manifest(manifest).name == "scenes":
-        return "scenes"
-    raise click.UsageError(
-        "expected --detector, as this is not the manifest of the generated scenes; "
-        "such as --detector onnx:FILE."
-    )
+    named = load_manifest(manifest).detector if manifest is not None else None
+    return named or DEFAULT

@@ -1,25 +1,21 @@
-"""pipeline import-regions: region features of another project, to shards."""
+"""pipeline import-regions: convert region features of another project to shards."""
 
 from pathlib import Path
 
 import click
 
+from pipeline.options import format_option
+
 
 @click.command()
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),
-    required=True,
-    help="What the input is (docs/convert.md describes each).",
-)
+@format_option
 @click.option(
     "--input",
     "source",
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE_OR_DIR",
-    help="The file, gzip or not, or a folder of them.",
+    help="The file (may be gzipped), or a folder of such files.",
 )
 @click.option(
     "--out",
@@ -32,29 +28,29 @@ import click
     "--ids",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Image ids of a SCAN array, one a line. Without: SPLIT:NUMBER.",
+    help="File of image ids for a SCAN array, one per line.  [default: SPLIT:NUMBER]",
 )
 @click.option(
-    "--split", metavar="NAME", help="Split of the images. Without, SCAN's is in the file's name."
+    "--split", metavar="NAME", help="Split of the images.  [default for scan: from the file name]"
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
     default="float16",
     show_default=True,
-    help="Of features and scores; float32 loses nothing.",
+    help="Float type of features and scores; float32 is lossless.",
 )
 @click.option(
     "--shard-size",
     type=click.IntRange(min=1),
     default=1000,
     show_default=True,
-    help="Images a shard; one shard is held in memory.",
+    help="Images per shard; one shard is held in memory.",
 )
 @click.option(
     "--trust-pickle",
     is_flag=True,
-    help="Load pickled arrays, which can run any code: only if you trust whoever made the file.",
+    help="Load pickled arrays. A pickle can run any code: use only for files that you trust.",
 )
 def import_regions(
     format_name: str,
@@ -66,7 +62,7 @@ def import_regions(
     shard_size: int,
     trust_pickle: bool,
 ) -> None:
-    """Turn region features of another project into shards, all of them or none.
+    """Convert region features of another project to shards; a failure leaves no shards behind.
 
     \b
     Examples:
@@ -90,7 +86,7 @@ def import_regions(
     )
     for notice in report.notices:
         click.echo(f"Notice: {notice}", err=True)
-    done = "Imported" if report.is_new else "Imported before, nothing to do:"
+    done = "Imported" if report.is_new else "Already imported, nothing to do:"
     click.echo(
         f"{done} {report.images:,} images, {report.regions:,} regions, "
         f"{report.shards:,} shards in {out}"

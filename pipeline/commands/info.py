@@ -1,4 +1,4 @@
-"""pipeline info SHARDS: what do the shards hold, and who made them?"""
+"""pipeline info SHARDS: show what shards contain and what made them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.options import json_option, shards_argument
 @shards_argument
 @json_option
 def info(shards: Path, as_json: bool) -> None:
-    """Count shards, images, regions and captions in SHARDS and say who made them.
+    """Count the shards, images, regions and captions in SHARDS and show what made them.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""pipeline make-scenes --out DIR --images N --seed S: draw a data set, captions included."""
+"""pipeline make-scenes --out DIR --images N --seed S: generate a captioned data set."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import click
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of the data set: new, empty, or holding the very same one.",
+    help="Folder of the data set: new, empty, or with the same data set.",
 )
 @click.option(
     "--images",
@@ -18,19 +18,19 @@ import click
     type=int,
     default=2000,
     show_default=True,
-    help="Number of pictures; even, at least 20.",
+    help="Number of pictures: an even number, at least 20.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="The same seed gives the same bytes.",
+    help="Random seed; equal seeds give equal bytes.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
-    help="Number of processes; all cores without. It changes no byte.",
+    help="Number of processes; does not change the data.  [default: all cores]",
 )
 def make_scenes(out: Path, num_images: int, seed: int, workers: int | None) -> None:
     """Draw pictures of shapes in relations, with captions, boxes and hard pairs.
@@ -43,6 +43,6 @@ def make_scenes(out: Path, num_images: int, seed: int, workers: int | None) -> N
 
     report = dataset.make_scenes(out, num_images=num_images, seed=seed, workers=workers)
     counts = ", ".join(f"{number} {split}" for split, number in report.images.items())
-    verb = "was there already" if report.was_there else "made"
+    verb = "already made" if report.was_there else "made"
     click.echo(f"{verb}: {counts} images, {report.num_hard_pairs} hard pairs")
     click.echo(f"manifest: {out / 'scenes.yaml'}")

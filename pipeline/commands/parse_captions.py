@@ -1,4 +1,4 @@
-"""pipeline parse-captions: captions to words, dependency arcs and relation triples in shards."""
+"""pipeline parse-captions: parse captions and write words, arcs and triples to shards."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -
     \b
     Examples:
       pipeline parse-captions --captions captions.tsv --out data/captions
-      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \
+      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \\
           --root data/flickr30k --out data/f30k-captions --workers 2
     """
     from pipeline.execution import run_stage

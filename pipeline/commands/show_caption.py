@@ -1,4 +1,4 @@
-"""pipeline show-caption TEXT: the parse of one caption and its triples."""
+"""pipeline show-caption TEXT: show the parse of one caption and its triples."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipeline.options import model_option
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the dependency arcs into this file.",
+    help="SVG file to draw the dependency arcs in.",
 )
 def show_caption(caption: str, model: str, svg: Path | None) -> None:
     """Show the words, arcs and relation triples of CAPTION.
@@ -23,14 +23,11 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
       pipeline show-caption "a man riding a horse"
       pipeline show-caption "two dogs on a bench" --svg arcs.svg
     """
-    from rich.console import Console
-
-    from pipeline.parsing.display import arcs_svg, parse_caption, triple_table, word_table
+    from pipeline.parsing.display import arcs_svg, triple_table, word_table
+    from pipeline.parsing.parser import parse_caption
 
     doc = parse_caption(caption, model)
-    console = Console()
-    console.print(word_table(doc))
-    console.print(triple_table(doc))
+    click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
         svg.write_text(arcs_svg(doc), encoding="utf-8")
-        console.print(f"arcs drawn in {svg}", highlight=False, soft_wrap=True)
+        click.echo(f"arcs drawn in {svg}")

@@ -1,4 +1,4 @@
-"""pipeline train-detector: train a Faster R-CNN on boxes of one's own."""
+"""pipeline train-detector: train a Faster R-CNN on your own boxes."""
 
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,34 @@ from pipeline.options import json_option
     help="small-c4, r101-c4, or a config file of detectron2.",
 )
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the run: new, or its."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Run folder.",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Checkpoint to start from.")
-@click.option("--iterations", type=click.IntRange(min=1), help="Steps.  [default: the config's]")
-@click.option("--batch", type=click.IntRange(min=1), help="Pictures a step, over all GPUs.")
-@click.option("--learning-rate", type=float, help="Largest; scales with the batch without.")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where."
+    "--iterations", type=click.IntRange(min=1), help="Training steps; the config's without."
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures per step, over all GPUs.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Peak; scaled with --batch without.",
+)
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
 )
 @click.option("--loader-workers", type=click.IntRange(min=0), help="Processes that read pictures.")
 @click.option("--train-split", default="train", show_default=True, help="Split to train on.")
-@click.option("--eval-split", default="val", show_default=True, help="Split to judge on.")
-@click.option("--seed", default=0, show_default=True, help="Of weights and order.")
-@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@click.option("--eval-split", default="val", show_default=True, help="Split to evaluate on.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Of weights and picture order.",
+)
+@click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
 @json_option
 def train_detector(
     manifest: Path,
@@ -53,7 +67,7 @@ def train_detector(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a detector on the boxes of a data set, and judge it on another split.
+    """Train a detector on the boxes of a data set, and evaluate it on another split.
 
     \b
     Example:
@@ -67,7 +81,7 @@ def train_detector(
     import json
 
     from pipeline.detectors.detectron2 import training  # lazy: --help stays fast
-    from pipeline.manifest import load_manifest
+    from pipeline.manifests.manifest import load_manifest
 
     metrics = training.train_detector(
         load_manifest(manifest).images(root),
@@ -83,6 +97,6 @@ def train_detector(
         click.echo(json.dumps(metrics))
         return
     for part, values in metrics.items():
-        told = ", ".join(f"{name} {value}" for name, value in values.items())
-        click.echo(f"{part} on {eval_split}: {told}")
+        listed = ", ".join(f"{name} {value}" for name, value in values.items())
+        click.echo(f"{part} on {eval_split}: {listed}")
     click.echo(f"detector: detectron2:{out / 'config.yaml'},{out / 'model_final.pth'}")

@@ -1,4 +1,4 @@
-"""pipeline verify SHARDS: is every shard whole, and do regions and captions belong together?"""
+"""pipeline verify SHARDS: check that shards are valid and belong together."""
 
 from pathlib import Path
 
@@ -13,16 +13,18 @@ from pipeline.options import json_option, shards_argument
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="Data manifest whose images and captions the shards should hold.",
+    help="Manifest whose images and captions the shards should contain.",
 )
 @click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder of its files; its own without."
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder of the manifest's files.  [default: the manifest's folder]",
 )
 @json_option
 def verify(
     shards: Path, full: bool, manifest: Path | None, root: Path | None, as_json: bool
 ) -> None:
-    """Check the shards in SHARDS and say what is wrong with which; exit 1 if anything is.
+    """Check the shards in SHARDS and list every problem; exit with 1 if there is one.
 
     \b
     Example:

@@ -1,8 +1,8 @@
-"""What a detector is: a network that proposes regions, and the one way from picture to regions.
+"""The detector interface: a network that proposes regions, and the way from picture to regions.
 
-A backend is a `RegionNetwork`: resized pictures of one size in, boxes, class scores and pooled
-features of its proposals out. `RegionDetector` does the rest for all backends: resizing, grouping
-by size, selection, and boxes in pixels of the original picture.
+A backend is a `RegionNetwork`: it takes resized pictures of one size and returns boxes, class
+scores and pooled features of its proposals. `RegionDetector` does the rest for all backends:
+resizing, grouping by size, selection, and boxes in pixels of the original picture.
 
 P proposals, C classes, A attributes, R regions kept, D feature width.
 """
@@ -24,18 +24,18 @@ Picture = NDArray[np.uint8]
 
 
 class SelectionDefaults(BaseModel):
-    """Which boxes are kept where the user does not say; see `Selection`."""
+    """Default selection of a detector; see `Selection`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_regions: int = Field(10, ge=1, description="Fewest regions of an image.")
-    max_regions: int = Field(100, ge=1, description="Most regions of an image.")
+    min_regions: int = Field(10, ge=1, description="Minimum number of regions per image.")
+    max_regions: int = Field(100, ge=1, description="Maximum number of regions per image.")
     score_threshold: float = Field(0.2, ge=0, le=1, description="Score that keeps a region.")
     nms_threshold: float = Field(0.3, ge=0, le=1, description="IoU that suppresses, per class.")
     counts_pixels: bool = Field(False, description="A box from 0 to 9 is 10 wide, as in Caffe.")
 
     def selection(self, regions: str | None = None) -> Selection:
-        """The selection, with the count that a user gave as `36` or `10:100`."""
+        """The selection; `regions` overrides the number of regions, as `36` or `10:100`."""
         settings = self.model_dump(exclude={"min_regions", "max_regions"})
         if regions is None:
             return Selection(self.min_regions, self.max_regions, **settings)
@@ -43,39 +43,46 @@ class SelectionDefaults(BaseModel):
 
 
 class DetectorInfo(BaseModel):
-    """What one must know of a network to use it; an exported file carries it."""
+    """Metadata of a detector: all that is needed to run its network; exported files carry it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("", description="What the detector is called.")
-    domain: str = Field("", description="The kind of pictures it was trained on.")
+    name: str = Field(default="", description="What the detector is called.")
+    domain: str = Field(default="", description="The kind of pictures it was trained on.")
     classes: tuple[str, ...] = Field(min_length=1, description="Names, without background.")
-    attributes: tuple[str, ...] = Field((), description="Names; empty without an attribute head.")
+    attributes: tuple[str, ...] = Field(
+        default=(), description="Names; empty without an attribute head."
+    )
     attribute_groups: tuple[str, ...] = Field(
-        (), description="Group of each attribute; those of one exclude each other."
+        default=(), description="Group of each attribute; attributes of a group exclude each other."
     )
     feature_width: int = Field(ge=1, description="Width D of a region's feature.")
     resize: ResizePolicy = Field(description="How pictures are resized.")
-    channels: Literal["BGR", "RGB"] = Field("BGR", description="Order in which pixels come in.")
+    channels: Literal["BGR", "RGB"] = Field(
+        default="BGR", description="Channel order of the input."
+    )
     pixel_mean: tuple[float, ...] = Field(description="Subtracted inside the network.")
     pixel_std: tuple[float, ...] = Field(description="Divided by inside the network.")
     boxes: Literal["refined", "proposals"] = Field(
-        "refined", description="Boxes after regression, or the proposals the features stem from."
+        default="refined",
+        description="Boxes after regression, or those the features were pooled from.",
     )
-    dialect: str = Field("detectron2", description="Which kind of checkpoint it was.")
+    dialect: str = Field(
+        default="detectron2", description="Kind of checkpoint that it was made from."
+    )
     selection: SelectionDefaults = Field(
-        default=SelectionDefaults.model_validate({}), description="Which boxes are kept."
+        default=SelectionDefaults.model_validate({}), description="Default selection."
     )
 
     @property
     def names(self) -> dict[str, list[str]]:
-        """Names by dataset of a shard."""
+        """Class and attribute names, by the shard dataset that they index."""
         named = {"labels": list(self.classes)}
         return named | ({"attributes": list(self.attributes)} if self.attributes else {})
 
     @property
     def main_attributes(self) -> NDArray[np.int64]:
-        """Attributes of the largest group, of which a shard stores the most probable; else all."""
+        """Indices of the attributes that a shard chooses from: the largest group, or all."""
         groups = set(self.attribute_groups)
         if not groups or "" in groups:
             return np.arange(len(self.attributes))
@@ -85,7 +92,7 @@ class DetectorInfo(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What a network says of one picture, before anything is selected.
+    """All proposals of one picture, before selection.
 
     Attributes:
         boxes: `[P, 4]` corners in pixels of the resized picture.
@@ -101,28 +108,28 @@ class Candidates:
 
 
 class RegionNetwork(Protocol):
-    """A backend: one network, opened."""
+    """A backend: one network with its weights loaded."""
 
     @property
     def info(self) -> DetectorInfo:
-        """What it was made for."""
+        """Its metadata."""
         ...
 
     def start(self, pictures_B3HW: Floats) -> Callable[[], list[Candidates]]:
-        """Give pictures of one size to the network; a GPU works on while others are prepared.
+        """Start the network on pictures of one size; a GPU computes while the caller goes on.
 
         Args:
             pictures_B3HW: float32, 0 to 255, resized, channels as `info.channels` says.
 
         Returns:
-            What waits for their proposals.
+            A function that waits for the network and returns the candidates of each picture.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class DetectedRegions:
-    """The regions of one picture, best first; see `ImageRegions` for what they share.
+    """The regions of one picture, best first.
 
     Attributes:
         features: `[R, D]` float32.
@@ -131,7 +138,7 @@ class DetectedRegions:
         labels: `[R]` most probable class.
         scores: `[R]` its probability.
         attribute_scores: `[R, A]` probability of every attribute, or None.
-        num_filled: how many are there only to reach the minimum.
+        num_filled: how many of them score below the threshold and only fill up to the minimum.
     """
 
     features: Floats
@@ -143,7 +150,7 @@ class DetectedRegions:
     num_filled: int
 
     def record(self, image_id: str, info: DetectorInfo) -> ImageRegions:
-        """As it is stored: of the attributes the most probable of the main ones."""
+        """The record that a shard stores, with one attribute: the most probable main one."""
         attributes = probabilities = None
         if self.attribute_scores is not None:
             main = info.main_attributes
@@ -164,7 +171,7 @@ class DetectedRegions:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPicture:
-    """A picture as a network wants it.
+    """A picture, resized for the network.
 
     Attributes:
         planes: `[3, height, width]` float32, resized, channels in the network's order.
@@ -177,12 +184,12 @@ class PreparedPicture:
 
 @dataclass(frozen=True, eq=False)
 class RegionDetector:
-    """Pictures in, regions out.
+    """A network with its selection: pictures in, regions out.
 
     Attributes:
         network: the backend.
-        selection: which boxes are kept.
-        fingerprint: what identifies the weights.
+        selection: how many regions are kept, and from which score.
+        fingerprint: digests of the weights.
     """
 
     network: RegionNetwork
@@ -191,11 +198,11 @@ class RegionDetector:
 
     @property
     def info(self) -> DetectorInfo:
-        """What the network was made for."""
+        """The metadata of the network."""
         return self.network.info
 
     def detect(self, pictures: Sequence[Picture]) -> list[DetectedRegions]:
-        """The regions of some pictures.
+        """Detect the regions of pictures.
 
         Args:
             pictures: each `[height, width, 3]` RGB.
@@ -203,15 +210,15 @@ class RegionDetector:
         return self.start([self.prepare(picture) for picture in pictures])()
 
     def prepare(self, picture: Picture) -> PreparedPicture:
-        """A picture as the network wants it."""
+        """Resize a picture for the network."""
         planes = resize(picture, self.info.resize, self.info.channels)
         return PreparedPicture(planes, (picture.shape[0], picture.shape[1]))
 
     def start(self, pictures: Sequence[PreparedPicture]) -> Callable[[], list[DetectedRegions]]:
-        """Give pictures to the network; what comes back waits for it and selects.
+        """Start the network on pictures; the returned function waits for it and selects regions.
 
-        Pictures that have one size after resizing go through the network together, others apart:
-        padding would leak into the features.
+        Pictures of equal size after resizing share a batch. Others run separately, as padding
+        would change the features.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, picture in enumerate(pictures):
@@ -240,13 +247,15 @@ class RegionDetector:
         labels = scores.argmax(1)
         boxes = candidates.boxes[kept.rows] * scale
         edge = np.array([width, height] * 2, np.float32)
-        told = candidates.attribute_scores
+        attribute_scores = candidates.attribute_scores
+        if attribute_scores is not None:
+            attribute_scores = attribute_scores[kept.rows].astype(np.float32)
         return DetectedRegions(
             features=candidates.features[kept.rows].astype(np.float32),
             boxes=np.clip(boxes, 0, edge),
             image_size=(height, width),
             labels=labels,
             scores=np.take_along_axis(scores, labels[:, None], 1)[:, 0],
-            attribute_scores=None if told is None else told[kept.rows].astype(np.float32),
+            attribute_scores=attribute_scores,
             num_filled=kept.num_filled,
         )

@@ -1,7 +1,7 @@
-"""Read detector checkpoints without running what is in them, and load them without a missing key.
+"""Read detector checkpoints without executing code in them, and load them key by key.
 
-`.pth` files are read by torch with `weights_only`, `.pkl` files by an unpickler that builds arrays
-and nothing else, `.safetensors` as they are.
+torch reads `.pth` files with `weights_only`, an unpickler that builds arrays only reads `.pkl`
+files, and `.safetensors` hold no code.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from pipeline.errors import DataError
 
 Weights = dict[str, Tensor]
 
-# Where numpy 1 and 2 keep what a pickled array needs.
+# What a pickled array needs, in numpy 1 and 2.
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -40,7 +40,7 @@ class _ArrayUnpickler(pickle.Unpickler):
             return getattr(importlib.import_module("numpy._core.multiarray"), name)
         if (module, name) == ("_codecs", "encode"):  # bytes of arrays that Python 2 wrote
             return _encode
-        raise DataError(f"it holds {module}.{name}, and arrays alone are read from a pickle")
+        raise DataError(f"it holds {module}.{name}; only arrays are read from a pickle")
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> Weights:
     """The tensors of a checkpoint by their names, floats as float32.
 
     Raises:
-        DataError: no such file, half written, holds more than arrays, or is no checkpoint.
+        DataError: the file is missing, truncated, no checkpoint, or holds more than arrays.
     """
     if not path.is_file():
         raise DataError(f"expected a detector's checkpoint in {path}, there is no such file.")
@@ -83,7 +83,7 @@ def read_weights(path: Path) -> Weights:
     weights = {name: _tensor(value) for name, value in _items(content) if _is_array(value)}
     if not weights:
         raise DataError(
-            f"{path} holds no arrays by name; expected a detector's checkpoint of detectron2."
+            f"{path} holds no named arrays; expected a checkpoint of detectron2 or torchvision."
         )
     return weights
 
@@ -116,10 +116,10 @@ def _tensor(value: Any) -> Tensor:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Put a checkpoint into a detectron2 model, every key in its place.
+    """Load a checkpoint into a model; every key must fit.
 
-    Anchors that an older checkpoint holds are taken: detectron2 itself now drops them unseen,
-    and boxes come out wrong where the config's differ.
+    Anchors in older checkpoints of detectron2 are loaded too: detectron2 itself now drops them
+    silently, and boxes are wrong where the config's anchors differ.
 
     Raises:
         DataError: damaged, or a key is missing, unexpected or of another shape; they are listed.
@@ -128,10 +128,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def fit_weights(model: nn.Module, weights: Weights, path: Path) -> None:
-    """Put tensors into a model; see `load_weights`."""
+    """Load tensors into a model; `path` is for messages. See `load_weights`."""
     own = model.state_dict()
     anchors = {name: weights.pop(name) for name in list(weights) if ".cell_anchors." in name}
-    for name in ("pixel_mean", "pixel_std"):  # the config says them
+    for name in ("pixel_mean", "pixel_std"):  # the config gives them
         weights.pop(name, None)
     for name in [name for name in weights if name.endswith("num_batches_tracked")]:
         if name not in own:
@@ -141,7 +141,7 @@ def fit_weights(model: nn.Module, weights: Weights, path: Path) -> None:
     ]
     unexpected = [name for name in weights if name not in own]
     wrong = [
-        f"{name}: the config makes {list(own[name].shape)}, the file has {list(value.shape)}"
+        f"{name}: the model has {list(own[name].shape)}, the file has {list(value.shape)}"
         for name, value in weights.items()
         if name in own and own[name].shape != value.shape
     ]
@@ -152,7 +152,7 @@ def fit_weights(model: nn.Module, weights: Weights, path: Path) -> None:
 
 
 def _misfit(path: Path, missing: list[str], unexpected: list[str], wrong: list[str]) -> str:
-    lines = [f"{path} does not fit the config's model; give the config it was trained with."]
+    lines = [f"{path} does not fit the model; give the config or model that it was trained with."]
     for what, names in (
         ("missing", missing),
         ("unexpected", unexpected),
@@ -162,7 +162,7 @@ def _misfit(path: Path, missing: list[str], unexpected: list[str], wrong: list[s
             more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
             lines.append(f"{len(names)} {what}: {'; '.join(names[:MAX_LISTED])}{more}")
     if any("box_predictor.cls_score" in name for name in wrong):
-        lines.append("The number of classes is MODEL.ROI_HEADS.NUM_CLASSES in the config.")
+        lines.append("In a config, MODEL.ROI_HEADS.NUM_CLASSES is the number of classes.")
     return "\n".join(lines)
 
 
@@ -172,7 +172,7 @@ def _set_anchors(model: nn.Module, anchors: Weights, path: Path) -> None:
         if name not in buffers or buffers[name].shape != value.shape:
             came = list(value.shape)
             raise DataError(
-                f"{path} holds anchors {name} {came} that the config's model has not; mend "
-                "MODEL.ANCHOR_GENERATOR in the config."
+                f"{path} holds anchors {name} {came} that the config's model does not have; "
+                "correct MODEL.ANCHOR_GENERATOR in the config."
             )
         buffers[name].copy_(value)

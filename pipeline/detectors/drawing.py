@@ -1,4 +1,4 @@
-"""A picture with its regions drawn in: boxes, labels, scores, legible where there are 36."""
+"""Draw regions into a picture: numbered boxes, and a list of labels and scores beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.detectors.base import DetectedRegions, DetectorInfo, Picture
 
 CANVAS_SIDE = 1000
-"""Pixels to which the picture's long side is scaled, so that labels of a small one can be read."""
+"""Pixels of the drawn picture's long side, so that the labels of a small one are legible."""
 
 PALETTE = (
     (230, 25, 75),
@@ -31,15 +31,15 @@ MARGIN = 8
 
 
 def draw_regions(picture: Picture, regions: DetectedRegions, info: DetectorInfo) -> Image.Image:
-    """The picture with numbered boxes, and beside it a list of what each number is.
+    """Draw numbered boxes, and a list of the numbers' labels and scores beside the picture.
 
-    Labels at the boxes themselves would hide one another where there are many, so a box has
-    only its number, at a place where no other number is.
+    Labels at the boxes would hide one another where there are many, so each box has its number
+    only, placed where it covers no other number.
 
     Args:
         picture: `[height, width, 3]` RGB.
-        regions: what was found in it.
-        info: the detector's names.
+        regions: its regions.
+        info: the detector's metadata, for names.
     """
     scale = CANVAS_SIDE / max(picture.shape[:2])
     width = max(1, round(picture.shape[1] * scale))
@@ -66,7 +66,7 @@ def draw_regions(picture: Picture, regions: DetectedRegions, info: DetectorInfo)
 
 @dataclass(frozen=True)
 class _Tag:
-    """Where a number stands."""
+    """The rectangle of a number."""
 
     x: float
     y: float
@@ -83,7 +83,7 @@ class _Tag:
 
 
 def _line(k: int, regions: DetectedRegions, info: DetectorInfo) -> str:
-    """Such as `small striped red circle 0.98`."""
+    """A line of the list, such as `small striped red circle 0.98`."""
     words = [info.classes[regions.labels[k]]]
     if regions.attribute_scores is not None:
         words = _attributes(regions.attribute_scores[k], info) + words
@@ -91,7 +91,7 @@ def _line(k: int, regions: DetectedRegions, info: DetectorInfo) -> str:
 
 
 def _attributes(scores: np.ndarray, info: DetectorInfo) -> list[str]:
-    """The most probable of each group, or of all where there are no groups."""
+    """The most probable attribute of each group, or of all where there are no groups."""
     groups = list(dict.fromkeys(info.attribute_groups)) or [""]
     chosen = []
     for group in groups:
@@ -116,7 +116,7 @@ def _corners(box: np.ndarray) -> tuple[float, float, float, float]:
 def _place(
     box: np.ndarray, text_width: float, taken: Sequence[_Tag], size: tuple[int, int]
 ) -> _Tag:
-    """A place for a number on the box's edge, inside the picture, where none is yet."""
+    """Find a free place for a number on the box's edge, inside the picture."""
     width, height = text_width + 6, LINE_HEIGHT - 2
     x0, y0, x1, y1 = _corners(box)
     across = np.arange(x0, max(x0 + 1, x1 - width), 8)

@@ -1,9 +1,11 @@
 """Write a detector that torch runs into one ONNX file, which needs no torch to run."""
 
 import warnings
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,9 @@ from pipeline.errors import MissingExtraError, SettingsError
 
 OPSET = 16
 """The first whose RoiAlign has half-pixel alignment, as detectron2 and torchvision use it."""
+
+SMALLEST_HALVED = 1024
+"""Numbers of a weight from which half precision pays; biases and anchors stay as they are."""
 
 
 def export_detector(
@@ -46,7 +51,9 @@ def export_detector(
     return info, export_network(network.module, info, out)
 
 
-def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> int:
+def export_network(
+    network: ProposalNetwork, info: DetectorInfo, out: Path, *, half_weights: bool = False
+) -> int:
     """Write a network and its metadata into a file; selection stays outside.
 
     The graph takes one image of any size and gives any number of proposals. docs/regions.md
@@ -56,6 +63,8 @@ def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> i
         network: in evaluation mode, on any device.
         info: what it was made for.
         out: the file.
+        half_weights: store weights in half precision, which halves the file; they are widened when
+            the file is opened, and the network computes in single precision as before.
 
     Returns:
         Its size in bytes.
@@ -69,26 +78,45 @@ def export_network(network: ProposalNetwork, info: DetectorInfo, out: Path) -> i
         raise MissingExtraError("onnx", "torchvision") from error
 
     names = list(OUTPUTS if info.attributes else OUTPUTS[:3])
-    beside = out.with_name(out.name + ".tmp")
+    temporary = out.with_name(out.name + ".tmp")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of each Python number it meets
         torch.onnx.export(
             _OneImage(network).eval(),  # else the exporter leaves the network in training mode
             (_example(network, info),),
-            beside,
+            temporary,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=names,
             dynamic_axes={INPUT: {1: "height", 2: "width"}} | {n: {0: "proposals"} for n in names},
         )
-    model = load_model(beside)
+    model = load_model(temporary)
+    if half_weights:
+        _halve_weights(model.graph)
     helper.set_model_props(model, {METADATA_KEY: info.model_dump_json()})
     checker.check_model(model)
     content = model.SerializeToString()
-    beside.write_bytes(content)
-    beside.replace(out)
+    temporary.write_bytes(content)
+    temporary.replace(out)
     return len(content)
+
+
+def _halve_weights(graph: Any) -> None:
+    """Replace weights of an ONNX graph by half-precision ones, each with a cast behind it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or prod(weight.dims) < SMALLEST_HALVED:
+            continue
+        name = weight.name
+        halved = numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(halved, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*casts, *nodes])
 
 
 class _OneImage(nn.Module):

@@ -1,4 +1,4 @@
-"""Resize a picture as the code that trained a detector did.
+"""Resizing as the library that trained a detector does it.
 
 detectron2 resizes 8-bit pictures with Pillow, whose bilinear filter averages when it shrinks.
 Caffe's code resizes floats with OpenCV, whose bilinear filter samples four pixels and does not.
@@ -16,21 +16,21 @@ Floats = NDArray[np.floating[Any]]
 
 
 class ResizePolicy(BaseModel):
-    """To which size, and by which library's rule."""
+    """Target size, and the library whose filter and rounding are used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    short_side: int = Field(ge=1, description="Pixels that the short side should get.")
-    max_side: int = Field(ge=1, description="Pixels that the long side gets at most.")
+    short_side: int = Field(ge=1, description="Pixels of the resized short side.")
+    max_side: int = Field(ge=1, description="Maximum pixels of the resized long side.")
     filter: Literal["pillow", "opencv", "torchvision"] = Field(
-        "pillow", description="Whose bilinear filter."
+        "pillow", description="Library whose bilinear filter is used."
     )
 
 
 def resize(
     picture: NDArray[np.uint8], policy: ResizePolicy, channels: Literal["RGB", "BGR"] = "RGB"
 ) -> Floats:
-    """The planes of the picture in the size that the policy asks for.
+    """Resize a picture into planes, as the policy says.
 
     Args:
         picture: `[height, width, 3]` RGB.
@@ -60,7 +60,7 @@ def _planes(pixels_HW3: NDArray[np.uint8], channels: Literal["RGB", "BGR"]) -> F
 
 
 def resized_shape(height: int, width: int, policy: ResizePolicy) -> tuple[int, int]:
-    """Height and width after resizing, rounded as each library rounds."""
+    """Height and width after resizing, rounded as the library rounds."""
     if policy.filter == "opencv":
         scale = _opencv_scale(height, width, policy)
         return max(1, round(height * scale)), max(1, round(width * scale))
@@ -78,7 +78,7 @@ def _opencv_scale(height: int, width: int, policy: ResizePolicy) -> float:
 
 
 def _interpolate(planes: Floats, axis: int, size: int, scale: float) -> Floats:
-    """An axis sampled at pixel centres, borders repeated: cv2.INTER_LINEAR by a factor."""
+    """Sample an axis at pixel centres with repeated borders, as cv2.INTER_LINEAR does."""
     place = (np.arange(size) + 0.5) / scale - 0.5
     low = np.floor(place).astype(np.int64)
     share = (place - low).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which of a detector's proposals become the regions of an image; shared by all backends.
+"""Selection of an image's regions among a detector's proposals; shared by all backends.
 
 P proposals, C classes (no background among them), R regions kept.
 """
@@ -24,11 +24,11 @@ class Selection:
     at most `max_regions`.
 
     Attributes:
-        min_regions: fewest regions; where fewer pass, the next best fill up.
-        max_regions: most regions; equal to `min_regions` for a fixed count.
-        score_threshold: surviving score from which a region is kept.
+        min_regions: minimum number; where fewer pass, the next best proposals fill up to it.
+        max_regions: maximum number; equal to `min_regions` for a fixed count.
+        score_threshold: score from which a proposal that survives suppression is kept.
         nms_threshold: IoU above which the lower-scored box of a class is suppressed.
-        counts_pixels: a box from 0 to 9 is 10 wide, as in Caffe's code; else 9.
+        counts_pixels: whether a box from 0 to 9 is 10 wide, as in Caffe's code, or 9.
     """
 
     min_regions: int = 10
@@ -62,11 +62,11 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What was selected.
+    """The selected proposals.
 
     Attributes:
         rows: `[R]` the kept proposals, best first; equal scores in the order of the proposals.
-        num_filled: how many of them are there only to reach the minimum.
+        num_filled: how many of them did not pass and only fill up to the minimum.
     """
 
     rows: NDArray[np.int64]
@@ -74,12 +74,12 @@ class Kept:
 
 
 def select_regions(boxes_P4: Floats, class_scores_PC: Floats, selection: Selection) -> Kept:
-    """Choose regions by their largest surviving class score.
+    """Select proposals by their largest class score that survives suppression.
 
     Args:
         boxes_P4: corners of the proposals in pixels.
         class_scores_PC: probability of each class, without background.
-        selection: how many, and from which score.
+        selection: the settings.
 
     Returns:
         The kept rows; all P where there are fewer than the minimum.
@@ -97,18 +97,18 @@ def surviving_scores(
 ) -> Floats:
     """`[P]` the largest score of each box among the classes in which it survives suppression.
 
-    Within a class boxes are visited from the highest score; a box that overlaps one that was kept
-    is suppressed. All classes are visited together from the highest score, and only as far as the
-    selection needs: a box that cannot be among its regions gets 0.
+    Within a class, boxes are visited in descending order of score, and a box that overlaps a kept
+    one is suppressed. All classes are visited together, and only as far as the selection needs: a
+    box that cannot be selected gets 0.
     """
-    # A row as one integer whose bit k is set where box k overlaps: to suppress is one `or`.
+    # Each row packed into one integer, bit k set where box k overlaps: suppressing is one `or`.
     packed_PB = np.packbits(is_overlap_PP, axis=1, bitorder="little")
     overlaps_P = [int.from_bytes(row.tobytes(), "little") for row in packed_PB]
     suppressed_C = [0] * class_scores_PC.shape[1]
     best_P = np.zeros(len(class_scores_PC), class_scores_PC.dtype)
     threshold, found = float(best_P.dtype.type(selection.score_threshold)), 0
     for score, box, label in _from_the_highest(class_scores_PC, threshold):
-        # of equal scores those of the first boxes come first, and those win
+        # scores are sorted stably, so that the first of equal boxes wins
         if found >= (selection.max_regions if score >= threshold else selection.min_regions):
             break
         if suppressed_C[label] >> box & 1:
@@ -123,9 +123,9 @@ def surviving_scores(
 def _from_the_highest(
     class_scores_PC: Floats, threshold: float
 ) -> Iterator[tuple[float, int, int]]:
-    """Score, box and class of each score above 0, the highest first, equal ones by box.
+    """Score, box and class of each positive score in descending order, ties by box.
 
-    Sorted in bands, as few are looked at below the threshold.
+    Sorted in bands of score, because few are visited below the threshold.
     """
     ceiling, floor = np.inf, threshold
     while True:

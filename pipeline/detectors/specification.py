@@ -22,7 +22,7 @@ EMBEDDED = {
 }
 """Detectors that come with the package, and their domain where the file itself states none."""
 
-UNKNOWN_DOMAIN = "not stated"
+UNKNOWN_DOMAIN = "pictures of an unstated domain"
 
 
 def embedded_file(name: str) -> Path:
@@ -84,6 +84,10 @@ class DetectorSpec:
             parts["zoo" if self.kind == "zoo" else "model"] = self.config
         elif self.config:
             parts["config"] = _digest(self.config, "config")
+        if self.kind == "torchvision" and not self.weights:
+            from pipeline.detectors.torchvision import published_weights
+
+            parts["weights"] = Path(published_weights(self.config).url).name  # it ends in a digest
         if self.weights:
             if self.name and not Path(self.weights).is_file():
                 raise self._absent()

@@ -1,4 +1,4 @@
-"""The stage that turns pictures into shards of regions."""
+"""The stage of `pipeline extract-regions`: pictures in, region records out."""
 
 import threading
 from collections import deque
@@ -17,7 +17,7 @@ from pipeline.detectors.base import (
 from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure, ImageRegions
 from pipeline.shards.schema import Kind
@@ -26,7 +26,7 @@ DECODERS = 8
 """Threads that decode pictures while a GPU works."""
 
 BATCHES_AHEAD = 3
-"""Batches that are decoded, or given to a GPU, before the one whose regions are selected."""
+"""Batches that are decoded or running on a GPU ahead of the one whose regions are selected."""
 
 Finish = Callable[[], list[DetectedRegions]]
 _Started = tuple[Sequence[PreparedPicture | Failure], Finish]
@@ -37,18 +37,18 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class RegionStage:
-    """`pipeline extract-regions`; made by `RegionStage.create`.
+    """Region extraction as a stage of `pipeline.execution`; made by `RegionStage.create`.
 
     Attributes:
-        detector: what the user calls it.
-        regions: how many to keep, or None.
-        device: cpu or cuda; it does not show in the data.
-        batch: pictures that go to a GPU at a time, those of one size together.
+        detector: as after `--detector`.
+        regions: how many to keep, or None for the detector's own.
+        device: cpu or cuda; the output does not depend on it beyond rounding.
+        batch: pictures per GPU batch; those of one size run together.
         dtype: float type of the shards.
-        max_megapixels: largest picture.
+        max_megapixels: largest picture to decode.
         half: whether a GPU computes in half precision.
-        info: what the detector was made for.
-        weights: what identifies it.
+        info: the detector's metadata.
+        weights: digests of the detector's files.
     """
 
     detector: str
@@ -63,10 +63,10 @@ class RegionStage:
 
     @classmethod
     def create(cls, detector: str, **settings: Any) -> Self:
-        """Open the detector once, to check it and to learn its names.
+        """Open the detector once, to check it and to read its metadata.
 
         Raises:
-            PipelineError: what keeps it from being opened.
+            PipelineError: the detector cannot be opened.
         """
         opened = open_detector(
             detector,
@@ -75,7 +75,7 @@ class RegionStage:
             half=settings.get("half", False),
         )
         stage = cls(detector, opened.info, opened.fingerprint, **settings)
-        if stage.device == "cpu":  # on a GPU it would take memory from the workers' processes
+        if stage.device == "cpu":  # on a GPU it would take memory from the worker processes
             with _opening:
                 _opened[stage._key(threads=1)] = opened
         return stage
@@ -97,10 +97,11 @@ class RegionStage:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What shows in the data; files are told by their digests in the fingerprint."""
+        """Settings that the output depends on; the fingerprint identifies the detector's files."""
         selection = self.info.selection.selection(self.regions)
         return {
-            "detector": self.detector.partition(":")[0],
+            "detector": self.info.name,
+            "domain": self.info.domain,
             "min_regions": selection.min_regions,
             "max_regions": selection.max_regions,
             "score_threshold": selection.score_threshold,
@@ -115,7 +116,7 @@ class RegionStage:
         return self.weights
 
     def process(self, items: Sequence[ImageItem], threads: int) -> Iterator[ImageRegions | Failure]:
-        """Regions of each picture, or why there are none."""
+        """Regions of each picture, or the reason why there are none."""
         detector = self._open(threads)
         if self.device == "cpu":  # one picture at a time keeps the caches warm
             for item in items:
@@ -163,9 +164,9 @@ class RegionStage:
                 )
 
     def _open(self, threads: int) -> RegionDetector:
-        """The detector of this process; tasks on threads share it."""
+        """The detector of this process, shared by its threads."""
         if self.device != "cpu":
-            threads = 1  # which a GPU has no use for
+            threads = 1  # a GPU does not use them
         key = self._key(threads)
         with _opening:
             if key not in _opened:
@@ -192,14 +193,45 @@ def _start_decoded(
     return _start(detector, [one.result() for one in loading])
 
 
-def count_filled(shards: Path, score_threshold: float) -> int:
-    """Images of a folder of shards whose weakest region is there only to reach the minimum."""
+@dataclass(frozen=True)
+class Shortfall:
+    """Images of which the detector found fewer regions than were asked for.
+
+    Attributes:
+        filled: images with enough regions, the weakest of which are below the threshold.
+        short: images with too few regions, as the detector proposed no more.
+    """
+
+    filled: int
+    short: int
+
+    def message(self, min_regions: int, score_threshold: float) -> str:
+        """A line for each of the two that occurs."""
+        lines = ""
+        if self.filled:
+            lines += (
+                f"{self.filled:,} images have fewer than {min_regions} regions of score "
+                f"{score_threshold:g}; the next best fill them up.\n"
+            )
+        if self.short:
+            lines += (
+                f"{self.short:,} images have fewer than {min_regions} regions, as the detector "
+                "proposed no more.\n"
+            )
+        return lines
+
+
+def count_shortfall(shards: Path, min_regions: int, score_threshold: float) -> Shortfall:
+    """Look for images with fewer good regions than asked for in a folder of shards."""
     reader = ShardReader(shards, "regions")
     # shards hold half-precision scores, so that one at the threshold may read a little less
     floor = score_threshold - 1e-3
-    count = 0
-    for place in range(len(reader)):
-        record = reader[place]
-        if isinstance(record, ImageRegions) and record.scores is not None:
-            count += float(record.scores.min()) < floor
-    return count
+    filled = short = 0
+    for record in reader:
+        assert isinstance(record, ImageRegions)
+        assert record.scores is not None
+        if len(record.scores) < min_regions:
+            short += 1
+        elif float(record.scores.min()) < floor:
+            filled += 1
+    return Shortfall(filled, short)

@@ -1,8 +1,8 @@
 """Run one stage over shards: on threads, processes or a cluster, with resume, retries and progress.
 
-`stage.py` says what a stage is and how it is run, `plan.py` which shard holds which items and which
-of them are there already, `task.py` what a worker does with one shard, `cluster.py` who the workers
-are, `progress.py` what the user sees, and `engine.py` puts them together.
+`stage.py` defines a stage and its execution settings, `plan.py` assigns items to shards and finds
+the finished ones, `task.py` makes one shard in a worker, `cluster.py` starts workers or connects to
+them, `progress.py` reports progress, and `engine.py` ties these together.
 """
 
 from pipeline.execution.engine import run_stage

@@ -1,4 +1,4 @@
-"""Who does the work: threads or processes of this machine, or the workers of a dask scheduler."""
+"""The workers: threads or processes of this machine, or the workers of a dask scheduler."""
 
 import logging
 import os
@@ -25,9 +25,9 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": 32 << 20,
     "MALLOC_TRIM_THRESHOLD_": 256 << 20,
 }
-"""Of worker processes. By the last three glibc keeps up to 256 MiB that temporary arrays have left
-for the next ones. Given back to the system, their pages fault again: 20 times for each caption that
-is parsed, a fifth of the time."""
+"""Of worker processes. The last three make glibc keep up to 256 MiB of freed temporary arrays for
+the next ones. Memory returned to the system must be faulted in again: 20 page faults per parsed
+caption, a fifth of the time."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Workers:
 
     Attributes:
         client: the connection to them.
-        tasks: how many tasks they run at a time, all together.
-        tasks_per_host: the same by host, as tasks of one host share its cores.
+        tasks: how many tasks they run at a time in total.
+        tasks_per_host: the same for each host, whose tasks share its cores.
         resources: what each task needs of its worker.
     """
 
@@ -52,17 +52,17 @@ LITTLE_WATCHED = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
 }
-"""dask watches its threads and loops up to a hundred times a second, for pages that are not served
-here: 4 % of a core while nothing is done, 0.6 % so."""
+"""dask samples its threads and event loops up to 100 times per second for dashboard pages that are
+not served here. These settings lower the idle load from 4 % of a core to 0.6 %."""
 
 
 @contextmanager
 def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Workers]:
-    """Start workers here, no more than there are tasks, or connect to those of a scheduler.
+    """Start workers on this machine, at most one per task, or connect to those of a scheduler.
 
     Raises:
-        ExecutionError: no scheduler answers, or it has no workers.
-        SettingsError: the workers do not offer the GPUs that are asked for.
+        ExecutionError: the scheduler does not answer, or has no workers.
+        SettingsError: the workers do not have the requested GPUs.
     """
     with _quiet_logs():
         if execution.scheduler is not None:
@@ -82,7 +82,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
 
 
 class IgnoreInterrupts(WorkerPlugin):
-    """Ctrl-C reaches all processes of a terminal; the one that started the run acts on it."""
+    """Ignore Ctrl-C in workers: it reaches every process of a terminal, the main one handles it."""
 
     name = "ignore-interrupts"
 
@@ -92,9 +92,9 @@ class IgnoreInterrupts(WorkerPlugin):
 
 
 class ThreadsWorker(Worker):
-    """A worker of this process that does not wait half a minute for its threads when it is closed.
+    """A worker in this process that closes without waiting 30 s for its threads.
 
-    There are none but after an interrupt or an error, and those stop at their next item.
+    Threads still run only after an interrupt or an error, and stop at their next item.
     """
 
     async def close(self, *args: Any, **options: Any) -> str | None:
@@ -141,13 +141,13 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
     with config.set(
         {
             "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-            "distributed.worker.profile.enabled": False,  # it looks at the stack 100 times a second
+            "distributed.worker.profile.enabled": False,  # samples the stack 100 times a second
         }
     ):
         return SpecCluster(
             scheduler={
                 "cls": Scheduler,
-                # Without an address its HTTP server asks for port 8787, which may be taken.
+                # Without an address its HTTP server binds port 8787, which may be in use.
                 "options": place | no_dashboard | {"port": 0, "dashboard_address": "127.0.0.1:0"},
             },
             workers={
@@ -175,7 +175,7 @@ def _gpus(wanted: int) -> list[str]:
 
 
 def _checked(client: Client, execution: ExecutionSettings) -> Workers:
-    """The workers that can run the tasks; a task that no worker can run would wait for ever."""
+    """The workers that can run the tasks; a task that no worker can run would never start."""
     offers = client.scheduler_info(n_workers=-1)["workers"].values()
     if not execution.gpus:
         tasks_per_host: Counter[str] = Counter()
@@ -205,7 +205,7 @@ def _resources(worker: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Keep dask's own messages off the screen: what matters of them comes back as an error."""
+    """Silence dask's own log: what matters to the user is raised as an error."""
     loggers = [
         logging.getLogger(name)
         for name in ("distributed", *logging.Logger.manager.loggerDict)

@@ -1,4 +1,4 @@
-"""Run a stage: plan its shards, leave out those that are whole, make the others, say what came."""
+"""Run a stage: plan its shards, skip the finished ones, make the others, report the result."""
 
 import time
 import uuid
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from pipeline.execution.cluster import Workers
 
 TASKS_AHEAD = 2
-"""Tasks that the scheduler holds for each that runs: enough that no worker waits."""
+"""Tasks submitted per running task: enough to keep every worker busy."""
 
 
 def run_stage(
     stage: Stage, items: Iterable[Item], out: Path, execution: ExecutionSettings
 ) -> StageReport:
-    """Turn items into a folder of shards; go on where an earlier run of the same stage stopped.
+    """Turn items into a folder of shards; resume where an earlier run of the same stage stopped.
 
-    Each shard is one task and is written by its worker. Equal stages and items give equal shards,
-    whoever the workers are.
+    Each shard is one task, and its worker writes it. Equal stages and items give equal shards,
+    whatever the workers are.
 
     Args:
-        stage: what is done.
-        items: what it is done to; ids are unique.
+        stage: processes the items.
+        items: the input; ids are unique.
         out: the folder of shards.
-        execution: how it is done.
+        execution: how to run it.
 
     Returns:
-        What is in the folder.
+        Counts and failures of all shards in the folder.
 
     Raises:
-        DataError: there are no items, an id comes twice, the folder is another run's, or an item
-            is bad and `on_error` is `stop`.
-        ExecutionError: no workers, a worker died again and again, or a shard could not be written.
-        InterruptedRunError: Ctrl-C; whole shards stay.
+        DataError: there are no items, an id is repeated, the folder has shards of another run, or
+            an item failed and `on_error` is `stop`.
+        ExecutionError: there are no workers, a worker keeps dying, or a shard cannot be written.
+        InterruptedRunError: Ctrl-C was pressed; finished shards are kept.
     """
     start = time.monotonic()
     out = out.resolve()  # workers may have another working folder
@@ -101,7 +101,7 @@ def _make(
     execution: ExecutionSettings,
     finished: dict[Path, FinishedShard],
 ) -> int:
-    """Make the shards of the jobs and enter them into `finished`; how many items were worked on."""
+    """Make the shards of the jobs, add them to `finished`; returns the number of items."""
     from pipeline.execution.cluster import open_workers  # dask takes a second to import
 
     due = sum(len(finished[job.path].failures) if job.is_retry else len(job.items) for job in jobs)
@@ -122,15 +122,15 @@ def _make(
                     listener.shard_made(job, outcome)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"interrupted: {made:,} of {len(jobs):,} shards were made in {jobs[0].path.parent}, "
-            "all of them whole.\nThe same command goes on with the others."
+            f"interrupted: {made:,} of {len(jobs):,} shards were made in {jobs[0].path.parent} "
+            "and are kept.\nRun the same command again to make the others."
         ) from error
     return worked
 
 
 @contextmanager
 def _stopping(run: str) -> Iterator[None]:
-    """When the run ends early, tell those of its threads that are in this process."""
+    """When the run ends early, stop those of its threads that run in this process."""
     try:
         yield
     except BaseException:
@@ -141,9 +141,9 @@ def _stopping(run: str) -> Iterator[None]:
 def _outcomes(
     stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, workers: "Workers", retries: int
 ) -> Iterator[tuple[ShardJob, ShardOutcome]]:
-    """What came of each job, in whatever order they get done.
+    """Each job with its outcome, in the order of completion.
 
-    Few tasks are submitted ahead, so that memory does not grow with their number.
+    Only a few tasks are submitted ahead, so memory does not grow with their number.
     """
     from distributed import as_completed
 
@@ -186,12 +186,12 @@ def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
         raise ExecutionError(
             f"{named}: the worker died {error.allowed_failures + 1} times, "
             f"the last was {error.last_worker.address}.\n"
-            "Often memory is short: try fewer --workers, or a smaller --shard-size."
+            "A common cause is a lack of memory: try fewer --workers or a smaller --shard-size."
         ) from error
     except CancelledError as error:
         raise ExecutionError(
-            f"{job.path.name}: the scheduler gave the work up; is it still there? "
-            "The same command goes on with the shards that are missing."
+            f"{job.path.name}: the scheduler cancelled the task; is it still running? "
+            "Run the same command again to make the missing shards."
         ) from error
     except Exception as error:
         advice = ""
@@ -204,17 +204,17 @@ def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
 
 
 def _check(stage: Stage, job: ShardJob, outcome: ShardOutcome, made: int) -> None:
-    """Raise what the worker could not: a bad item that ends the run, or a shard that cannot be."""
-    goes_on = f"{made:,} shards were made; the same command goes on with the others."
+    """Raise a worker's error: a failed item that ends the run, or a shard that cannot be made."""
+    resume = f"{made:,} shards were made; run the same command again to make the others."
     if outcome.stopped_by is not None:
         failure = outcome.stopped_by
         raise DataError(
             f"{failure.id}: {failure.reason}.\n"
-            f"Mend or remove it, or leave such {NOUNS[stage.kind]} out with --on-error skip. "
-            f"{goes_on}"
+            f"Fix or remove it, or skip such {NOUNS[stage.kind]} with --on-error skip. "
+            f"{resume}"
         )
     if outcome.fault is not None:
-        error = ExecutionError(f"{outcome.fault}\n{goes_on}")
+        error = ExecutionError(f"{outcome.fault}\n{resume}")
         error.exit_code = outcome.exit_code
         raise error
 
@@ -224,6 +224,6 @@ def _read_back(job: ShardJob) -> FinishedShard:
         return read_finished(job)
     except DataError as error:
         raise ExecutionError(
-            f"a worker says that it wrote {job.path}, but it is not to be seen from here.\n"
-            "Name an --out on a file system that this machine and all workers share."
+            f"a worker reported that it wrote {job.path}, but this machine cannot see that file.\n"
+            "Use an --out on a file system that this machine and all workers share."
         ) from error

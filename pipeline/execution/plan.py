@@ -1,4 +1,4 @@
-"""Which shard holds which items, and which shards are there already."""
+"""Assign items to shards, and find the shards that are finished already."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ class ShardJob:
     """One shard to make.
 
     Attributes:
-        path: where it goes.
+        path: of the shard.
         split: the split of its items.
-        items: what it is made of, in order.
-        is_retry: it is there, and only its failed items are worked on.
+        items: its items, in order.
+        is_retry: the shard exists, and only its failed items are processed again.
     """
 
     path: Path
@@ -38,14 +38,14 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class FinishedShard:
-    """What is known of a shard that is there: number of its records, reasons of its failures."""
+    """A shard that exists: its number of records and the reason of each failure."""
 
     records: int
     failures: Mapping[str, str]
 
 
 def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -> list[ShardJob]:
-    """Cut the items into shards of one split each, in their order.
+    """Divide the items into shards of one split each, keeping their order.
 
     Raises:
         DataError: there are no items, or two have the same id.
@@ -54,7 +54,7 @@ def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -
     for item in items:
         splits.setdefault(item.split, []).append(item)
     if not splits:
-        raise DataError(f"there are no {NOUNS[kind]} to work on: the source is empty.")
+        raise DataError(f"there are no {NOUNS[kind]} to process: the source is empty.")
     twice = [
         id
         for id, count in Counter(i.id for part in splits.values() for i in part).items()
@@ -62,8 +62,8 @@ def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -
     ]
     if twice:
         raise DataError(
-            f"each of the {NOUNS[kind]} needs an id of its own, but {len(twice):,} ids come more "
-            f"than once, the first {twice[0]!r}. Remove the repeated ones."
+            f"the ids of {NOUNS[kind]} must be unique, but {len(twice):,} are repeated, the first "
+            f"{twice[0]!r}. Remove the duplicates."
         )
     cuts = [
         (split, tuple(part[start : start + shard_size]))
@@ -77,7 +77,7 @@ def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -
 
 
 def run_fingerprint(stage: Stage, jobs: Sequence[ShardJob], shard_size: int) -> dict[str, Any]:
-    """What must be equal for shards to belong to one run, beside the stage's settings.
+    """What must be equal, besides the stage's settings, for shards to belong to one run.
 
     `model` is the stage's own fingerprint; `inputs` is a digest of the identities of all items.
     """
@@ -91,13 +91,15 @@ def run_fingerprint(stage: Stage, jobs: Sequence[ShardJob], shard_size: int) -> 
 
 
 def prepare_folder(out: Path, kind: Kind, *, overwrite: bool) -> None:
-    """Make the folder of shards; remove what a killed run left, or all shards of the kind.
+    """Create the folder of shards; remove leftovers of a killed run, or all shards of the kind.
 
     Raises:
         SettingsError: the path is a file.
     """
     if out.exists() and not out.is_dir():
-        raise SettingsError(f"expected a folder for the shards, {out} is a file. Name another.")
+        raise SettingsError(
+            f"expected a folder for the shards, but {out} is a file. Choose another --out."
+        )
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(f"{kind}-*.tmp"):
         leftover.unlink(missing_ok=True)
@@ -114,10 +116,10 @@ def finished_shards(
     settings: Mapping[str, Any],
     fingerprint: Mapping[str, Any],
 ) -> dict[Path, FinishedShard]:
-    """The shards of this run that are whole, by path.
+    """The finished shards of this run, by path.
 
     Raises:
-        DataError: a shard is of another run, or is damaged.
+        DataError: a shard belongs to another run, or is damaged.
     """
     ours = {"settings": settings, "fingerprint": fingerprint}
     planned = {job.path for job in jobs}
@@ -135,10 +137,10 @@ def finished_shards(
 
 
 def read_finished(job: ShardJob) -> FinishedShard:
-    """What is known of a shard that a task has just made.
+    """The shard that a task has just made.
 
     Raises:
-        DataError: it is not there.
+        DataError: it does not exist.
     """
     sidecar = read_sidecar(sidecar_path(job.path))
     return FinishedShard(sidecar.num_records, dict(sidecar.failures))
@@ -149,6 +151,6 @@ def _other_run(out: Path, lines: Sequence[str]) -> DataError:
     more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
     return DataError(
         f"{out} has the shards of another run, which differs in {'; '.join(shown)}{more}.\n"
-        "Give the settings and inputs of that run to go on with it, another --out, "
-        "or --overwrite to delete its shards and start afresh."
+        "Use the settings and inputs of that run to resume it, choose another --out, "
+        "or delete its shards and start over with --overwrite."
     )

@@ -1,4 +1,4 @@
-"""What the user sees of a run: a bar on a terminal, plain lines elsewhere, JSON lines in a file."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, JSON lines in a file."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a run has to do.
+    """The size of a run.
 
     Attributes:
         stage: its name.
@@ -38,16 +38,16 @@ class Extent:
 
 
 class Listener(Protocol):
-    """Somebody who is told of each shard that is made."""
+    """Receives each shard that is made."""
 
     def shard_made(self, job: ShardJob, outcome: ShardOutcome) -> None:
-        """A shard is whole."""
+        """Called when a shard is finished."""
         ...
 
 
 @contextmanager
 def open_listeners(execution: ExecutionSettings, extent: Extent) -> Iterator[Sequence[Listener]]:
-    """Those who are told, as the settings say."""
+    """The listeners that the settings ask for."""
     with ExitStack() as stack:
         listeners: list[Listener] = []
         if execution.log_json is not None:
@@ -150,7 +150,7 @@ def _json_log(target: str, extent: Extent) -> Iterator[_JsonLog]:
         if target == "-":
             stream = sys.stdout
         else:
-            # Appended to, as a run that is resumed goes on with its log.
+            # Append: a resumed run continues its log.
             stream = stack.enter_context(Path(target).open("a", encoding="utf-8"))
         log = _JsonLog(stream, extent)
         log.write("start", shards=extent.shards, items=extent.items)

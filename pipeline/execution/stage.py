@@ -1,4 +1,4 @@
-"""What a stage is, how it is to be run, and what came of it."""
+"""The interface of a stage, its execution settings and its report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
 
 NOUNS: dict[Kind, str] = {"regions": "images", "captions": "captions"}
-"""What the items of a stage are called, by what it makes of them."""
+"""The noun for the items of a stage, by the kind of shard it makes."""
 
 
 class Item(Protocol):
-    """One image or caption to work on; `ImageItem` and `CaptionItem` of `pipeline.manifest` are."""
+    """One image or caption to process, such as an `ImageItem` or a `CaptionItem`."""
 
     @property
     def id(self) -> str:
@@ -37,13 +37,12 @@ class Stage(Protocol):
     """One slow step that turns items into records.
 
     A stage is a small picklable frozen dataclass, defined in a module that workers can import. It
-    opens its model inside the worker and keeps it there, once a process; on threads several tasks
-    share it.
+    loads its model inside the worker and keeps it, once per process; tasks on threads share it.
     """
 
     @property
     def kind(self) -> Kind:
-        """What it makes."""
+        """Kind of shard it makes."""
         ...
 
     @property
@@ -53,7 +52,7 @@ class Stage(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its full settings, as JSON can hold them; never the number of workers."""
+        """Its full settings as JSON values, without the number of workers."""
         ...
 
     @property
@@ -67,17 +66,17 @@ class Stage(Protocol):
         ...
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What identifies its model, as JSON can hold it; asked once, before the work."""
+        """What identifies its model, as JSON values; called once, before the run."""
         ...
 
     def process(
         self, items: Sequence[Any], threads: int
     ) -> Iterator[ImageRegions | ParsedCaption | Failure]:
-        """One outcome an item, in order, each the same whatever its neighbours in `items` are.
+        """Yield one outcome per item, in order; an outcome does not depend on the other items.
 
-        A `Failure` is yielded for an item that is bad. A `PipelineError` that is raised ends the
-        run (no model, a missing extra). Any other exception is put down to one item: that one is
-        tried again alone, and fails if it raises again.
+        A bad item gives a `Failure`. A `PipelineError` ends the run (no model, a missing extra).
+        Any other exception counts against one item: it is tried again alone, and fails if it
+        raises again.
 
         Args:
             items: the items of a shard, or some of them.
@@ -87,50 +86,48 @@ class Stage(Protocol):
 
 
 class ExecutionSettings(BaseModel):
-    """How a stage is run. Nothing here but `shard_size` shows in the data."""
+    """How a stage is run. Only `shard_size` changes the data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int | None = Field(
-        default=None, ge=1, description="Shards made at a time on this machine; its cores without."
+        default=None,
+        ge=1,
+        description="Shards made in parallel on this machine; default: its cores.",
     )
-    processes: bool = Field(
-        default=False, description="Workers are processes, not threads of this one."
-    )
+    processes: bool = Field(default=False, description="Workers are processes, not threads.")
     scheduler: str | None = Field(
-        default=None, description="Address of a dask scheduler whose workers do the work instead."
+        default=None, description="Address of a dask scheduler whose workers run the tasks instead."
     )
     gpus: int = Field(
         default=0, ge=0, description="Workers with one GPU each; 0 for workers without."
     )
-    shard_size: int = Field(default=256, ge=1, description="Most items in a shard.")
+    shard_size: int = Field(default=256, ge=1, description="Maximum number of items per shard.")
     on_error: Literal["skip", "stop"] = Field(
         default="stop",
-        description="A bad item ends the run, or is left out and listed in the sidecar.",
+        description="A bad item ends the run, or is skipped and listed in the sidecar.",
     )
     retry_failed: bool = Field(
         default=False, description="Work again on the items that failed in shards that are there."
     )
-    overwrite: bool = Field(
-        default=False, description="Delete the shards that are there and start afresh."
-    )
+    overwrite: bool = Field(default=False, description="Delete the existing shards and start over.")
     retries: int = Field(
         default=2,
         ge=0,
-        description="How often a shard is tried again after its worker died or raised.",
+        description="Retries of a shard whose worker died or raised an error.",
     )
     progress: bool = Field(default=True, description="Show progress on standard error.")
     log_json: str | None = Field(
         default=None,
-        description="File that gets a JSON object a line for each shard; - for stdout.",
+        description="File that gets one JSON line per shard; - for standard output.",
     )
 
     @model_validator(mode="after")
     def _options_agree(self) -> Self:
         if self.workers and self.scheduler:
-            raise ValueError("workers are counted on this machine, with a scheduler it has its own")
+            raise ValueError("workers is for this machine, and a scheduler has its own workers")
         if self.gpus and self.workers and self.gpus != self.workers:
-            raise ValueError("there is one worker a GPU: give workers or gpus")
+            raise ValueError("there is one worker per GPU: give workers or gpus")
         if self.retry_failed and self.overwrite:
             raise ValueError("retry_failed keeps the shards that overwrite deletes")
         return self
@@ -142,14 +139,14 @@ class StageReport:
 
     Attributes:
         stage: name of the stage.
-        kind: what it makes.
+        kind: of the shards.
         out: the folder of shards.
-        shards: number of shards of the whole run.
-        shards_kept: those that were there before, and stayed.
+        shards: number of shards of the run.
+        shards_kept: shards that an earlier run made.
         records: images or captions in all shards.
-        worked: items that this run worked on.
-        failures: reason by id of all items that are in no shard.
-        seconds: time that this run took.
+        worked: items that this run processed.
+        failures: the reason for each failed item, by id.
+        seconds: duration of this run.
     """
 
     stage: str
@@ -163,9 +160,9 @@ class StageReport:
     seconds: float
 
     def summary(self) -> str:
-        """What came of it, in one to three lines."""
+        """The result in one to three lines."""
         noun = NOUNS[self.kind]
-        kept = f" ({self.shards_kept:,} of them were there)" if self.shards_kept else ""
+        kept = f" ({self.shards_kept:,} of them existed)" if self.shards_kept else ""
         lines = [
             f"{self.records:,} {noun} in {self.shards:,} shards{kept} in {self.out}; "
             f"{self.worked:,} {noun} in {self.seconds:.1f} s"
@@ -173,7 +170,7 @@ class StageReport:
         if self.failures:
             first = next(iter(self.failures.items()))
             lines.append(
-                f"{len(self.failures):,} {noun} failed and are left out, the first {first[0]}: "
-                f"{first[1]}\nMend them and add --retry-failed; the sidecars list them all."
+                f"{len(self.failures):,} {noun} failed and were skipped, the first {first[0]}: "
+                f"{first[1]}\nFix them and run again with --retry-failed; the sidecars list all."
             )
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a worker does with one shard: make its records, write it, return the counts alone."""
+"""The task of a worker: make the records of one shard, write it, return only counts."""
 
 import errno
 import time
@@ -17,12 +17,12 @@ from pipeline.shards.writer import write_shard
 
 Record = ImageRegions | ParsedCaption
 
-# What the system says where trying again is of no use.
+# Errors of the system that a retry does not solve.
 _LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 stopped_runs: set[str] = set()
-"""Runs of this process that have ended early; their threads stop at the next item."""
+"""Runs of this process that ended early; their threads stop at the next item."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class TaskSettings:
     """What every task of a run shares.
 
     Attributes:
-        run: a name that no other run has.
+        run: unique name of the run.
         settings: of the stage.
         fingerprint: of the run.
-        on_error: what a bad item does.
+        on_error: whether a bad item ends the run (`stop`) or is skipped (`skip`).
         tasks_per_host: how many tasks run at a time on each host.
     """
 
@@ -46,15 +46,15 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What came of one shard.
+    """The result of one task.
 
     Attributes:
         records: images or captions in it.
-        worked: items that were worked on.
+        worked: items that were processed.
         failed: items that failed.
         seconds: time in the worker.
-        stopped_by: the bad item, where a bad item ends the run; the shard was not written then.
-        fault: why the shard cannot be made, where trying again is of no use.
+        stopped_by: the bad item that ended the run; then the shard was not written.
+        fault: why the shard cannot be made, if a retry would not help.
         exit_code: of the fault.
     """
 
@@ -71,7 +71,7 @@ def run_shard(stage: Stage, job: ShardJob, shared: TaskSettings) -> ShardOutcome
     """Make one shard in a worker and write it.
 
     Raises:
-        Exception: what the stage broke or the system refused; the scheduler tries again.
+        Exception: the stage or the operating system failed; the scheduler retries.
     """
     start = time.perf_counter()
     failures: list[Failure] = []
@@ -125,7 +125,7 @@ def _records(
 
 
 def _outcomes(stage: Stage, job: ShardJob, threads: int) -> tuple[int, Iterator[Record | Failure]]:
-    """How many items are worked on, and the outcomes of all items of the shard."""
+    """The number of items to process, and the outcomes of all items of the shard."""
     beside = sidecar_path(job.path)
     # A retry whose worker died between removing the old sidecar and writing the new is a new shard.
     if not (job.is_retry and beside.exists()):
@@ -141,7 +141,7 @@ def _outcomes(stage: Stage, job: ShardJob, threads: int) -> tuple[int, Iterator[
 
 
 def _process(stage: Stage, items: Sequence[Item], threads: int) -> Iterator[Record | Failure]:
-    """One outcome an item; an exception costs the item that was due, and no other."""
+    """One outcome per item; an exception fails only the item that was due."""
     done = 0
     while done < len(items):
         try:
@@ -168,7 +168,7 @@ def _alone(stage: Stage, item: Item, threads: int) -> Record | Failure:
 
 
 class _BrokenStageError(Exception):
-    """The stage does not keep its contract; no item is to blame."""
+    """The stage violates its contract; no item is at fault."""
 
 
 def _of(item: Item | None, outcome: Record | Failure, stage: Stage) -> Record | Failure:

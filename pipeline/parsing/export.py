@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import cast
 
-from pipeline.parsing.relations import strings_of
+from pipeline.parsing.doc_triples import strings_of
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ParsedCaption
 
 
 def write_triples(shards: Path, out: Path) -> int:
-    """Write `{"caption": ..., "triples": [[s, r, o], ...]}`, a line a caption; return their number.
+    """Write `{"caption": ..., "triples": [[s, r, o], ...]}`, one line per caption.
 
-    The file is written beside its place and moved there whole.
+    The file is written under a temporary name and renamed. Returns the number of lines.
 
     Raises:
         DataError: the folder has no captions.

@@ -1,7 +1,7 @@
-"""How captions are parsed faster: spaCy's components with the same results in less time.
+"""Faster versions of spaCy's components, with the same results.
 
-Captions are a stream of short texts of few words. Half of spaCy's time on them goes into locks and
-into work that a word needs only once. Loading, saving, training and scoring are spaCy's own.
+Captions are a stream of short texts with a small vocabulary. spaCy spends half of its time on locks
+and on work that is needed once per word. Loading, saving, training and scoring are spaCy's.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ from thinc.api import Model, NumpyOps
 from pipeline.parsing.scene_graph.decode import Floats
 
 MAX_KEPT = 20_000
-"""Words whose vectors or lemmas are kept for the next time that they come."""
+"""Words whose vectors or lemmas are cached."""
 
 _MIXERS = np.array(  # odd, as a product with them modulo 2^64 loses nothing
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64
@@ -29,7 +29,7 @@ _MIXERS = np.array(  # odd, as a product with them modulo 2^64 loses nothing
 
 
 class StepwiseParser(DependencyParser):
-    """A parser whose loop runs in Python, a step of many captions at a time.
+    """A parser whose loop runs in Python, one step of many captions at a time.
 
     spaCy's own loop releases the interpreter's lock, and what Cython 3 makes of it takes the lock
     back several times a word: half of the parser's time with spaCy 3.8.
@@ -82,7 +82,7 @@ def make_stepwise_parser(
 
 
 class WordLemmatizer(EditTreeLemmatizer):
-    """A lemmatizer that takes each token's likeliest edit, and edits a word once."""
+    """A lemmatizer that takes each token's most probable edit, and edits each word once."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -140,7 +140,7 @@ def make_word_lemmatizer(
 
 
 def keep_word_vectors(model: Model) -> None:
-    """Let a Tok2Vec model compute the vector of a word, before its context, once.
+    """Let a Tok2Vec model compute the context-free vector of each word once.
 
     The model must not be trained any more. One whose words have vectors of another kind than
     spaCy's MultiHashEmbed stays as it is.
@@ -163,7 +163,7 @@ def keep_word_vectors(model: Model) -> None:
 
 
 class _KeptVectors:
-    """Vectors of words, by the features that they are made of."""
+    """Cached vectors of words, by their features."""
 
     def __init__(self, embed: Model) -> None:
         self._extract, *self._others = embed.layers

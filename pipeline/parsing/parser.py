@@ -1,4 +1,4 @@
-"""Which spaCy model parses the captions: find it, load what is needed of it, name it."""
+"""Find, load and identify the spaCy model that parses the captions."""
 
 import gc
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from thinc.api import Model, NumpyOps
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import digest, file_digest
-from pipeline.parsing.text import clean_text
+from pipeline.parsing.text import clean_text, fault_of
 
 STOCK_MODEL = "en_core_web_sm"
 EMBEDDED = "embedded"
@@ -24,10 +24,10 @@ LEARNED = "scene_graph"
 RULES = "relation_triples"
 
 BATCH = 256
-"""Captions that the model works on at a time."""
+"""Captions per batch."""
 
 EMBEDDED_FOLDER = Path(__file__).with_name("model")
-"""Where the pipeline lies that ships with the package, for `spacy.load`."""
+"""Folder of the pipeline that ships with the package, for `spacy.load`."""
 
 _UNUSED = ("ner", "senter", "entity_linker", "entity_ruler", "spancat", "textcat")
 _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologizer"}
@@ -37,8 +37,8 @@ def load_parser(model: str = EMBEDDED) -> Language:
     """The pipeline that turns captions into arcs and triples.
 
     It ends in the learned component where the model has one, else in `relation_triples`. The model
-    that ships with the package is the default wherever another is installed: the same captions give
-    the same triples on every machine.
+    that ships with the package is the default even where another is installed, so that the same
+    captions give the same triples on every machine.
 
     Args:
         model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
@@ -47,8 +47,6 @@ def load_parser(model: str = EMBEDDED) -> Language:
         SettingsError: there is no such model, or it cannot be loaded.
         DataError: it lacks a component that is needed.
     """
-    import pipeline.parsing.scene_graph.component  # registers the components
-    import pipeline.parsing.triples  # noqa: F401
     from pipeline.parsing.inference import keep_word_vectors
 
     source = _source(model)
@@ -69,10 +67,10 @@ def load_parser(model: str = EMBEDDED) -> Language:
 
 @lru_cache(maxsize=2)
 def cached_parser(model: str) -> Language:
-    """`load_parser`, once a process.
+    """`load_parser`, once per process.
 
-    What is in memory then stays there, and the garbage collector is told so: going through all of
-    it again and again would take a sixth of the time of parsing.
+    All objects in memory are then frozen for the garbage collector: scanning them again and again
+    would take a sixth of the parsing time.
     """
     nlp = load_parser(model)
     gc.collect()
@@ -81,8 +79,8 @@ def cached_parser(model: str) -> Language:
 
 
 def model_fingerprint(nlp: Language) -> dict[str, Any]:
-    """What identifies a model: its name, the digest of its files, what makes its triples."""
-    from pipeline.parsing.triples import RULES_VERSION
+    """What identifies a model: its name, the digest of its files, its components and rules."""
+    from pipeline.parsing.rules.component import RULES_VERSION
 
     folder = nlp.path
     if folder is None:
@@ -105,6 +103,20 @@ def parse_texts(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
     return nlp.pipe((clean_text(text) for text in texts), batch_size=BATCH)
 
 
+def parse_caption(text: str, model: str = EMBEDDED) -> Doc:
+    """Parse one caption, with a model that stays loaded.
+
+    Raises:
+        DataError: the text has nothing to parse, or the model lacks a component that is needed.
+        SettingsError: there is no such model, or it cannot be loaded.
+    """
+    cleaned = clean_text(text)
+    fault = fault_of(cleaned)
+    if fault:
+        raise DataError(f"{fault}. Give a caption in English, such as 'a man riding a horse'.")
+    return cached_parser(model)(cleaned)
+
+
 def _source(name: str) -> str | Path:
     if name == EMBEDDED and EMBEDDED_FOLDER.is_dir():
         return EMBEDDED_FOLDER
@@ -114,12 +126,12 @@ def _source(name: str) -> str | Path:
     if (folder / "config.cfg").is_file():
         return folder
     if folder.is_dir():
-        raise SettingsError(f"{name} is no spaCy model: it has no config.cfg.\n{_advice()}")
+        raise SettingsError(f"{name} is not a spaCy model: it has no config.cfg.\n{_advice()}")
     raise SettingsError(f"there is no model {name!r}. {_advice()}")
 
 
 def _advice() -> str:
-    """What is installed, and how to get a model."""
+    """The installed models, and how to get one."""
     installed = spacy.util.get_installed_models()
     if EMBEDDED_FOLDER.is_dir():
         installed = [f"{EMBEDDED} (ships with the package)", *installed]
@@ -130,7 +142,7 @@ def _advice() -> str:
 
 
 def _use_numpy_products(nlp: Language) -> None:
-    """Let thinc multiply matrices as NumPy does: 76 against 24 GFLOP/s of its own on one core."""
+    """Let thinc multiply matrices with NumPy: 76 GFLOP/s on one core, 24 with its own BLIS."""
     for _, component in nlp.pipeline:
         model = getattr(component, "model", None)
         if isinstance(model, Model):
@@ -140,10 +152,10 @@ def _use_numpy_products(nlp: Language) -> None:
 
 
 def _check(nlp: Language, name: str) -> None:
-    """See that the model sets what the triples are read from.
+    """Check that the model sets the annotations that triples need.
 
     Raises:
-        DataError: it does not; the text says which component is missing.
+        DataError: it does not; the message names the missing component.
     """
     if nlp.lang != "en":
         raise DataError(f"the model {name} is for {nlp.lang!r}; captions are parsed in English.")
@@ -152,6 +164,6 @@ def _check(nlp: Language, name: str) -> None:
         if not probe.has_annotation(attribute):
             raise DataError(
                 f"the model {name} lacks a component: {component}. It has "
-                f"{', '.join(nlp.pipe_names) or 'none'}.\nTake a model with a parser and a tagger, "
+                f"{', '.join(nlp.pipe_names) or 'none'}.\nUse a model with a parser and a tagger, "
                 f"such as {STOCK_MODEL}."
             )

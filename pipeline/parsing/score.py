@@ -1,4 +1,4 @@
-"""How close parsed triples are to gold ones: set match and SPICE F1, on strings alone.
+"""Score parsed triples against gold ones: set match and SPICE F1, on strings.
 
 Both compare lower-cased strings without synonyms. Set match asks whether a caption's triples are
 exactly gold's. SPICE F1 (Anderson et al. 2016, eq. 4, without WordNet) compares the tuples that the

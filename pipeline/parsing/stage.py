@@ -1,4 +1,4 @@
-"""The stage of `parse-captions`: captions to words, dependency arcs and relation triples."""
+"""The stage of `parse-captions`: parses captions into words, dependency arcs and triples."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,20 +9,20 @@ from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from pipeline.manifest import CaptionItem
+from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.parsing.relations import stored_objects, stored_triples
 from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind
 
 _ONE_AT_A_TIME = threading.Lock()
-"""A spaCy pipeline is not safe in several threads; processes are the way to use more cores."""
+"""A spaCy pipeline is not thread-safe; use processes for more cores."""
 
 
 @dataclass(frozen=True)
 class ParseCaptions:
-    """Parses captions with one spaCy model, opened once a process.
+    """Parses captions with one spaCy model, loaded once per process.
 
     Attributes:
         model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
@@ -36,17 +36,17 @@ class ParseCaptions:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Nothing beside the model, which the fingerprint identifies wherever it lies."""
+        """None: the model is identified by the fingerprint, wherever it is stored."""
         return {}
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Name and digest of the model, and what makes its triples."""
+        """Name and digest of the model, and its components and rules."""
         return model_fingerprint(cached_parser(self.model))
 
     def process(
         self, items: Sequence[CaptionItem], threads: int
     ) -> Iterator[ParsedCaption | Failure]:
-        """Parse captions in batches; one that cannot be parsed is a Failure that says why."""
+        """Parse captions in batches; one that cannot be parsed gives a Failure with the reason."""
         nlp = cached_parser(self.model)
         if "transformer" in nlp.pipe_names:
             import torch
@@ -57,7 +57,7 @@ class ParseCaptions:
 
 
 def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
-    """The record of a parsed caption, with its text as it was given."""
+    """The record of a parsed caption, with its original text."""
     strings = doc.vocab.strings
     columns = doc.to_array([ORTH, LEMMA, POS, DEP, HEAD]).T
     offsets = columns[4].astype("int64").tolist()  # stored unsigned
@@ -96,7 +96,7 @@ def _parse_batch(nlp: Language, items: Sequence[CaptionItem]) -> Iterator[Parsed
 
 
 def _parse(nlp: Language, texts: Sequence[str]) -> list[Doc | Exception]:
-    """The parsed texts; where the batch raises, each alone, so that one costs no other."""
+    """The parsed texts; if the batch raises, each is parsed alone, so that only one fails."""
     try:
         return list(nlp.pipe(texts, batch_size=BATCH))
     except Exception:

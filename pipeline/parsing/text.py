@@ -1,4 +1,4 @@
-"""What is done to a caption's text before it is parsed, and which captions cannot be parsed."""
+"""Clean a caption's text before it is parsed, and find captions that cannot be parsed."""
 
 import html
 import re
@@ -15,10 +15,10 @@ _HIDDEN = frozenset(("Cc", "Cf", "Co", "Cn"))  # control, format, private, unass
 
 
 def clean_text(text: str) -> str:
-    """A caption as the parser gets it.
+    """Clean a caption for the parser.
 
-    HTML tags and entities, control and format characters go, white space becomes one blank, and a
-    caption that is all upper case becomes lower case, as parsers take capitals for names.
+    Removes HTML tags and entities, control and format characters; collapses white space; and lowers
+    a caption that is all upper case, as parsers take capitals for names.
     """
     if not _PLAIN.fullmatch(text):
         text = _TAG.sub(" ", html.unescape(text))
@@ -28,7 +28,7 @@ def clean_text(text: str) -> str:
 
 
 def fault_of(text: str) -> str | None:
-    """Why a cleaned caption cannot be parsed; None where it can."""
+    """Why a cleaned caption cannot be parsed; None if it can."""
     if not text:
         return "the caption is empty"
     if len(text) > _MAX_CHARACTERS or text.count(" ") >= MAX_WORDS:

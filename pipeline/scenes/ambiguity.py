@@ -1,4 +1,4 @@
-"""Which captions of the data set are true of other pictures of their split as well?"""
+"""Find captions that are also true of other pictures of their split."""
 
 import json
 from dataclasses import dataclass

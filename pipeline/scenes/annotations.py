@@ -1,4 +1,4 @@
-"""What the data set's files say of its scenes: captions, instances, hard pairs, manifest."""
+"""The files of the data set: captions, instances, hard pairs and manifest."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -242,7 +242,7 @@ def hard_pairs_json(pairs: Sequence[PairRecord]) -> Json:
 
 
 def manifest(pairs: Sequence[PairRecord], settings: Mapping[str, Any]) -> Json:
-    """`scenes.yaml`: where the pictures and captions are, and how many a split has."""
+    """`scenes.yaml`: where the pictures and captions are, and their number per split."""
     images, captions = Counter[str](), Counter[str]()
     for pair in pairs:
         for image in pair.images:
@@ -256,6 +256,7 @@ def manifest(pairs: Sequence[PairRecord], settings: Mapping[str, Any]) -> Json:
         "citation": "none needed",
         "published": [f"generated: {made_by}"],
         "image_pattern": "images/{file}",
+        "detector": "scenes",
         "caption_files": [{"file": "captions.json", "format": "karpathy-json"}],
         "splits": {
             split: {"images": images[split], "captions": captions[split]}

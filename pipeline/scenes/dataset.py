@@ -1,4 +1,4 @@
-"""Make the generated data set: pictures, captions, annotations, hard pairs and their manifest."""
+"""Generate the data set: pictures, captions, annotations, hard pairs and their manifest."""
 
 import json
 import multiprocessing
@@ -42,12 +42,12 @@ _SPLIT, _PAIR = 0, 1
 
 @dataclass(frozen=True)
 class ScenesReport:
-    """What a run made, or found there.
+    """The result of a run: what it made, or found.
 
     Attributes:
         images: number of images by split.
         num_hard_pairs: number of hard pairs, of all splits that have them.
-        was_there: whether the same data set was there already and nothing was written.
+        was_there: whether the same data set existed already, so that nothing was written.
     """
 
     images: dict[str, int]
@@ -77,13 +77,13 @@ def make_scenes(
     """Draw `num_images` pictures in pairs of twins and write the data set to `out`.
 
     The bytes depend on `num_images` and `seed` alone, not on `workers`. The manifest is written
-    last: a folder without it is not a whole data set.
+    last: a folder without it is incomplete.
 
     Args:
         out: a new or empty folder, or one that holds the very same data set already.
         num_images: even, at least `MIN_IMAGES`.
         seed: not negative.
-        workers: number of processes; all cores at hand where None.
+        workers: number of processes; None for all available cores.
 
     Raises:
         SettingsError: the number of images cannot be split into pairs of twins and three splits.

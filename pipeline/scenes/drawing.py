@@ -1,4 +1,4 @@
-"""How a scene becomes a picture, and which pixels of each object stay visible in it."""
+"""Draw a scene, and find which pixels of each object are visible."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""Which objects stand where: pairs of twin scenes, the same objects with two roles exchanged.
+"""Lay out pairs of twin scenes: the same objects with two roles exchanged.
 
 A pair of twins has one core relation between two places. In the first twin one object takes the
 first place and another the second; in the second twin they are exchanged, and nothing else changes:

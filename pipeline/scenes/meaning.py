@@ -1,4 +1,4 @@
-"""What a caption claims, as a graph, and whether that is true of a scene."""
+"""The claims of a caption as a graph, and whether they are true of a scene."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass

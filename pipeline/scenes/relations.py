@@ -1,4 +1,4 @@
-"""Who stands in which relation to whom in a scene, by the pixels that the objects take."""
+"""The relations between the objects of a scene, computed from their pixels."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What a scene is: objects with their places, drawn one over the other, and their pixels."""
+"""A scene: objects with positions and drawing order, and their pixels."""
 
 from dataclasses import dataclass
 

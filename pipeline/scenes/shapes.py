@@ -1,4 +1,4 @@
-"""What the shapes look like: outlines, and the pixels that a shape of a radius covers.
+"""The shapes: their outlines, and the pixels that a shape covers.
 
 Outlines live in a unit frame: x to the right, y down, the farthest point near distance 1.
 """

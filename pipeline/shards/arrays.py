@@ -1,4 +1,4 @@
-"""One shard, opened: its arrays, and records made of their rows."""
+"""Open one shard: its arrays, and the records in their rows."""
 
 import mmap
 import os
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,27 +16,13 @@ from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, Pa
 from pipeline.shards.sidecar import Sidecar, StoredArray
 
 
-class Rows(Protocol):
-    """An array of which rows can be taken: numpy's, or one that HDF5 reads on demand."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As numpy has it."""
-        ...
-
-    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
-
-    def __len__(self) -> int: ...
-
-
 def open_arrays(path: Path, sidecar: Sidecar) -> dict[str, Any]:
     """The arrays of a shard, read-only.
 
-    They are views of one memory map, without HDF5. In a file from elsewhere that is chunked or
-    compressed, the arrays that need it are read through h5py, the large ones row by row.
+    They are views of one memory map, without HDF5.
 
     Raises:
-        DataError: the file has not the size that its sidecar says.
+        DataError: the file does not have the size that its sidecar gives.
         OSError: it cannot be opened.
     """
     with path.open("rb") as stream:
@@ -44,63 +30,23 @@ def open_arrays(path: Path, sidecar: Sidecar) -> dict[str, Any]:
         if size != sidecar.bytes:
             raise DataError(
                 f"{path} has {size:,} bytes, its sidecar says {sidecar.bytes:,}: it was changed "
-                "while it was in use."
+                "while in use."
             )
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    return {
-        name: _view(mapped, stored) if _is_mapped(stored) else _hdf5_rows(path, name, stored)
-        for name, stored in sidecar.datasets.items()
-    }
-
-
-def _is_mapped(stored: StoredArray) -> bool:
-    return stored.offset is not None or 0 in stored.shape
+    return {name: _view(mapped, stored) for name, stored in sidecar.datasets.items()}
 
 
 def _view(mapped: mmap.mmap, stored: StoredArray) -> NDArray[Any]:
-    if stored.offset is None:
-        empty = np.empty(stored.shape, stored.dtype)
-        empty.flags.writeable = False
-        return empty
-    return np.ndarray(stored.shape, stored.dtype, buffer=mapped, offset=stored.offset)
-
-
-class Hdf5Rows:
-    """Rows of a chunked dataset, by slices alone: a fancy index of such a dataset is 100x slower.
-
-    The file is opened once a process, as an HDF5 handle must not cross a fork.
-    """
-
-    def __init__(self, path: Path, name: str, stored: StoredArray) -> None:
-        self.shape = stored.shape
-        self._path = path
-        self._name = name
-        self._process: int | None = None
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> NDArray[Any]:
-        if self._process != os.getpid():
-            import h5py  # our own shards never need it
-
-            self._dataset = cast(h5py.Dataset, h5py.File(self._path, "r")[self._name])
-            self._process = os.getpid()
-        return self._dataset[rows]
-
-
-def _hdf5_rows(path: Path, name: str, stored: StoredArray) -> Any:
-    rows = Hdf5Rows(path, name, stored)
-    # Features are the one array too large to hold; the rest is read once.
-    return rows if name == "features" else rows[:]
+    """The array in the map; an empty one has no place in the file, so offset 0 serves."""
+    return np.ndarray(stored.shape, stored.dtype, buffer=mapped, offset=stored.offset or 0)
 
 
 class OpenShard:
-    """A shard whose arrays are at hand.
+    """An open shard.
 
     Args:
         path: the shard.
-        sidecar: what is known of it.
+        sidecar: of the shard.
 
     Attributes:
         arrays: read-only array by dataset; strings are bytes and offsets.

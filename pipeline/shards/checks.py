@@ -1,4 +1,4 @@
-"""Is one shard whole? Its sidecar, its bytes, its HDF5 structure, its schema and its content."""
+"""Check one shard: its sidecar, its bytes, its HDF5 structure, its schema and its content."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,21 +9,21 @@ import numpy as np
 from pipeline.errors import DataError
 from pipeline.fingerprint import differences, file_digest
 from pipeline.shards.arrays import open_arrays
-from pipeline.shards.content import Content, Fault, check_content
-from pipeline.shards.foreign import in_child, read_layout
+from pipeline.shards.content import Fault, check_content
+from pipeline.shards.hdf5 import read_damaged_layout, read_layout
 from pipeline.shards.schema import FLOAT_DTYPES, StoredDataset, stored_datasets
 from pipeline.shards.sidecar import Sidecar, StoredArray, check_shard_file, read_sidecar
 
 
 class CheckedShard(NamedTuple):
-    """What is known of a shard after it was looked at.
+    """The result of checking one shard.
 
     Attributes:
         file: name of the shard.
-        sidecar: None where it cannot be read.
-        faults: what is wrong.
-        ids: of the records, where they are readable.
-        image_ids: of the images that the records are of, or describe.
+        sidecar: None if it cannot be read.
+        faults: the problems found.
+        ids: of the records, if they are readable.
+        image_ids: of the images of the regions, or that the captions describe.
     """
 
     file: str
@@ -34,11 +34,11 @@ class CheckedShard(NamedTuple):
 
 
 def check_shard(path: Path, *, full: bool = False) -> CheckedShard:
-    """Look at the shard of one sidecar.
+    """Check the shard of one sidecar.
 
     Args:
         path: of the sidecar.
-        full: compare the hash, and what HDF5 says of the file with what the sidecar says.
+        full: also compare the SHA-256, and the HDF5 structure with the sidecar.
     """
     shard = path.with_suffix(".h5")
     try:
@@ -53,35 +53,24 @@ def check_shard(path: Path, *, full: bool = False) -> CheckedShard:
     schema = list(check_schema(sidecar))
     if schema:
         return CheckedShard(shard.name, sidecar, faults + schema, [], [])
-    if sidecar.is_mapped:
-        content = _content_of(shard, sidecar)
-    else:  # another program wrote it, and only HDF5 can read it
-        try:
-            content = in_child(_content_of, shard, sidecar)
-        except (DataError, OSError, RuntimeError, KeyError) as error:  # what h5py raises, too
-            content = Content([Fault("hdf5", str(error))], [], [])
+    content = check_content(sidecar, open_arrays(shard, sidecar))
     return CheckedShard(
         shard.name, sidecar, faults + content.faults, content.ids, content.image_ids
     )
 
 
-def _content_of(shard: Path, sidecar: Sidecar) -> Content:
-    return check_content(sidecar, open_arrays(shard, sidecar))
-
-
 def _check_bytes(shard: Path, sidecar: Sidecar) -> list[Fault]:
-    """The hash, and what HDF5 says: in this process where the bytes are those that we wrote."""
+    """Compare the hash, and the HDF5 structure: in this process only if the hash is right."""
     is_ours = file_digest(shard) == sidecar.sha256
     faults = []
     if not is_ours:
         text = "its SHA-256 is not the sidecar's: bytes were changed. Copy it again."
         faults.append(Fault("hash", text))
     try:
-        is_safe = is_ours and sidecar.is_mapped
-        layout = read_layout(shard) if is_safe else in_child(read_layout, shard)
+        layout = read_layout(shard) if is_ours else read_damaged_layout(shard)
     except DataError as error:
         return [*faults, Fault("hdf5", str(error))]
-    if layout.version not in (None, sidecar.schema_version):
+    if layout.version != sidecar.schema_version:
         text = f"its schema version is {layout.version}, its sidecar's {sidecar.schema_version}."
         faults.append(Fault("hdf5", text))
     for line in differences(layout.datasets, sidecar.datasets):
@@ -90,7 +79,7 @@ def _check_bytes(shard: Path, sidecar: Sidecar) -> list[Fault]:
 
 
 def check_schema(sidecar: Sidecar) -> Iterator[Fault]:
-    """Names, types and shapes of the datasets, as the sidecar has them."""
+    """Compare names, types and shapes of the sidecar's datasets with the schema."""
     floats = sidecar.datasets.get("features")
     dtype = np.dtype(floats.dtype).name if floats else FLOAT_DTYPES[0]
     expected = stored_datasets(sidecar.kind, dtype if dtype in FLOAT_DTYPES else FLOAT_DTYPES[0])
@@ -127,4 +116,4 @@ def _check_dataset(
             )
     size = int(np.prod(found.shape)) * np.dtype(found.dtype).itemsize
     if found.offset is not None and not 0 <= found.offset <= sidecar.bytes - size:
-        yield Fault("schema", f"{name} would end behind the end of the file.")
+        yield Fault("schema", f"{name} would end after the end of the file.")

@@ -1,4 +1,4 @@
-"""Is every number and string in a shard's arrays what the schema says it is?
+"""Check every number and string in a shard's arrays.
 
 R regions of an image, W tokens of a caption.
 """
@@ -14,21 +14,21 @@ from pipeline.shards.schema import CAPTIONS, SCHEMAS, Kind
 from pipeline.shards.sidecar import Sidecar
 
 BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave its image: float16 sources round to that much at 1,500 pixels."""
+"""Pixels that a box may exceed its image by: float16 sources round by that much at 1,500 pixels."""
 
-_BLOCK = 4096  # rows of features looked at together: 16 MB of 2,048 float16
+_BLOCK = 4096  # rows of features checked at a time: 16 MB of 2,048 float16
 _PER_REGION = ("features", "boxes", "scores", "attribute_scores")
 
 
 class Fault(NamedTuple):
-    """What is wrong in a shard: the check that found it, and a sentence."""
+    """A problem in a shard: the check that found it, and a message."""
 
     check: str
     message: str
 
 
 class Content(NamedTuple):
-    """What the content check learnt: faults, and the ids of the records where they are readable."""
+    """The result of the content check: faults, and the ids of the records if they are readable."""
 
     faults: list[Fault]
     ids: list[str]
@@ -36,10 +36,10 @@ class Content(NamedTuple):
 
 
 def check_content(sidecar: Sidecar, arrays: Mapping[str, Any]) -> Content:
-    """Look at all arrays of a shard that agrees with the schema."""
+    """Check all arrays of a shard that agrees with the schema."""
     faults = list(_offsets(sidecar.kind, arrays)) + list(_unreadable_strings(sidecar.kind, arrays))
     if faults:
-        return Content(faults, [], [])  # rows cannot be told apart, so nothing else can be said
+        return Content(faults, [], [])  # without sound offsets nothing else can be checked
     if sidecar.kind == "regions":
         ids = decode_strings(arrays, "image_ids")
         look = _Rows(arrays, ids, "image")
@@ -50,7 +50,7 @@ def check_content(sidecar: Sidecar, arrays: Mapping[str, Any]) -> Content:
 
 
 def _offsets(kind: Kind, arrays: Mapping[str, Any]) -> Iterator[Fault]:
-    """Offsets start at 0, never fall and end at the length of what they divide."""
+    """Offsets start at 0, never decrease, and end at the length of the array that they divide."""
     for name, ends_at in _divided(kind, arrays).items():
         offsets = arrays[name]
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
@@ -80,7 +80,7 @@ def _unreadable_strings(kind: Kind, arrays: Mapping[str, Any]) -> Iterator[Fault
 
 
 class _Rows:
-    """Arrays with the records that their rows belong to, so that a fault can name one."""
+    """Arrays with the record of each row, so that a fault can name it."""
 
     def __init__(self, arrays: Mapping[str, Any], ids: list[str], noun: str) -> None:
         self.arrays = arrays
@@ -90,7 +90,7 @@ class _Rows:
     def faults(
         self, check: str, offsets: str, bad: NDArray[np.bool_], what: str
     ) -> Iterator[Fault]:
-        """One fault for all rows that are bad; it names the record of the first."""
+        """One fault for all bad rows; it names the record of the first."""
         if bad.any():
             row = int(bad.argmax())
             record = int(np.searchsorted(self.arrays[offsets], row, side="right")) - 1
@@ -101,7 +101,7 @@ class _Rows:
             )
 
     def lengths(self, offsets: str, per: str) -> NDArray[np.int64]:
-        """For each row divided by `offsets`, how many rows of `per` its record has."""
+        """For each row divided by `offsets`, the number of rows of `per` in its record."""
         return np.repeat(np.diff(self.arrays[per]), np.diff(self.arrays[offsets]))
 
 
@@ -195,7 +195,7 @@ def _triples(look: _Rows, num_strings: int) -> Iterator[Fault]:
 
 
 def _not_finite(rows: Any) -> NDArray[np.bool_]:
-    """`[N]` whether a row has a number that is not finite; block by block, as rows may be large."""
+    """`[N]` whether a row has a number that is not finite; in blocks, as rows may be large."""
     bad = np.zeros(len(rows), bool)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
@@ -205,7 +205,7 @@ def _not_finite(rows: Any) -> NDArray[np.bool_]:
 
 
 def _outside(values: NDArray[Any], limit: Any) -> NDArray[np.bool_]:
-    """Whether a value is below 0, or not below the limit where there is one."""
+    """Whether a value is below 0, or not below the limit, if there is one."""
     return (values < 0) if limit is None else (values < 0) | (values >= limit)
 
 

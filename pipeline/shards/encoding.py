@@ -1,4 +1,4 @@
-"""Records to the flat arrays of a shard; every fault of a record is found here.
+"""Encode records as the flat arrays of a shard, and refuse faulty records.
 
 R regions, D feature width, P relations of an image; W tokens of a caption.
 """
@@ -14,7 +14,7 @@ from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, Pa
 from pipeline.shards.schema import Kind
 
 Parts = list[NDArray[Any]]
-"""The pieces of one dataset in order, none of them copied together before they are written."""
+"""The parts of one dataset in order; they are written without being concatenated."""
 
 Names = Mapping[str, Sequence[str]]
 
@@ -22,7 +22,7 @@ _INT32_MAX = 2**31 - 1
 
 
 class Encoder(Protocol):
-    """Takes the records of one shard, one after the other.
+    """Collects the records of one shard.
 
     Attributes:
         ids: of the records so far.
@@ -31,14 +31,14 @@ class Encoder(Protocol):
     ids: set[str]
 
     def add(self, record: Any) -> None:
-        """Append a record; DataError names its id and what is wrong, and nothing is appended."""
+        """Append a record; if it is faulty, raise DataError with its id and append nothing."""
 
     def arrays(self) -> dict[str, Parts]:
-        """The pieces of every dataset that the shard has."""
+        """The parts of every dataset of the shard."""
         ...
 
     def counts(self) -> dict[str, int]:
-        """How many of what the shard holds."""
+        """The counts for the sidecar."""
         ...
 
 
@@ -50,7 +50,7 @@ def make_encoder(kind: Kind, dtype: str, names: Names | None) -> Encoder:
 def check_record(
     record: ImageRegions | ParsedCaption, *, dtype: str = "float16", names: Names | None = None
 ) -> None:
-    """See whether a shard would take this record.
+    """Check that a record is valid for a shard.
 
     Raises:
         DataError: it would not; the text names the record and the fault.
@@ -114,7 +114,7 @@ class RegionsEncoder:
         self._relation_offsets.append(self._relation_offsets[-1] + len(parts.get("relations", ())))
 
     def arrays(self) -> dict[str, Parts]:
-        """The pieces of every dataset that the shard has."""
+        """The parts of every dataset of the shard."""
         arrays = self._image_ids.arrays("image_ids") | self._parts
         arrays["offsets"] = [np.array(self._offsets, "<i8")]
         arrays.setdefault("features", [np.zeros((0, 0), self._dtype)])
@@ -234,7 +234,7 @@ class CaptionsEncoder:
             offsets.append(length)
 
     def arrays(self) -> dict[str, Parts]:
-        """The pieces of every dataset that the shard has."""
+        """The parts of every dataset of the shard."""
         arrays: dict[str, Parts] = {}
         for name, strings in self._texts.items():
             arrays |= strings.arrays(name)
@@ -256,7 +256,7 @@ class CaptionsEncoder:
         }
 
     def _learn(self, record: ParsedCaption, where: str) -> None:
-        """Give each string that is new a code; none, where one of them is not Unicode."""
+        """Give each new string a code; give none if one of them is not Unicode."""
         new = [string for string in _strings_of(record) if string not in self._codes]
         encoded = {string: _utf8(string, f"{where}: words and triples") for string in new}
         for string, data in encoded.items():
@@ -314,7 +314,7 @@ def _check_span(span: CaptionSpan, W: int, where: str, what: str) -> None:
 
 
 def _strings_of(record: ParsedCaption) -> Iterator[str]:
-    """All strings of a caption that have a code, in the order of the columns."""
+    """All strings of a caption that get a code, in the order of the columns."""
     for strings in (record.forms, record.lemmas, record.pos, record.deprels):
         yield from strings
     for span in record.objects:
@@ -347,7 +347,7 @@ def _new_id(text: str, where: str, known: set[str]) -> bytes:
 def _floats(
     value: Any, shape: tuple[int | None, ...], dtype: np.dtype[Any], where: str
 ) -> NDArray[Any]:
-    """A copy in `dtype`; a copy, as the one who made the record may use its memory again."""
+    """A copy in `dtype`; the record's maker may reuse its memory."""
     array = np.asarray(value)
     _check_shape(array, shape, where)
     if array.dtype.kind != "f":

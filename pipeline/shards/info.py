@@ -1,4 +1,4 @@
-"""What do the shards of a folder hold, and who made them?"""
+"""Summarise the shards of a folder: what they contain and what made them."""
 
 import json
 from collections import Counter
@@ -21,11 +21,11 @@ class ShardsSummary:
     Attributes:
         kind: `regions` or `captions`.
         split: train, val, test or None.
-        shards: how many files.
+        shards: number of files.
         counts: sums of the sidecars' counts, such as images and regions.
-        failures: how many images or captions gave no record.
-        bytes: of the shards, without their sidecars.
-        feature_width: D, None for captions or where there is no image.
+        failures: number of images or captions without a record.
+        bytes: size of the shards without their sidecars.
+        feature_width: D; None for captions or if there is no image.
         feature_dtype: float16 or float32, None for captions.
         fingerprint: of the weights or the model.
         settings: of the stage.
@@ -46,14 +46,14 @@ class ShardsSummary:
 
     @property
     def mean_boxes(self) -> float | None:
-        """Regions an image, None for captions or where there is no image."""
+        """Regions per image; None for captions or if there is no image."""
         images = self.counts.get("images", 0)
         return self.counts["regions"] / images if images else None
 
 
 @dataclass(frozen=True)
 class ShardsInfo:
-    """What `summarise_shards` found: a summary for each kind, split and maker."""
+    """The result of `summarise_shards`: one summary per kind, split and fingerprint."""
 
     directory: str
     summaries: tuple[ShardsSummary, ...]
@@ -107,14 +107,17 @@ def _last(summary: ShardsSummary) -> tuple[int, float, str]:
 def _maker(summary: ShardsSummary) -> str:
     made_by = json.dumps(summary.fingerprint, sort_keys=True, ensure_ascii=False)
     packages = ", ".join(f"{name} {version}" for name, version in summary.packages.items())
-    return f"made by {digest(summary.fingerprint)[:8]}: {made_by}\n  written with {packages}"
+    short = digest(summary.fingerprint)[:8]
+    detector = summary.settings.get("detector")
+    who = f"{detector} for {summary.settings.get('domain')}, " if detector else ""
+    return f"made by {short}: {who}{made_by}\n  written with {packages}"
 
 
 def summarise_shards(directory: Path | str) -> ShardsInfo:
-    """Add up the sidecars of a folder; no shard is opened.
+    """Summarise the sidecars of a folder, without opening a shard.
 
     Raises:
-        DataError: there is no such folder, no shard in it, or a sidecar cannot be read.
+        DataError: there is no such folder, it has no shard, or a sidecar cannot be read.
     """
     directory = Path(directory)
     groups: dict[tuple[Any, ...], list[Sidecar]] = {}

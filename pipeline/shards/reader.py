@@ -1,11 +1,11 @@
-"""Random access to the records of a folder of shards, for the trainer and everybody else."""
+"""Random access to the records of a folder of shards."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +25,17 @@ from pipeline.shards.sidecar import (
 )
 
 MAX_OPEN_SHARDS = 512
-"""Maps kept at once: each costs a file descriptor, of which a process often has 1,024."""
+"""Memory maps kept open: each takes a file descriptor, and a process often has only 1,024."""
+
+Record = TypeVar("Record", bound=ImageRegions | ParsedCaption)
 
 _MADE_BY = {"regions": "pipeline extract-regions", "captions": "pipeline parse-captions"}
 
 
-class ShardReader:
+class ShardReader(Generic[Record]):
     """The shards of one kind in a folder, as one sequence of records.
 
-    Opening reads the sidecars alone; a shard is memory-mapped when a record of it is asked for, and
+    Opening reads only the sidecars; a shard is memory-mapped when one of its records is first read.
     HDF5 is not used. The arrays of a record are read-only views of the map: copy them before they
     become tensors (`torch.from_numpy(np.array(record.features))`). A reader can be pickled and
     handed to forked or spawned workers; each makes its own maps.
@@ -41,23 +43,42 @@ class ShardReader:
     Args:
         directory: the folder of shards.
         kind: `regions` or `captions`.
-        split: only shards of that split; all without.
+        split: read only shards of this split; None for all.
 
     Attributes:
         sidecars: of the shards, in the order of their names.
         fingerprint: of the weights or the model that made them all.
         settings: of the stage that made them all.
-        names: class names by dataset, None where there are none.
+        names: class names by dataset; None if there are none.
 
     Raises:
-        DataError: no such shards, a shard or sidecar is missing, cut short or changed, or shards of
-            different fingerprints or settings lie together.
+        DataError: there are no such shards, a shard or sidecar is missing, truncated or changed, or
+            the folder mixes shards of different fingerprints or settings.
 
     Example:
-        >>> reader = ShardReader("data/scenes-shards", "regions", "train")  # doctest: +SKIP
-        >>> reader[0].features.shape  # doctest: +SKIP
-        (12, 256)
+        >>> reader = ShardReader("shards", "regions", "train")
+        >>> reader[0].features.shape
+        (2, 256)
     """
+
+    @overload
+    def __init__(
+        self: "ShardReader[ImageRegions]",
+        directory: Path | str,
+        kind: Literal["regions"],
+        split: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "ShardReader[ParsedCaption]",
+        directory: Path | str,
+        kind: Literal["captions"],
+        split: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(self, directory: Path | str, kind: Kind, split: str | None = None) -> None: ...
 
     def __init__(self, directory: Path | str, kind: Kind, split: str | None = None) -> None:
         self.directory = Path(directory)
@@ -74,22 +95,22 @@ class ShardReader:
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __getitem__(self, index: int) -> ImageRegions | ParsedCaption:
+    def __getitem__(self, index: int) -> Record:
         shard, row = self.locate(index)
         return self._open_shard(shard).record(row)
 
-    def __iter__(self) -> Iterator[ImageRegions | ParsedCaption]:
+    def __iter__(self) -> Iterator[Record]:
         for shard, sidecar in enumerate(self.sidecars):
             opened = self._open_shard(shard)
             for row in range(sidecar.num_records):
                 yield opened.record(row)
 
-    def batch(self, indices: Iterable[int]) -> list[ImageRegions | ParsedCaption]:
+    def batch(self, indices: Iterable[int]) -> list[Record]:
         """The records of these indices, in their order."""
         return [self[index] for index in indices]
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Number of the shard in `sidecars` and row in it.
+        """Index of the shard in `sidecars`, and row in the shard.
 
         Raises:
             IndexError: there is no such record.
@@ -111,7 +132,7 @@ class ShardReader:
     def arrays(self, shard: int) -> Mapping[str, Any]:
         """All arrays of one shard, by dataset, read-only: what `docs/shards.md` lists.
 
-        For work over whole shards without a step a record. Strings are bytes and offsets.
+        For computation over whole shards. Strings are stored as bytes and offsets.
         """
         return self._open_shard(shard).arrays
 
@@ -153,7 +174,7 @@ class ShardReader:
             ) from None
 
     def captions_of(self, image_id: str) -> list[int]:
-        """Indices of the captions of an image, in order; none where it has none."""
+        """Indices of the captions of an image, in order; empty if it has none."""
         return self._captions_of.get(image_id, [])
 
     @cached_property
@@ -189,7 +210,7 @@ class ShardReader:
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
     if partial_folder(directory, kind).exists():
         raise DataError(
-            f"{directory} holds a half-done import of {kind}: let it finish, or run the same "
+            f"{directory} has an unfinished import of {kind}: let it finish, or run the same "
             "pipeline import-regions again."
         )
     sidecars: list[Sidecar] = []
@@ -213,7 +234,7 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
 
 
 def _alike(sidecar: Sidecar, first: Sidecar) -> Sidecar:
-    """The sidecar with the mappings that it has in common with the first."""
+    """The sidecar, sharing its mappings with the first one."""
     check_alike(sidecar, first)
     # 10,000 shards with 1,600 class names each would otherwise hold 16 million strings.
     return sidecar.model_copy(

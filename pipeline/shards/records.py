@@ -1,4 +1,4 @@
-"""What one image and one caption are, between a stage and a shard.
+"""The records of shards: the regions of one image, and one parsed caption.
 
 R regions, D feature width, P relations of an image; W tokens of a caption.
 """
@@ -15,7 +15,7 @@ Ints = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ImageRegions:
-    """The regions of one image. What a detector or an imported file does not have is None.
+    """The regions of one image. A field that the detector or imported file lacks is None.
 
     Attributes:
         image_id: unique in its data set.
@@ -81,13 +81,13 @@ class ParsedCaption:
     Attributes:
         caption_id: unique in its data set, `image#k` where the data set has no ids of its own.
         image_id: the image that it describes.
-        text: as it was given.
+        text: the original text.
         forms: `[W]` the tokens.
         lemmas: `[W]` their lemmas.
         pos: `[W]` their universal parts of speech.
         heads: `[W]` index of each token's head in this caption; a root is its own head.
         deprels: `[W]` the label of the arc from the head.
-        objects: what the caption speaks of, those without a relation included.
+        objects: the things that the caption names, including those without a relation.
         triples: relations and attributes of the objects.
     """
 
@@ -105,7 +105,7 @@ class ParsedCaption:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image or a caption that gave no record, and why, in a sentence."""
+    """An image or a caption without a record, and the reason as a sentence."""
 
     id: str
     reason: str

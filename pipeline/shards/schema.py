@@ -1,6 +1,6 @@
-"""The one place that names the datasets of a shard, their dtypes and the version.
+"""The schema of shards: the names, dtypes and shapes of their datasets, and the version.
 
-A list of ragged things is stored flat, with `offsets` one longer than the list (CSR). Strings are
+Ragged lists are stored flat, with `offsets` one longer than the list (CSR). Strings are
 stored the same way: UTF-8 bytes and `<name>_offsets`, as only fixed-width datasets can be
 memory-mapped. Numbers are little-endian.
 """
@@ -94,7 +94,7 @@ SCHEMAS: dict[Kind, dict[str, Dataset]] = {"regions": REGIONS, "captions": CAPTI
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """A dataset as the file has it: `strings` has become bytes and offsets.
+    """A dataset as stored in the file: `strings` are split into bytes and offsets.
 
     Attributes:
         dtype: numpy's name with the byte order, such as `<f2`.

@@ -1,6 +1,7 @@
-"""The JSON file beside a shard: what the shard holds, who made it and where its arrays lie.
+"""The sidecar, a JSON file beside each shard: contents, origin and offsets of the arrays.
 
-A shard without its sidecar does not exist. Nothing in it depends on the clock or the machine.
+A shard is valid only with its sidecar, which is written last. Nothing in it depends on the clock or
+the machine.
 """
 
 import json
@@ -23,12 +24,12 @@ KnownNames = dict[bytes, Mapping[str, tuple[str, ...]] | None]
 
 
 class StoredArray(NamedTuple):
-    """Where an array lies in its shard.
+    """The place of an array in its shard.
 
     Attributes:
-        offset: its first byte; None where it is empty, or not contiguous (a foreign file).
-        shape: as numpy has it.
-        dtype: as numpy has it, with the byte order.
+        offset: its first byte; None where it is empty.
+        shape: of the array.
+        dtype: numpy's name of the type, with the byte order.
     """
 
     offset: int | None
@@ -37,7 +38,7 @@ class StoredArray(NamedTuple):
 
 
 class Sidecar(BaseModel):
-    """What is known about a shard without opening it.
+    """The description of a shard.
 
     Attributes:
         schema_version: `pipeline.shards.schema.SCHEMA_VERSION` when it was written.
@@ -51,9 +52,9 @@ class Sidecar(BaseModel):
         settings: of the stage that made it.
         packages: versions of the packages that wrote it.
         names: class names, by the dataset that holds their indices (`schema.NAMED`).
-        failures: reason why an image or a caption is not in the shard, by id.
-        notices: what a user should know about the shard, in sentences.
-        datasets: where each array lies, by name.
+        failures: the reason for each image or caption that is not in the shard, by id.
+        notices: sentences that a user of the shard should read.
+        datasets: offset, shape and dtype of each array, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,13 +79,8 @@ class Sidecar(BaseModel):
         """Images or captions in the shard."""
         return self.counts[RECORDS[self.kind]]
 
-    @property
-    def is_mapped(self) -> bool:
-        """Whether every array can be memory-mapped; never false for what `write_shard` wrote."""
-        return all(a.offset is not None for a in self.datasets.values() if 0 not in a.shape)
-
     def to_json(self) -> str:
-        """The text of the sidecar; the same for equal sidecars."""
+        """The sidecar as JSON text; equal sidecars give equal text."""
         return json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -99,9 +95,9 @@ def sidecar_path(shard: Path) -> Path:
 
 
 def partial_folder(directory: Path, kind: Kind) -> Path:
-    """Where shards of a kind are made that count only together, and are moved from once whole.
+    """Folder for the shards of an import until all are finished.
 
-    While it is there, the folder's shards of that kind are half of something: readers refuse them.
+    While it exists, the import is incomplete: readers refuse the shards of that kind.
     """
     return directory / f"{kind}.partial"
 
@@ -117,7 +113,7 @@ def find_sidecars(directory: Path, kind: Kind | None = None) -> list[Path]:
         names = os.listdir(directory)  # noqa: PTH208 - iterdir makes a Path of every file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
-            f"expected a folder of shards, but {directory} is none. Check its spelling."
+            f"expected a folder of shards, but {directory} is not a folder. Check its spelling."
         ) from error
     found = sorted(n for n in names if n.startswith(starts) and n.endswith(".json"))
     return [directory / name for name in found]
@@ -128,18 +124,18 @@ def read_sidecar(path: Path, known_names: KnownNames | None = None) -> Sidecar:
 
     Args:
         path: of the sidecar.
-        known_names: what earlier calls learnt, for who reads many: class names are most of a
-            sidecar and the same in all of them, so the same text is parsed once.
+        known_names: class names parsed by earlier calls. They are most of a sidecar and equal in
+            all sidecars of a run, so the same text is parsed once.
 
     Raises:
-        DataError: it is missing, damaged, of another version or of another shard.
+        DataError: it is missing, damaged, of another version, or describes another shard.
     """
     try:
         text = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is missing: without its sidecar a shard does not count. "
-            "Make the shard again; a run that is resumed does so."
+            f"{path} is missing: a shard without its sidecar is not valid. "
+            "Make the shard again, by resuming its run."
         ) from error
     try:
         sidecar = _parse(text, known_names)
@@ -150,24 +146,30 @@ def read_sidecar(path: Path, known_names: KnownNames | None = None) -> Sidecar:
     if sidecar.file != path.with_suffix(".h5").name:
         raise DataError(
             f"{path} describes {sidecar.file}, not {path.with_suffix('.h5').name}: "
-            "sidecars were swapped or renamed. Give both files of a shard their own name back."
+            "sidecars were swapped or renamed. Restore the names of both files."
         )
     if RECORDS[sidecar.kind] not in sidecar.counts:
         raise DataError(
             f"{path} counts {sorted(sidecar.counts)}, but not {RECORDS[sidecar.kind]}. "
             "Make the shard again."
         )
+    for name, stored in sidecar.datasets.items():
+        if stored.offset is None and 0 not in stored.shape:
+            raise DataError(
+                f"{path} does not say where {name} begin in {sidecar.file}: expected contiguous, "
+                "uncompressed datasets. Write the shard with pipeline.shards.writer.write_shard."
+            )
     return sidecar
 
 
 def check_shard_file(sidecar: Sidecar, path: Path) -> None:
-    """See from a sidecar's path whether its shard is there and unchanged, without reading it.
+    """Check that the shard of a sidecar exists and is unchanged, normally without reading it.
 
-    The shard is written before its sidecar. One that is newer (a copy with other times, or a
-    changed file) is read once and its hash decides.
+    A shard is written before its sidecar. If it is newer (a copy with other times, or a changed
+    file), its hash is compared.
 
     Raises:
-        DataError: the shard is missing, has another size or other bytes.
+        DataError: the shard is missing, or its size or hash differs.
     """
     shard = path.with_suffix(".h5")
     try:
@@ -190,7 +192,7 @@ def check_shard_file(sidecar: Sidecar, path: Path) -> None:
 
 
 def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
-    """See whether two shards of a kind may be read as one sequence.
+    """Check that two shards of a kind may be read as one sequence.
 
     Raises:
         DataError: their fingerprints, settings or names differ.
@@ -202,14 +204,14 @@ def check_alike(sidecar: Sidecar, first: Sidecar) -> None:
             if len(what) > _LONGEST_DIFFERENCE:
                 what = f"their {field} differ"
             raise DataError(
-                f"shards that were not made alike lie together: {what} "
+                f"the folder mixes shards that were made differently: {what} "
                 f"(here {first.file}, there {sidecar.file}).\n"
-                "Keep the shards of one run in a folder."
+                "Keep the shards of each run in a folder of their own."
             )
 
 
 def _parse(text: bytes, known_names: KnownNames | None) -> Sidecar:
-    """The sidecar of a text; names that stand in it as `to_json` writes them may be known."""
+    """Parse a sidecar; reuse known names if they are written as `to_json` writes them."""
     start = text.find(_NAMES_START)  # in a string a line's end is escaped, so this is the key
     end = text.find(_NAMES_END, start)
     if known_names is None or start < 0 or end < 0:
@@ -233,7 +235,7 @@ def _unreadable(path: Path, text: bytes, error: ValidationError) -> DataError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return DataError(
-        f"{path} is no sidecar of a shard: {where + ': ' if where else ''}{first['msg']}. "
+        f"{path} is not a sidecar of a shard: {where + ': ' if where else ''}{first['msg']}. "
         "Delete it with its shard, and resume the run that made them."
     )
 

@@ -1,4 +1,4 @@
-"""Is every shard of a folder whole, and do regions and captions belong together?"""
+"""Verify a folder of shards: each shard alone, and regions against captions."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ from pipeline.tables import render_table
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong: the shard, or the kind where no one shard is to blame; the check; why."""
+    """A problem: the shard (or the kind, if it concerns several), the check, and a message."""
 
     shard: str
     check: str
@@ -30,15 +30,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify_shards` found.
+    """The result of `verify_shards`.
 
     Attributes:
         directory: the folder.
         full: whether hashes were compared.
-        shards: how many shards of each kind were looked at.
-        records: how many images and captions they hold.
-        problems: what is wrong; nothing where all is well.
-        notices: what a user should know and need not mend.
+        shards: number of shards checked, by kind.
+        records: number of images and captions in them, by kind.
+        problems: empty if there is none.
+        notices: remarks that need no action.
     """
 
     directory: str
@@ -50,7 +50,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problems
 
     def to_json(self) -> str:
@@ -66,7 +66,7 @@ class VerifyReport:
             if number
         )
         depth = "content and hashes" if self.full else "content; hashes with --full"
-        lines = [f"{self.directory}: {looked_at or 'no whole shard'} ({depth})"]
+        lines = [f"{self.directory}: {looked_at or 'no valid shard'} ({depth})"]
         lines += [f"note: {notice}" for notice in self.notices]
         if self.ok:
             return "\n".join([*lines, "no problem found"])
@@ -82,21 +82,21 @@ def verify_shards(
     manifest: Path | None = None,
     root: Path | None = None,
 ) -> VerifyReport:
-    """Look at all shards of a folder.
+    """Check all shards of a folder.
 
     Args:
         directory: the folder.
-        full: also compare every byte with its SHA-256 and the sidecar with what HDF5 says.
-        manifest: a data manifest whose images and captions the shards should hold.
-        root: folder of the manifest's files; the manifest's own without.
+        full: also compare the SHA-256 of every shard, and its HDF5 structure with the sidecar.
+        manifest: a manifest whose images and captions the shards should contain.
+        root: folder of the manifest's files; default: the folder of the manifest.
 
     Raises:
-        DataError: there is no such folder, or no shard in it.
+        DataError: there is no such folder, or it has no shard.
         SettingsError: a root was given without a manifest.
     """
     directory = Path(directory)
     if root is not None and manifest is None:
-        raise SettingsError("a root is of use with a manifest only. Give --manifest, too.")
+        raise SettingsError("--root needs a manifest. Give --manifest, too.")
     sidecars = find_sidecars(directory)
     alone, notices = _strays(directory)
     if not sidecars and not alone:
@@ -122,15 +122,15 @@ def verify_shards(
 
 
 def _strays(directory: Path) -> tuple[list[Problem], list[str]]:
-    """Shards without a sidecar, and what an interrupted write left."""
+    """Shards without a sidecar, and leftovers of interrupted writes."""
     alone, notices = [], []
     for kind in KINDS:
         for shard in sorted(directory.glob(f"{kind}-*.h5")):
             if not sidecar_path(shard).exists():
-                message = "its sidecar is missing, so it does not count. Resume the run."
+                message = "its sidecar is missing, so it is not valid. Resume the run."
                 alone.append(Problem(shard.name, "sidecar", message))
         if partial_folder(directory, kind).exists():
-            message = "an import is half done: let it finish, or run the same import again."
+            message = "an import is unfinished: let it finish, or run the same import again."
             alone.append(Problem(f"{kind}.partial", "sidecar", message))
         notices += [
             f"{left.name} was left by an interrupted write and can be deleted."
@@ -140,7 +140,7 @@ def _strays(directory: Path) -> tuple[list[Problem], list[str]]:
 
 
 def _across(checked: list[CheckedShard]) -> Iterator[Problem]:
-    """What no shard shows alone: fingerprints, shapes, ids, and captions without their image."""
+    """Problems between shards: fingerprints, shapes, ids, captions without their image."""
     for kind in KINDS:
         shards = [(c, c.sidecar) for c in checked if c.sidecar and c.sidecar.kind == kind]
         for _, sidecar in shards[1:]:
@@ -217,8 +217,10 @@ def _disagreement(regions: _Ids, captions: _Ids) -> Iterator[Problem]:
 
 
 def _against_manifest(checked: list[CheckedShard], manifest: Path, root: Path) -> Iterator[Problem]:
-    """Records that the manifest does not know, and its items that are nowhere."""
-    from pipeline.manifest import load_manifest  # manifests bring yaml; most calls need none
+    """Records that are not in the manifest, and items of the manifest without a record."""
+    from pipeline.manifests.manifest import (
+        load_manifest,  # manifests bring yaml; most calls need none
+    )
 
     data = load_manifest(manifest)
     for kind in KINDS:

@@ -1,7 +1,7 @@
-"""Write one shard and its sidecar so that a crash at any moment leaves a whole shard or none.
+"""Write one shard and its sidecar; a crash at any moment leaves a valid shard or none.
 
-HDF5 lays the datasets out, contiguous and aligned, and their bytes are then written where it put
-them: a full disk is an ordinary OSError, and one piece after the other needs no second copy.
+HDF5 allocates the datasets, contiguous and aligned, and their bytes are then written to the file
+directly: a full disk is an ordinary OSError, and writing piece by piece needs no second copy.
 """
 
 import errno
@@ -46,33 +46,33 @@ def write_shard(
     dtype: str = "float16",
     notices: Iterable[str] = (),
 ) -> Sidecar:
-    """Write a shard, then its sidecar; only with the sidecar does it exist.
+    """Write a shard, then its sidecar, which makes the shard valid.
 
     Equal arguments give equal bytes. The arrays of one shard are held in memory until they are
-    written: 1,000 images of 36x2048 float16 are 147 MB. A shard of that path is replaced.
+    written: 1,000 images of 36x2048 float16 are 147 MB. An existing shard of that path is replaced.
 
     Args:
-        path: `regions-00000.h5` or `captions-00000.h5` in a folder that is made if need be.
+        path: `regions-00000.h5` or `captions-00000.h5` in a folder that is created if needed.
         kind: `regions` or `captions`.
-        records: what the shard holds, in this order.
+        records: of the shard, in this order.
         settings: of the stage that made the records, as JSON can hold them.
         fingerprint: of its weights or model; equal for all shards of a folder.
         split: train, val, test or None.
         names: class names by dataset: `{"labels": [...], "attributes": [...]}` (`schema.NAMED`).
-        failures: what gave no record; read after the last record, so a list may grow meanwhile.
+        failures: items without a record; read after the last record, so the list may grow.
         dtype: of features and scores, float16 or float32.
-        notices: what a user should know; read after the last record, too.
+        notices: sentences that a user of the shard should read; also read after the last record.
 
     Returns:
         The sidecar as it was written.
 
     Raises:
-        DataError: a record is faulty; the text names its id.
-        SettingsError: the path, the dtype or the names are not what is expected.
-        OSError: the system refused, such as a full disk; no shard and no temporary file stays.
+        DataError: a record is faulty; the message names its id.
+        SettingsError: the path, the dtype or the names are invalid.
+        OSError: writing failed, as on a full disk; no shard and no temporary file is left.
     """
     path = Path(path)
-    check_arguments(path, kind, dtype, names)
+    _check_arguments(path, kind, dtype, names)
     encoder = make_encoder(kind, dtype, names)
     for record in records:
         encoder.add(record)
@@ -86,7 +86,7 @@ def write_shard(
         "settings": as_json(settings),
         "fingerprint": as_json(fingerprint),
         "names": as_json(names) if names is not None else None,
-        "packages": packages(),
+        "packages": _packages(),
     }
     arrays = encoder.arrays()
     try:
@@ -114,10 +114,10 @@ def write_shard(
 
 
 def write_sidecar(sidecar: Sidecar, path: Path) -> None:
-    """Write a sidecar whole or not at all.
+    """Write a sidecar atomically.
 
     Raises:
-        OSError: the system refused; no temporary file stays.
+        OSError: writing failed; no temporary file is left.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -131,10 +131,10 @@ def write_sidecar(sidecar: Sidecar, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_arguments(
+def _check_arguments(
     path: Path, kind: str, dtype: str, names: Mapping[str, Sequence[str]] | None
 ) -> None:
-    """See whether a shard may be called, made and named like this; SettingsError where not."""
+    """Check the name, dtype and class names of a shard; SettingsError if one is invalid."""
     if kind not in KINDS:
         raise SettingsError(f"a shard is one of {', '.join(KINDS)}, not {kind!r}.")
     if not (path.name.startswith(f"{kind}-") and path.suffix == ".h5"):
@@ -155,7 +155,7 @@ def _failed(failures: Iterable[Failure], ids: set[str]) -> dict[str, str]:
     return failed
 
 
-def packages() -> dict[str, str]:
+def _packages() -> dict[str, str]:
     """Versions of the packages that write shards."""
     try:
         ours = version("resg")
@@ -172,7 +172,7 @@ def packages() -> dict[str, str]:
 def _lay_out(
     path: Path, kind: Kind, dtype: str, arrays: Mapping[str, Parts], about: Mapping[str, Any]
 ) -> dict[str, StoredArray]:
-    """Make the file with all datasets in place and no data; say where each lies."""
+    """Create the file with all datasets allocated but empty; returns the place of each."""
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_layout(h5py.h5d.CONTIGUOUS)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -217,7 +217,7 @@ def _fill(
 
 
 def _commit(temporary: Path, path: Path, sidecar: Sidecar) -> None:
-    """Rename the shard, then write its sidecar; an older sidecar goes before its shard does."""
+    """Rename the shard, then write its sidecar; an older sidecar is removed before its shard."""
     beside = sidecar_path(path)
     if beside.exists():
         beside.unlink()
@@ -228,7 +228,7 @@ def _commit(temporary: Path, path: Path, sidecar: Sidecar) -> None:
 
 
 def _refusal(error: OSError | RuntimeError, path: Path) -> OSError:
-    """The error as the system gave it, with the path: HDF5 hides it in a text of many lines."""
+    """The operating system's error, with the path: HDF5 hides it in a long message."""
     hidden = re.search(r"errno = (\d+)", str(error))
     number = int(hidden[1]) if hidden else getattr(error, "errno", None)
     if number is None:
@@ -237,7 +237,7 @@ def _refusal(error: OSError | RuntimeError, path: Path) -> OSError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a loss of power."""
+    """Make renames in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

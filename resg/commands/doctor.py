@@ -1,4 +1,4 @@
-"""resg doctor: versions, devices, kernel backends, and whether shards fit a run."""
+"""resg doctor: versions, devices, kernel backends, and whether a run and its shards are intact."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from resg.options import shards_option
 )
 @shards_option
 def doctor(run: Path | None, shards: Path | None) -> None:
-    """Say what is installed and what can run; check a run's shards where --run is given.
+    """Print versions, devices and kernel backends; with --run, check the run and its shards.
 
     \b
     Example:

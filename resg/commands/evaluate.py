@@ -1,4 +1,4 @@
-"""resg evaluate: Recall@K of runs, of an ensemble, or of anybody's score matrix."""
+"""resg evaluate: Recall@K of runs, of an ensemble, or of any score matrix."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "runs",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A run folder; several are an ensemble. One of several seeds gives mean and deviation.",
+    help="A run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
 )
-@click.option("--each", is_flag=True, help="A row for each run, no ensemble.")
+@click.option("--each", is_flag=True, help="One row for each run, no ensemble.")
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Score this .npy of images x captions, five captions an image in order, instead.",
+    help="Evaluate this .npy of images x captions, five captions for each image in order.",
 )
 @shards_option
 @split_option
@@ -46,17 +46,16 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Rank images for captions and captions for images, by exact and pessimistic ranks.
+    """Recall@K of images for captions and captions for images; ties count against the run.
 
     \b
     Examples:
       resg evaluate --run runs/first
       resg evaluate --run runs/a --run runs/b              (their ensemble)
-      resg evaluate --run runs/a --run runs/b --each       (a row for each)
+      resg evaluate --run runs/a --run runs/b --each       (one row for each)
       resg evaluate --matrix scores.npy --json
     """
-    from resg.evaluate import evaluate_scores, load_matrix
-    from resg.experiment import choose_device, evaluate_runs
+    from resg.evaluation.protocols import evaluate_scores, load_matrix
     from resg.progress import metrics_table
 
     if (matrix is None) == (not runs):
@@ -64,6 +63,9 @@ def evaluate(
     if matrix is not None:
         rows = {matrix.name: evaluate_scores(*load_matrix(matrix), protocol).as_json()}
     else:
+        from resg.devices import choose_device
+        from resg.jobs import evaluate_runs  # starts PyTorch, which a matrix does not need
+
         target = choose_device(device)
         are_distinct = len({run.name for run in runs}) == len(runs)
         names = [run.name if are_distinct else str(run) for run in runs]

@@ -1,4 +1,4 @@
-"""resg probe: does the graph earn its keep?"""
+"""resg probe: ablation probes of a run on perturbed captions and graphs."""
 
 import json
 from dataclasses import asdict
@@ -38,17 +38,17 @@ def probe(
     device: str,
     as_json: bool,
 ) -> None:
-    """Exchange subject and object, remove edges, shuffle words: what does the run notice?
+    """Score a run with subject and object exchanged, edges removed, and words shuffled.
 
     \b
     Example:
       resg probe --run runs/first --pairs data/scenes/hard_pairs.json
     """
-    from resg.checkpoint import open_run
-    from resg.experiment import choose_device
+    from resg.devices import choose_device
+    from resg.evaluation.probes import probe_run
     from resg.live import caption_parser
-    from resg.probes import probe_run
     from resg.progress import probe_table
+    from resg.run_folder import open_run
 
     run = open_run(folder)
     report = probe_run(run, split, choose_device(device), caption_parser(run, model), shards, pairs)

@@ -10,11 +10,17 @@ from resg.options import device_option, shards_option
 
 @click.command()
 @shards_option
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder to make.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder to create.")
 @click.option("--preset", default="resg-gru", show_default=True, help="Name or YAML file.")
 @click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a setting.")
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="How many.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with RUN.")
+@click.option(
+    "--seeds",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Train with so many seeds.",
+)
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Resume RUN.")
 @device_option
 @click.pass_context
 def train(
@@ -36,7 +42,8 @@ def train(
       resg train --resume runs/first
       torchrun --nproc-per-node 2 -m resg train --shards data/scenes-shards --out runs/two
     """
-    from resg.experiment import choose_device, resume_run, train_run, train_seeds
+    from resg.devices import choose_device
+    from resg.jobs import resume_run, train_run, train_seeds
     from resg.presets import load_settings
     from resg.progress import TrainingTable
 
@@ -54,11 +61,11 @@ def train(
 
 
 def _refuse_beside_resume(context: click.Context) -> None:
-    """A run that goes on keeps its settings, so options that would change them are errors."""
+    """A resumed run keeps its settings, so options that would change them are errors."""
     for name in ("out", "preset", "changes", "seeds"):
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             option = "--set" if name == "changes" else f"--{name}"
             raise click.UsageError(
-                f"--resume goes on with the run's own settings, so {option} cannot be given with "
+                f"--resume continues with the run's own settings, so {option} cannot be given with "
                 "it. Leave it out, or train a new run."
             )

@@ -1,30 +1,30 @@
-"""What is a batch of small graphs? Flat arrays: whose node, which neighbours, in which order.
+"""GraphBatch: a batch of small graphs in flat arrays, as the kernels read them.
 
 B graphs, M nodes, E edges of the whole batch.  Nodes are numbered through the batch, graph after
 graph.  An edge (source, target) lets the target attend to the source.
 
-**Edge order.** Edges are sorted by (target, source); everything that is given an edge (its types,
-its geometry, its bias) lies in this order.  `edge_order` says how to bring attributes into it.
+**Edge order.** Edges are sorted by (target, source), as `np.lexsort(edges.T)` sorts `[E, 2]` pairs;
+everything that belongs to an edge (its types, its geometry, its bias) lies in this order.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from resg.graphs.ragged import group_of_row, offsets
+
 Ints = NDArray[np.int64]
 
 MASK_NODES = 64
-"""A graph of at most this many nodes has its neighbours in one 64-bit mask a node."""
+"""Graphs of at most this many nodes have one 64-bit mask of neighbours per node."""
 
 
 @dataclass(frozen=True, eq=False)
 class GraphBatch:
-    """B graphs of different sizes, as the kernels read them. Make one with a `from_` or `collate`.
+    """B graphs of different sizes, as the kernels read them. Make one with a `from_` method.
 
     Attributes:
         node_ptr: `[B + 1]` int64, graph b owns the nodes `node_ptr[b]` up to `node_ptr[b + 1]`.
@@ -70,10 +70,10 @@ class GraphBatch:
         counts, pairs = _integers(num_nodes), _integers(edges).reshape(-1, 2)
         if (counts < 0).any():
             raise ValueError(f"num_nodes must not be negative, it is {counts.tolist()}.")
-        node_ptr = _starts(counts)
+        node_ptr = _offsets(counts)
         _refuse_outside(pairs, int(node_ptr[-1]))
         sources, targets = pairs[np.lexsort(pairs.T)].T
-        indptr = _starts(np.bincount(targets, minlength=int(node_ptr[-1])))
+        indptr = _offsets(np.bincount(targets, minlength=int(node_ptr[-1])))
         return cls.from_csr(node_ptr, indptr, np.ascontiguousarray(sources))
 
     @classmethod
@@ -81,7 +81,7 @@ class GraphBatch:
         """Check a CSR of incoming edges and derive the transpose and the masks.
 
         Args:
-            node_ptr: `[B + 1]`, see the class; arrays and host tensors do.
+            node_ptr: `[B + 1]`, see the class; an array or host tensor.
             indptr: `[M + 1]`, see the class.
             indices: `[E]`, sources, strictly ascending within each target.
 
@@ -99,40 +99,32 @@ class GraphBatch:
             )
         targets = np.repeat(np.arange(degrees.size), degrees)
         _refuse_outside(np.stack([indices, targets], 1), degrees.size)
-        owners = np.repeat(np.arange(counts.size), counts)
-        _check_rows(indices, targets, owners)
-        max_nodes = int(counts.max(initial=0))
-        order = np.argsort(indices, kind="stable")
-        return cls(
-            node_ptr=torch.from_numpy(node_ptr),
-            indptr=torch.from_numpy(indptr),
-            indices=torch.from_numpy(indices),
-            reverse_indptr=torch.from_numpy(_starts(np.bincount(indices, minlength=degrees.size))),
-            reverse_indices=torch.from_numpy(targets[order]),
-            reverse_edges=torch.from_numpy(order),
-            masks=_masks(indices - node_ptr[owners[targets]], indptr)
-            if max_nodes <= MASK_NODES
-            else None,
-            max_nodes=max_nodes,
+        _check_rows(indices, targets, np.repeat(np.arange(counts.size), counts))
+        return cls.from_sorted_edges(
+            torch.from_numpy(node_ptr),
+            torch.from_numpy(targets),
+            torch.from_numpy(indices),
+            num_nodes=degrees.size,
+            max_nodes=int(counts.max(initial=0)),
         )
 
     @classmethod
     def from_sorted_edges(
         cls, node_ptr: Tensor, targets: Tensor, sources: Tensor, *, num_nodes: int, max_nodes: int
     ) -> "GraphBatch":
-        """The way of the hot path: from edges already in order, on any device, unchecked.
+        """Build a batch from edges already in order, on any device; nothing is checked.
 
         Args:
             node_ptr: `[B + 1]` int64, see the class.
             targets: `[E]` int64, numbered through the batch, ascending.
             sources: `[E]` int64, ascending within a target, in the target's graph.
-            num_nodes: M, and the nodes of the largest graph: a GPU need not be asked for them.
-            max_nodes: see the class.
+            num_nodes: M; given, like `max_nodes`, so that the host need not wait for a GPU.
+            max_nodes: nodes of the largest graph.
         """
         order = sources.argsort(stable=True)
         masks = None
         if max_nodes <= MASK_NODES:
-            first_node = node_ptr[:-1][expand(node_ptr.diff(), num_nodes)]
+            first_node = node_ptr[group_of_row(node_ptr, num_nodes)]
             bits = torch.ones_like(sources) << (sources - first_node[targets])
             # no edge comes twice, so the bits add up to the mask; whole numbers repeat exactly
             masks = node_ptr.new_zeros(num_nodes).index_add_(0, targets, bits)
@@ -175,46 +167,6 @@ class GraphBatch:
             max_nodes=num_nodes,
         )
 
-    @classmethod
-    def collate(cls, graphs: Sequence["GraphBatch"]) -> "GraphBatch":
-        """Join batches (usually of one graph each) into one; edge attributes just concatenate.
-
-        The parts, on the CPU, were checked when they were built, so this only adds offsets.
-
-        Raises:
-            ValueError: there is nothing to join.
-        """
-        if not graphs:
-            raise ValueError("collate needs at least one graph; an empty batch has no meaning.")
-        if len(graphs) == 1:
-            return graphs[0]
-        members = np.array([graph.num_graphs for graph in graphs])
-        nodes = np.array([graph.num_nodes for graph in graphs])
-        edges = np.array([graph.num_edges for graph in graphs])
-        node_shift, edge_shift = _starts(nodes)[:-1], _starts(edges)[:-1]
-
-        def joined(name: str, shift: Ints, lengths: Ints) -> Tensor:
-            parts = np.concatenate([getattr(graph, name).numpy() for graph in graphs])
-            return torch.from_numpy(parts + np.repeat(shift, lengths))
-
-        def pointers(name: str, shift: Ints, lengths: Ints) -> Tensor:
-            """The parts' starts, then the end of the last: other ends repeat the next start."""
-            parts = [getattr(graph, name).numpy() for graph in graphs]
-            starts = np.concatenate([part[:-1] for part in parts]) + np.repeat(shift, lengths)
-            return torch.from_numpy(np.append(starts, shift[-1] + parts[-1][-1]))
-
-        masks = [graph.masks for graph in graphs if graph.masks is not None]
-        return cls(
-            node_ptr=pointers("node_ptr", node_shift, members),
-            indptr=pointers("indptr", edge_shift, nodes),
-            indices=joined("indices", node_shift, edges),
-            reverse_indptr=pointers("reverse_indptr", edge_shift, nodes),
-            reverse_indices=joined("reverse_indices", node_shift, edges),
-            reverse_edges=joined("reverse_edges", edge_shift, edges),
-            masks=torch.cat(masks) if len(masks) == len(graphs) else None,
-            max_nodes=max(graph.max_nodes for graph in graphs),
-        )
-
     @property
     def num_graphs(self) -> int:
         """B."""
@@ -238,45 +190,19 @@ class GraphBatch:
     @property
     def targets(self) -> Tensor:
         """`[E]` target node of each edge, in the edge order."""
-        return expand(self.indptr.diff(), self.num_edges)
+        return group_of_row(self.indptr, self.num_edges)
 
     @property
     def owners(self) -> Tensor:
         """`[M]` graph of each node."""
-        return expand(self.node_ptr.diff(), self.num_nodes)
+        return group_of_row(self.node_ptr, self.num_nodes)
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "GraphBatch":
+    def to(self, device: torch.device | str) -> "GraphBatch":
         """The same batch on another device."""
-        return self._with(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> "GraphBatch":
-        """The same batch in page-locked memory; DataLoader calls this."""
-        return self._with(Tensor.pin_memory)
-
-    def _with(self, change: Any) -> "GraphBatch":
-        tensors = {
-            field.name: change(value)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
-
-
-def edge_order(edges: ArrayLike) -> Tensor:
-    """`[E]` the order in which `from_edges` puts `[E, 2]` (source, target) pairs.
-
-    Example:
-        >>> edges = torch.tensor([(1, 0), (0, 1), (2, 0)])
-        >>> edge_order(edges).tolist()
-        [0, 2, 1]
-    """
-    return torch.from_numpy(np.lexsort(_integers(edges).reshape(-1, 2).T))
-
-
-def expand(counts: Tensor, total: int) -> Tensor:
-    """0 `counts[0]` times, 1 `counts[1]` times, ...; the known total spares a device sync."""
-    numbers = torch.arange(counts.shape[0], device=counts.device)
-    return numbers.repeat_interleave(counts, output_size=total)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)}
+        )
 
 
 def _integers(values: ArrayLike) -> Ints:
@@ -286,11 +212,8 @@ def _integers(values: ArrayLike) -> Ints:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _starts(counts: Ints) -> Ints:
-    """Exclusive running sum with the total at its end."""
-    starts = np.zeros(counts.size + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
+def _offsets(counts: Ints) -> Ints:
+    return offsets(torch.from_numpy(counts)).numpy()
 
 
 def _checked_differences(pointers: Ints, name: str, rows: int | None) -> Ints:
@@ -319,13 +242,8 @@ def _check_rows(indices: Ints, targets: Ints, owners: Ints) -> None:
     for wrong, what in (
         (owners[indices] != owners[targets], "joins two graphs. Edges stay within their graph."),
         (same_row & (step == 0), "comes twice. Keep one edge and add up what the two carry."),
-        (same_row & (step < 0), "is out of order. Sort by (target, source), see edge_order."),
+        (same_row & (step < 0), "is out of order. Sort by (target, source)."),
     ):
         if wrong.any():
             place = int(wrong.argmax())
             raise ValueError(f"edge {(int(indices[place]), int(targets[place]))} {what}")
-
-
-def _masks(local: Ints, indptr: Ints) -> Tensor:
-    """Bits of a row add up to its mask, since no edge comes twice; sums may wrap."""
-    return torch.from_numpy(np.diff(_starts(np.left_shift(1, local))[indptr]))

@@ -45,8 +45,8 @@ class Layout:
 
     Made on the host, once a batch: nothing that works with it then asks the GPU for a count.
 
-    Groups may be filled up at their ends to L rows each (`filled`), so that batches of one number
-    of groups have one shape. What is computed of the other rows never depends on filling rows.
+    Groups may be padded at their ends to L rows each (`padded`), so that batches of equally many
+    groups have the same shape. What is computed of valid rows never depends on padding rows.
 
     Attributes:
         host_ptr: `[N+1]` offsets of the groups, on the host.
@@ -54,11 +54,11 @@ class Layout:
         ptr: `[N+1]` offsets of the groups.
         group: `[M]` the group of each row.
         place: `[M]` where each row lies among the `N * L` of the padded groups.
-        mirror: `[M]` rows with every group turned round, its last row first; filling rows stay.
+        mirror: `[M]` rows with every group turned round, its last row first; padding rows stay.
         steps: the order of a packed sequence, or None where all groups are equally long.
-        filled_counts: `[N]` rows of each group that do not fill up, or None where none does.
-        own_rows: `[M']` the rows that do not fill up, or None where that is all.
-        own_host_ptr: `[N+1]` offsets of the groups among those, on the host.
+        valid_counts: `[N]` valid rows of each group, or None where the layout is not padded.
+        valid_rows: `[M']` the rows that are not padding, or None where that is all.
+        valid_ptr: `[N+1]` offsets of the groups among those, on the host.
     """
 
     host_ptr: NDArray[np.int64]
@@ -68,9 +68,9 @@ class Layout:
     place: Tensor
     mirror: Tensor
     steps: PackedSteps | None
-    own_host_ptr: NDArray[np.int64]
-    own_rows: Tensor | None = None
-    filled_counts: Tensor | None = None
+    valid_ptr: NDArray[np.int64]
+    valid_rows: Tensor | None = None
+    valid_counts: Tensor | None = None
 
     @classmethod
     def of(cls, ptr: Tensor) -> "Layout":
@@ -79,7 +79,7 @@ class Layout:
         counts = np.diff(host_ptr)
         longest = int(counts.max(initial=0))
         group = np.repeat(np.arange(counts.size), counts)
-        within = np.arange(host_ptr[-1]) - host_ptr[group]
+        within = rows_within(counts)
         is_uniform = counts.size * longest == host_ptr[-1]
         return cls(
             host_ptr=host_ptr,
@@ -89,12 +89,12 @@ class Layout:
             place=torch.from_numpy(group * longest + within),
             mirror=torch.from_numpy(host_ptr[group + 1] - 1 - within),
             steps=None if is_uniform else PackedSteps.of(host_ptr, longest),
-            own_host_ptr=host_ptr,
+            valid_ptr=host_ptr,
         )
 
     @classmethod
-    def filled(cls, counts: NDArray[np.int64], longest: int, device: torch.device) -> "Layout":
-        """The layout of groups of these `[N]` sizes, each filled up to `longest` rows.
+    def padded(cls, counts: NDArray[np.int64], longest: int, device: torch.device) -> "Layout":
+        """The layout of groups of these `[N]` sizes, each padded to `longest` rows.
 
         What does not depend on the sizes lies on `device`, the same tensors for all batches; the
         rest on the host.
@@ -113,9 +113,9 @@ class Layout:
             place=rows,
             mirror=torch.from_numpy(mirror_NL.ravel()),
             steps=None,
-            own_host_ptr=np.append(0, counts.cumsum()),
-            own_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
-            filled_counts=torch.from_numpy(counts),
+            valid_ptr=np.append(0, counts.cumsum()),
+            valid_rows=None if is_all else torch.from_numpy(np.flatnonzero(is_own_NL)),
+            valid_counts=torch.from_numpy(counts),
         )
 
     @property
@@ -129,29 +129,29 @@ class Layout:
         return int(self.host_ptr[-1])
 
     @property
-    def num_own_rows(self) -> int:
+    def num_valid_rows(self) -> int:
         """M'."""
-        return int(self.own_host_ptr[-1])
+        return int(self.valid_ptr[-1])
 
     @property
-    def is_filled(self) -> bool:
-        """Whether groups are filled up to L rows."""
-        return self.filled_counts is not None
+    def is_padded(self) -> bool:
+        """Whether groups are padded to L rows."""
+        return self.valid_counts is not None
 
     @property
     def counts(self) -> Tensor:
-        """`[N]` rows of each group, filling rows left out."""
-        return lengths(self.ptr) if self.filled_counts is None else self.filled_counts
+        """`[N]` rows of each group, padding left out."""
+        return lengths(self.ptr) if self.valid_counts is None else self.valid_counts
 
     @property
     def is_row(self) -> Tensor:
-        """`[N, L]` which places of the padded groups hold a row, and not one that fills up."""
+        """`[N, L]` which places of the padded groups hold a valid row."""
         return torch.arange(self.longest, device=self.ptr.device) < self.counts[:, None]
 
     def pad(self, rows: Tensor, value: float = 0.0) -> Tensor:
-        """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones filled up."""
+        """`[M, ...]` rows to `[N, L, ...]`, groups side by side, the shorter ones padded."""
         shape = (self.num_groups, self.longest, *rows.shape[1:])
-        if self.is_filled:
+        if self.is_padded:
             is_row = self.is_row.view(*shape[:2], *(1,) * (rows.dim() - 1))
             return rows.reshape(shape).masked_fill(~is_row, value)
         if self.steps is None:  # all are equally long: a view
@@ -159,9 +159,9 @@ class Layout:
         padded = rows.new_full((self.num_groups * self.longest, *rows.shape[1:]), value)
         return padded.index_copy(0, self.place, rows).view(shape)
 
-    def own(self, rows: Tensor) -> Tensor:
-        """`[M, ...]` rows to `[M', ...]`, without those that fill up."""
-        return rows if self.own_rows is None else rows.index_select(0, self.own_rows)
+    def valid(self, rows: Tensor) -> Tensor:
+        """`[M, ...]` rows to `[M', ...]`, without padding rows."""
+        return rows if self.valid_rows is None else rows.index_select(0, self.valid_rows)
 
 
 @lru_cache(maxsize=32)
@@ -176,6 +176,11 @@ def _grid(num_groups: int, longest: int, device: torch.device) -> tuple[Tensor, 
 def lengths(ptr: Tensor) -> Tensor:
     """`[N]` rows of each group from its `[N+1]` offsets."""
     return ptr[1:] - ptr[:-1]
+
+
+def rows_within(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[M]` place of each row within its group, from the `[N]` rows of each group."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
 
 
 def offsets(lengths_N: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Edges:
 
     Attributes:
         graph: the edges themselves.
-        types: `[E, K]` int64, the set of types of each edge; 0 fills up.
+        types: `[E, K]` int64, the set of types of each edge; 0 is padding.
         geometry: `[E, G]` numbers of each edge, or None.
         is_edge: `[E]` bool, where the graph is of all pairs: which of them are edges; the others
             get no attention. None where all are.
@@ -43,7 +43,7 @@ class Edges:
 
 
 def num_visual_edge_types(num_predicates: int) -> int:
-    """How many types there are, the filling 0 included; a predicate has one for each direction."""
+    """Number of edge types, the padding type 0 included; a predicate has one per direction."""
     return FIRST_PREDICATE + 2 * num_predicates
 
 
@@ -118,7 +118,7 @@ def visual_edges(
     neighbours against each other, so without it a single neighbour would be attended whatever the
     type of its edge is (*reconstruction*).
 
-    Where images are filled up to equally many regions, the graph is of all pairs and `is_edge` says
+    Where images are padded to equally many regions, the graph is of all pairs and `is_edge` says
     which of them count: its shape then depends on the number of images alone.
 
     Args:
@@ -151,9 +151,9 @@ def visual_edges(
     types = torch.stack(planes, -1).masked_fill(is_self[:, :, None], 0)
     types[..., 0] += SELF * is_self
     is_edge = (types > 0).any(-1) & is_pair
-    if layout.is_filled:
+    if layout.is_padded:
         graph = GraphBatch.complete(layout.num_groups, layout.longest, is_pair.device)
-        # a filling region keeps its edge to itself: all its attention must lie somewhere
+        # a padding region keeps its edge to itself: all its attention must lie somewhere
         is_edge = (is_edge | is_self).flatten()
         return Edges(
             graph,

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resg.config import GraphEncoderSettings, ImageEncoderSettings, TextEncoderSettings
+from resg.data.subwords import import_transformers
 from resg.errors import ResgError
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import Edges
 from resg.kernels.graph_attention import graph_attention
 from resg.models.recurrent import run_gru
-from resg.pieces import import_transformers
 
 BOX_WIDTH = 7
 
@@ -91,12 +91,12 @@ class WordEncoder(nn.Module):
         )
 
     def forward(self, words_M: Tensor, layout: Layout) -> Tensor:
-        """`[M]` word numbers and the captions' layout to `[M, d]`."""
+        """`[M]` word indices and the captions' layout to `[M, d]`."""
         return run_gru(self.gru, self.dropout(self.embedding(words_M)), layout)
 
 
 class TransformerWordEncoder(nn.Module):
-    """A Hugging Face encoder; a word's node is the mean of its pieces, projected to the width.
+    """A Hugging Face encoder; a word's node is the mean of its subwords, projected to the width.
 
     Args:
         name: name or folder of the model, for `transformers`.
@@ -125,20 +125,20 @@ class TransformerWordEncoder(nn.Module):
             ) from error
         self.project = nn.Linear(self.encoder.config.hidden_size, width)
 
-    def forward(self, pieces: Tensor, word_of_piece: Tensor, num_words: int) -> Tensor:
+    def forward(self, subwords: Tensor, word_of_subword: Tensor, num_words: int) -> Tensor:
         """Nodes of all words.
 
         Args:
-            pieces: `[N, P]` piece numbers, -1 where filled up.
-            word_of_piece: `[N, P]` row of each piece's word in the batch, -1 for special pieces.
+            subwords: `[N, P]` token ids, -1 in the padding.
+            word_of_subword: `[N, P]` row of each subword's word, -1 for special tokens.
             num_words: M.
         """
-        is_piece = pieces >= 0
+        is_subword = subwords >= 0
         states = self.encoder(
-            input_ids=pieces.clamp_min(0), attention_mask=is_piece.long()
+            input_ids=subwords.clamp_min(0), attention_mask=is_subword.long()
         ).last_hidden_state
-        is_word = word_of_piece >= 0
-        rows, index = states[is_word], word_of_piece[is_word]
+        is_word = word_of_subword >= 0
+        rows, index = states[is_word], word_of_subword[is_word]
         sums = rows.new_zeros((num_words, rows.shape[1])).index_add(0, index, rows)
         counts = torch.bincount(index, minlength=num_words).clamp_min(1)
         return self.project(sums / counts[:, None].to(sums.dtype))
@@ -149,7 +149,7 @@ class GraphEncoder(nn.Module):
 
     Args:
         width: d.
-        num_edge_types: types of edges, the filling 0 included.
+        num_edge_types: types of edges, the padding type 0 included.
         geometry_width: numbers of an edge's geometry, 0 for none.
         settings: layers, heads, dropout, content, contextual order.
     """
@@ -219,7 +219,7 @@ class GraphLayer(nn.Module):
 
 
 def type_counts(types_EK: Tensor, num_types: int) -> Tensor:
-    """`[E, T]` float32, how often each edge has each type; the filling 0 does not count.
+    """`[E, T]` float32, how often each edge has each type; the padding type 0 does not count.
 
     By this matrix a sum of embeddings is a product, and so is its gradient, for which
     `nn.Embedding` sorts all edges by their types.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resg.graphs.ragged import Layout
-from resg.kernels.calls import in_autocast_type
+from resg.kernels.dispatch import in_autocast_type
 
 
 class MeanPooling(nn.Module):
@@ -66,13 +66,13 @@ class GeneralisedPooling(nn.Module):
     def _weights_by_length(self, longest: int, device: torch.device) -> Tensor:
         """`[L+1, L]` weights of the sorted positions of graphs of 0, 1, ... L nodes.
 
-        All lengths at once and filled up, not packed: so cuDNN has one launch for all steps of so
+        All lengths at once and padded, not packed: so cuDNN needs one launch for all steps of so
         narrow a GRU, in each pass.
         """
         codes, column, is_place = _codes_by_length(longest, self.code_width, device)
         states, _ = self.positions(codes)
         ahead, back = self.weight(states.unflatten(-1, (2, -1)))[..., 0].float().unbind(-1)
-        # rows end together: the last one has no filling, so what it reads ahead holds for all
+        # rows end together: the last one has no padding, so what it reads ahead holds for all
         logits = (ahead[-1] + back.gather(1, column)) / (2 * self.temperature)
         return logits.masked_fill(~is_place, -1e4).softmax(-1) * is_place  # no nodes, no weight
 
@@ -89,12 +89,12 @@ def _codes_by_length(
     """
     with torch.inference_mode(False):  # kept for training too
         places_L = torch.arange(longest, device=device)
-        filling_N1 = torch.arange(longest, -1, -1, device=device)[:, None]
+        padding_N1 = torch.arange(longest, -1, -1, device=device)[:, None]
         steps_c = torch.arange(0, width, 2, device=device, dtype=torch.float32)
         angles = places_L[:, None] * torch.exp(steps_c * (-math.log(10000.0) / width))
         codes_Lc = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
         return (
-            codes_Lc[(places_L - filling_N1).clamp_min(0)],
-            (places_L + filling_N1).clamp_max(longest - 1),
-            places_L < longest - filling_N1,
+            codes_Lc[(places_L - padding_N1).clamp_min(0)],
+            (places_L + padding_N1).clamp_max(longest - 1),
+            places_L < longest - padding_N1,
         )

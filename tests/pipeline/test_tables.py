@@ -5,7 +5,7 @@ from pipeline.tables import render_table
 
 def test_numbers_stand_right_and_words_left():
     assert render_table(("name", "images", "mean"), [("a", 12345, 1.25), ("bcdef", 6, 20.0)]) == (
-        "name   images  mean\n-----  ------  ----\na      12,345   1.2\nbcdef       6  20.0"
+        "name   images  mean\n------ ------- ----\na      12,345   1.2\nbcdef       6  20.0"
     )
 
 
@@ -18,4 +18,9 @@ def test_last_column_alone_is_wrapped(monkeypatch):
 
 
 def test_no_rows_give_the_head_alone():
-    assert render_table(("a", "b"), []) == "a  b\n-  -"
+    assert render_table(("a", "b"), []) == "a  b\n-- -"
+
+
+def test_a_pipe_gets_no_colours_and_no_markup(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert render_table(("word",), [("[bold]red[/bold]",)]).splitlines()[-1] == "[bold]red[/bold]"

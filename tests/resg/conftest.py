@@ -8,7 +8,7 @@ import torch
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
 from pipeline.shards.writer import write_shard
-from resg.experiment import train_run
+from resg.jobs import train_run
 
 COLOURS = ("red", "green", "blue", "white", "black", "pink")
 FEATURE_WIDTH = 16

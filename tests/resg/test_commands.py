@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from resg.checkpoint import last_checkpoint, open_run
 from resg.cli import main
 from resg.presets import preset_names
-from resg.run_log import read_metrics
+from resg.run_folder import open_run
+from resg.training.checkpoint import last_checkpoint
+from resg.training.run_log import read_metrics
 
 SMALL = {
     "model.width": 16,
@@ -175,7 +176,7 @@ def test_doctor_says_what_is_here_and_that_a_run_is_whole(run, shards):
     assert done.exit_code == 0
     for name in ("python", "torch", "devices", "kernels: torch", "cpu ("):
         assert name in done.output
-    assert "its 2 training shards are as they were" in done.output
+    assert "its 2 training shards are unchanged" in done.output
 
 
 def test_doctor_needs_a_run_to_check_shards_against(shards):

@@ -59,6 +59,8 @@ def test_a_preset_of_ones_own_is_a_yaml_file(tmp_path):
     ("change", "message"),
     [
         ("train.epoch=3", r"no setting 'train\.epoch'\. Did you mean train\.epochs\?"),
+        ("train.ramp_steps=9", r"'train\.ramp_steps' is now called 'train\.warmup_steps'"),
+        ("train.decay_at=0.3", r"'train\.decay_at' is now called 'train\.decay_after'"),
         ("epochs=3", r"no setting 'epochs'\. Did you mean train\.epochs\?"),
         ("loss.tripplet_margin=1", r"Did you mean loss\.triplet_margin\?"),
         ("train.epochs", "expected --set path=value"),
@@ -93,6 +95,7 @@ def test_edges_are_none_one_kind_or_a_list_of_kinds():
         ("[1, 2]", r"expected settings by name in .*mine\.yaml.*got \[1, 2\]"),
         ("model: [1", r"expected YAML in .*mine\.yaml"),
         ("model: 3", "expected settings by name in 'model', got 3"),
+        ("train: {decay_at: 1}", r"'train\.decay_at' is now called 'train\.decay_after'"),
     ],
 )
 def test_a_file_that_is_no_preset_is_refused(content, message, tmp_path):

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from resg.probes import ProbeReport
+from resg.evaluation.probes import ProbeReport
 from resg.progress import TrainingTable, metrics_table, probe_table
 
 STEP = {

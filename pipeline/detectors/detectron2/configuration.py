@@ -21,8 +21,8 @@ def require_detectron2() -> None:
             raise MissingExtraError(
                 package,
                 "detectron2",
-                "detectron2 itself is installed from source, see docs/regions.md; without it, use "
-                "a detector exported to ONNX: --detector onnx:FILE.",
+                "detectron2 itself is installed from source, see docs/regions.md. Without it, use "
+                "--detector photos, torchvision:MODEL or a detector exported to ONNX: onnx:FILE.",
             )
     with warnings.catch_warnings():
         # fvcore and detectron2 use torch functions that newer versions call deprecated.

@@ -61,9 +61,11 @@ class LinearAttributes(nn.Module):
         total = logits_NA.sum() * 0.0
         for member in self.members:
             has = has_NA[:, member].long()
-            told = has.sum(1) == 1
-            if told.any():
-                total = total + F.cross_entropy(logits_NA[told][:, member], has[told].argmax(1))
+            is_known = has.sum(1) == 1
+            if is_known.any():
+                total = total + F.cross_entropy(
+                    logits_NA[is_known][:, member], has[is_known].argmax(1)
+                )
         if self.alone and len(logits_NA):
             total = total + F.binary_cross_entropy_with_logits(
                 logits_NA[:, self.alone], has_NA[:, self.alone].float()
@@ -113,12 +115,12 @@ class ClassConditionedAttributes(nn.Module):
 
     def loss(self, logits_NA1: Tensor, has_NA: Tensor) -> Tensor:
         """Cross-entropy against equal shares of an object's attributes, where it has any."""
-        told = has_NA.any(1)
-        if not told.any():
+        is_known = has_NA.any(1)
+        if not is_known.any():
             return logits_NA1.sum() * 0.0
-        shares = has_NA[told].float()
+        shares = has_NA[is_known].float()
         shares = shares / shares.sum(1, keepdim=True)
-        return -(shares * logits_NA1[told].log_softmax(-1)[:, :-1]).sum(1).mean()
+        return -(shares * logits_NA1[is_known].log_softmax(-1)[:, :-1]).sum(1).mean()
 
 
 AttributeHead = LinearAttributes | ClassConditionedAttributes

@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 def register_split(name: str, instances: Instances) -> None:
-    """Make pictures known to detectron2 under a name; what had it before is dropped."""
+    """Register pictures with detectron2 under a name, in place of those that had it before."""
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

@@ -1,4 +1,4 @@
-"""Train a Faster R-CNN of one's own with detectron2's trainer, and judge it.
+"""Train a Faster R-CNN with detectron2's trainer, and evaluate it.
 
 On several GPUs: torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
 """
@@ -18,23 +18,24 @@ from torch import distributed
 from pipeline.detectors.detectron2.configuration import named_config, require_detectron2
 from pipeline.detectors.instances import Instances, read_instances
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifest import ImageItem
+from pipeline.manifests.manifest import ImageItem
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What to train and how long; None leaves what the config says.
+    """Settings of a training run; None keeps the config's value.
 
     Attributes:
         config: name of a config of the package, or path of a config file.
         weights: checkpoint to start from.
-        iterations: steps.
-        batch: pictures in a step, over all GPUs.
-        learning_rate: largest; where it is None it grows with the batch, with its root for AdamW.
+        iterations: training steps.
+        batch: pictures per step, over all GPUs.
+        learning_rate: peak; where it is None the config's is scaled with the batch, for AdamW with
+            its square root.
         device: cpu or cuda.
         loader_workers: processes that read pictures.
-        seed: of weights and order.
-        resume: go on from the last checkpoint of the run.
+        seed: of the initial weights and of the order of pictures.
+        resume: continue from the last checkpoint of the run.
     """
 
     config: str = "small-c4"
@@ -57,22 +58,22 @@ def train_detector(
     train_split: str = "train",
     eval_split: str = "val",
 ) -> dict[str, Any]:
-    """Train on one split, judge on another, and leave a run folder.
+    """Train on one split and evaluate on another.
 
-    The folder gets `config.yaml`, `model_final.pth` and `metrics.json`, so that
+    The run folder gets `config.yaml`, `model_final.pth` and `metrics.json`, so that
     `detectron2:RUN/config.yaml,RUN/model_final.pth` is a detector.
 
     Args:
         items: the pictures.
         instances: their boxes in COCO's format.
         out: the run folder.
-        settings: what to train and how long.
+        settings: of the run.
         train_split: split to train on.
-        eval_split: split to judge on; none of it may be there.
+        eval_split: split to evaluate on; it may be empty.
 
     Returns:
-        Metrics on the second split: AP, AP50, AP75 and the share of right attributes; empty
-        without pictures in it.
+        Metrics on `eval_split`: AP, AP50, AP75 and the share of right attributes; empty where the
+        split is.
 
     Raises:
         MissingExtraError: no detectron2.
@@ -109,7 +110,7 @@ def train_detector(
 
 
 def training_config(train: Instances, out: Path, settings: TrainingSettings) -> Any:
-    """The whole config of a run: the named one, the classes of the data, the settings."""
+    """The full config of a run: the named one with the classes of the data and the settings."""
     config = named_config(settings.config)
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("CUDA was asked for and this machine has no GPU; use --device cpu.")
@@ -136,7 +137,7 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
         solver.BASE_LR = settings.learning_rate
     if settings.iterations is not None:
         share = settings.iterations / solver.MAX_ITER
-        # in a short run some fall together or on the start, which detectron2 refuses
+        # in a short run some coincide with one another or with the start: detectron2 refuses them
         solver.STEPS = tuple(sorted({int(step * share) for step in solver.STEPS} - {0}))
         solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, max(1, settings.iterations // 10))
         solver.MAX_ITER = settings.iterations
@@ -155,12 +156,12 @@ def _prepare_folder(config: Any, out: Path, resume: bool) -> None:
     has_run = (out / "last_checkpoint").exists()
     if has_run and not resume:
         raise SettingsError(
-            f"{out} holds a run already; add --resume to go on with it, or name another --out."
+            f"{out} holds a run already; add --resume to continue it, or name another --out."
         )
     if is_main():
         out.mkdir(parents=True, exist_ok=True)
         saved = config.clone()
-        saved.MODEL.DEVICE = "cpu"  # where it is used later is said there
+        saved.MODEL.DEVICE = "cpu"  # whoever opens it later names the device
         saved.MODEL.WEIGHTS = ""
         (out / "config.yaml").write_text(saved.dump(), encoding="utf-8")
     if distributed.is_available() and distributed.is_initialized():
@@ -169,7 +170,7 @@ def _prepare_folder(config: Any, out: Path, resume: bool) -> None:
 
 
 def _start_process_group(device: str) -> None:
-    """Join the processes that torchrun started, where it did."""
+    """Join the process group of torchrun, if it started this process."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
         return
     from detectron2.engine import defaults
@@ -184,12 +185,12 @@ def _start_process_group(device: str) -> None:
 
 
 def is_main() -> bool:
-    """Whether this is the one process, or the first of those that torchrun started."""
+    """Whether this is the only process, or the first one of torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _plain(metrics: Any) -> dict[str, Any]:
-    """JSON's own types; what is not a number is None."""
+    """Metrics in JSON's types; NaN and infinity become None."""
     plain: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):

@@ -204,10 +204,10 @@ def _load(path: Path) -> tuple[Weights, Dialect]:
     digest = file_digest(path)
     if kept.is_file():
         with safe_open(kept, "pt") as stream:
-            told = stream.metadata() or {}
-        if told.get(SOURCE_KEY) == digest:
+            metadata = stream.metadata() or {}
+        if metadata.get(SOURCE_KEY) == digest:
             weights, _ = canonical_weights(read_weights(kept), kept)
-            return weights, _known(told.get("dialect"))
+            return weights, _known(metadata.get("dialect"))
     weights, dialect = canonical_weights(read_weights(path), path)
     plain: dict[str, Tensor] = {name: value.contiguous() for name, value in weights.items()}
     try:

@@ -1,4 +1,4 @@
-"""Which tokens say what a gold scene graph says? Training data for the component, from strings.
+"""Align gold scene graphs, which are strings, with tokens: training data for the component.
 
 Gold is strings alone: `( man , ride , horse )`. Objects and attributes are found in their caption
 by their letters; those that are not (`guy` for `person`, a misspelt word) by what they go together
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from spacy.tokens import Doc
 
-from pipeline.parsing.scene_graph.lexicon import (
-    Lexicon,
+from pipeline.parsing.scene_graph.normal_forms import (
+    NormalForms,
     as_written,
     canonical,
     singular,
@@ -68,11 +68,11 @@ class AlignedGraph:
         return triples or [(node.string,) for node in self.nodes if not node.is_attribute]
 
 
-def learn_lexicon(
+def learn_normal_forms(
     docs: Sequence[Doc],
     graphs: Sequence[Iterable[Strings]],
     lemmas: Iterable[tuple[str, str]] = (),
-) -> Lexicon:
+) -> NormalForms:
     """Count how strings differ from the words that say them.
 
     Args:
@@ -87,17 +87,17 @@ def learn_lexicon(
         objects.count(doc, spans, wanted_objects)
         attributes.count(doc, spans, wanted_attributes)
     words, edits = _predicate_lemmas(docs, graphs, dict(lemmas))
-    return Lexicon(PRONOUNS | objects.result(), attributes.result(), words, edits)
+    return NormalForms(PRONOUNS | objects.result(), attributes.result(), words, edits)
 
 
-def align(doc: Doc, triples: Iterable[Strings], lexicon: Lexicon) -> AlignedGraph:
+def align(doc: Doc, triples: Iterable[Strings], normal_forms: NormalForms) -> AlignedGraph:
     """Find a gold graph's strings among a caption's tokens.
 
     A string that stands in the caption twice is taken where its triple's other string is nearest,
     and of two as near, where the subject comes first.
     """
     triples = [tuple(s.lower() for s in triple) for triple in triples]
-    finder = _Finder(doc, lexicon)
+    finder = _Finder(doc, normal_forms)
     nodes: dict[tuple[int, int], NodeSpan] = {}
     relations, attributes, is_complete = [], [], True
     for triple in triples:
@@ -125,10 +125,10 @@ def align(doc: Doc, triples: Iterable[Strings], lexicon: Lexicon) -> AlignedGrap
 class _Finder:
     """Where a caption says a string."""
 
-    def __init__(self, doc: Doc, lexicon: Lexicon) -> None:
+    def __init__(self, doc: Doc, normal_forms: NormalForms) -> None:
         self.doc, self.spans = doc, _spans_by_letters(doc)
         self.named: dict[bool, dict[str, list[Place]]] = {}
-        for is_attribute, names in ((False, lexicon.objects), (True, lexicon.attributes)):
+        for is_attribute, names in ((False, normal_forms.objects), (True, normal_forms.attributes)):
             named: dict[str, list[Place]] = defaultdict(list)
             for places in self.spans.values():
                 for place in places:
@@ -222,7 +222,7 @@ def _predicate_lemmas(
     lemmas = {word: counts.most_common(1)[0][0] for word, counts in votes.items()}
     pairs = {**{word: lemma for word, lemma in known.items() if word.isalpha()}, **lemmas}
     edits = suffix_edits(pairs.items())
-    by_rule = Lexicon(suffixes=edits)
+    by_rule = NormalForms(suffixes=edits)
     needed = {w: lemma for w, lemma in pairs.items() if w in lemmas or lemma in heads}
     return {w: lemma for w, lemma in needed.items() if by_rule.lemma(w) != lemma}, edits
 

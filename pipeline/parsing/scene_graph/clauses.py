@@ -1,7 +1,7 @@
-"""Clauses that `and` or `while` joins, each with a subject of its own, are read one by one.
+"""Split captions into clauses that have subjects of their own, joined by `and` or `while`.
 
-The captions that the network has learned from are of one clause, so it lets every subject of a
-caption do everything: in `a man is singing and a woman is dancing` the man would dance too.
+The network was trained on captions of one clause, so it relates every subject of a caption to every
+verb: in `a man is singing and a woman is dancing` the man would dance too.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

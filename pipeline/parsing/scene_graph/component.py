@@ -23,14 +23,14 @@ from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from pipeline.errors import SettingsError
-from pipeline.parsing.relations import IS, NO_WORD, set_triples
+from pipeline.parsing.doc_triples import IS, NO_WORD, set_triples
 from pipeline.parsing.scene_graph.clauses import clause_offsets, whole_captions
 from pipeline.parsing.scene_graph.decode import Graph, Relation
 from pipeline.parsing.scene_graph.features import Ints
-from pipeline.parsing.scene_graph.lexicon import Lexicon, singular
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.negation import without_denied
 from pipeline.parsing.scene_graph.network import Captions
+from pipeline.parsing.scene_graph.normal_forms import NormalForms, singular
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 RULE = "scene_graph"
@@ -78,7 +78,9 @@ class SceneGraph:
         wholes = whole_captions(clauses.words, graphs, [len(doc) for doc in spoken])
         for doc, (words, graph) in zip(spoken, wholes, strict=True):
             said, is_denying = without_denied(words, graph)
-            set_triples(doc, *records(doc, words, said, self.model.lexicon), negated=is_denying)
+            set_triples(
+                doc, *records(doc, words, said, self.model.normal_forms), negated=is_denying
+            )
         return docs
 
     def _clauses(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
@@ -138,7 +140,7 @@ def make_scene_graph(nlp: Language, name: str) -> SceneGraph:
 
 
 def records(
-    doc: Doc, words: Sequence[str], graph: Graph, lexicon: Lexicon
+    doc: Doc, words: Sequence[str], graph: Graph, normal_forms: NormalForms
 ) -> tuple[list[CaptionSpan], list[CaptionTriple]]:
     """A graph as the records of a shard: objects that something joins, relations, attributes.
 
@@ -148,7 +150,7 @@ def records(
         doc: the caption.
         words: its tokens in lower case.
         graph: what it says.
-        lexicon: names objects and attributes.
+        normal_forms: names objects and attributes.
     """
     texts = [
         words[node.start] if node.end == node.start + 1 else doc[node.start : node.end].text
@@ -162,12 +164,12 @@ def records(
     for i, node in enumerate(graph.nodes):
         if not node.is_attribute and (i in joined or is_empty):
             place[i] = len(objects)
-            objects.append(CaptionSpan(node.start, node.end, lexicon.object_name(texts[i])))
+            objects.append(CaptionSpan(node.start, node.end, normal_forms.object_name(texts[i])))
     triples = []
     for relation in graph.relations:
         if relation.subject == relation.object:  # among several: one of them to another
             node = graph.nodes[relation.subject]
-            name = singular(lexicon.object_name(texts[relation.subject]))
+            name = singular(normal_forms.object_name(texts[relation.subject]))
             ends = len(objects), len(objects) + 1
             objects += [CaptionSpan(node.start, node.end, name)] * 2
         else:
@@ -176,7 +178,7 @@ def records(
         triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
     for subject, attribute in graph.attributes:
         node = graph.nodes[attribute]
-        span = CaptionSpan(node.start, node.end, lexicon.attribute_name(texts[attribute]))
+        span = CaptionSpan(node.start, node.end, normal_forms.attribute_name(texts[attribute]))
         triples.append(CaptionTriple(place[subject], CaptionSpan(*NO_WORD, IS), -1, span, RULE))
     return objects, triples
 

@@ -1,4 +1,4 @@
-"""Scores into a graph: which tokens are nodes, which nodes are related, and by what words."""
+"""Decode scores into a graph: which tokens are nodes, which nodes are related, by which words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

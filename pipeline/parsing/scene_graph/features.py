@@ -1,4 +1,4 @@
-"""What the scene-graph network sees: words, their letters, their arcs, where a phrase stands."""
+"""Features of the scene-graph network: words, letter groups, arcs and phrases."""
 
 import zlib
 from collections.abc import Iterable, Sequence

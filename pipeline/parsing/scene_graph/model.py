@@ -1,4 +1,4 @@
-"""Words to graphs: the network, its vocabularies and the lexicon, saved as two files."""
+"""Words to graphs: the network, its vocabularies and the normal forms, saved as two files."""
 
 import json
 import math
@@ -25,8 +25,8 @@ from pipeline.parsing.scene_graph.decode import (
     nodes_of_tags,
 )
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary
-from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 
 FORMAT = 1
 SURE = 4.0
@@ -46,7 +46,7 @@ class SceneGraphModel:
         network: scores tags, pairs and predicates.
         heads: words that may begin a predicate without standing in the caption.
         tails: ends of predicates, the empty one included.
-        lexicon: strings that differ from their words.
+        normal_forms: strings that differ from their words.
         pos: parts of speech that the network tells apart, the unknown one first.
         deprels: labels of arcs that the network tells apart, the unknown one first.
     """
@@ -54,7 +54,7 @@ class SceneGraphModel:
     network: SceneGraphNetwork
     heads: Sequence[str]
     tails: Sequence[str]
-    lexicon: Lexicon
+    normal_forms: NormalForms
     pos: Sequence[str]
     deprels: Sequence[str]
 
@@ -132,7 +132,7 @@ class SceneGraphModel:
         is_sure: list[bool] = (top > np.maximum(closed.max(1), second) + SURE).tolist()
         tokens: list[int] = copied.argmax(1).tolist()
         return [
-            (self.lexicon.lemma(its_words[token]), token)
+            (self.normal_forms.lemma(its_words[token]), token)
             if sure
             else self._head(its_words, closed[row], copied[row, : len(its_words)])
             for row, (its_words, token, sure) in enumerate(zip(words, tokens, is_sure, strict=True))
@@ -152,7 +152,7 @@ class SceneGraphModel:
         for token, weight in enumerate(by_token):
             if weight < NEGLIGIBLE:
                 continue
-            head = self.lexicon.lemma(words[token])
+            head = self.normal_forms.lemma(words[token])
             if head not in weights:
                 row = self._head_rows.get(head)
                 weights[head] = 0.0 if row is None else math.exp(float(closed[row]) - top)
@@ -180,7 +180,7 @@ class SceneGraphModel:
             "tails": list(self.tails),
             "pos": list(self.pos),
             "deprels": list(self.deprels),
-            "lexicon": self.lexicon.to_json(),
+            "lexicon": self.normal_forms.to_json(),
         }
         half = {name: w.astype(np.float16) for name, w in self.network.weights.items()}
         return {
@@ -202,8 +202,10 @@ class SceneGraphModel:
                 f"{FORMAT}. Train it again, or take the version of the package that wrote it."
             )
         network = SceneGraphNetwork(load_tensors(files[_WEIGHTS]), Vocabulary(words["words"]))
-        lexicon = Lexicon.from_json(words["lexicon"])
-        return cls(network, words["heads"], words["tails"], lexicon, words["pos"], words["deprels"])
+        normal_forms = NormalForms.from_json(words["lexicon"])
+        return cls(
+            network, words["heads"], words["tails"], normal_forms, words["pos"], words["deprels"]
+        )
 
     def save(self, folder: Path) -> None:
         """Write the model's two files into a folder."""

@@ -1,4 +1,4 @@
-"""What a caption denies, and so does not show: `a man with no shirt`, `not wearing a helmet`."""
+"""Remove what a caption denies: `a man with no shirt`, `not wearing a helmet`."""
 
 from collections.abc import Sequence
 

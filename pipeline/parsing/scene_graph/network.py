@@ -1,10 +1,10 @@
-"""The scene-graph network at work, in NumPy: one bidirectional LSTM and a scorer of pairs of nodes.
+"""Inference of the scene-graph network in NumPy: a bidirectional LSTM and a scorer of node pairs.
 
 `pipeline.parsing.training.scene_graph_net` trains the same network in PyTorch; parameters have its
 names. B captions, T tokens in all, d width, h = d / 2; M nodes, P pairs, R relations.
 
-What a word adds to the first layer's gates depends on the word alone, so it is computed once a word
-and kept, as are those of the labels; a caption costs its recurrence and its pairs. A step of the
+A word's contribution to the first layer's gates depends on the word alone, so it is computed once
+per word and cached, as for labels; a caption costs its recurrence and its pairs. A step of the
 LSTM is one `tanh` over all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, the half is in the weights.
 """
 
@@ -287,7 +287,7 @@ def _by_direction(gates: Floats) -> Floats:
 
 
 def _blocks(length: int) -> Iterator[slice]:
-    """Slices of so many rows that what is computed of them stays in the processor's cache."""
+    """Slices small enough for their results to stay in the processor's cache."""
     for start in range(0, length, BLOCK):
         yield slice(start, start + BLOCK)
 

@@ -1,4 +1,4 @@
-"""Make a trained pipeline the embedded one: say what it is and how good, not where it was made.
+"""Package a trained pipeline as the embedded model: name, version and accuracies, no local paths.
 
     python -m pipeline.parsing.training.package PIPELINE TREEBANK_TEST pipeline/parsing/model
 

@@ -3,7 +3,7 @@
     python -m pipeline.parsing.training.scene_graph EXAMPLES MODEL OUT --device cuda
 
 EXAMPLES is what `scene_graph_data` wrote, MODEL the spaCy pipeline whose arcs they hold; OUT gets
-the same pipeline with the component as its last. The weights are an average over training (Polyak
+the same pipeline with the component at its end. The weights are an average over training (Polyak
 and Juditsky 1992); after each epoch they are scored on the dev examples as they will be used.
 """
 
@@ -22,13 +22,13 @@ from spacy.tokens import Doc
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import RULES, load_parser
-from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
 from pipeline.parsing.scene_graph.features import Vocabulary
-from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.network import SceneGraphNetwork
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.score import Scores, score
 from pipeline.parsing.training.scene_graph_batches import (
     NO_TAG,
@@ -42,16 +42,16 @@ from pipeline.parsing.training.scene_graph_net import Batch, SceneGraphNet
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long and how fast.
+    """Settings of training.
 
     Attributes:
         epochs: passes over the examples.
-        batch_size: captions a step.
-        learning_rate: of AdamW, reached after `warmup` steps, then falling as a cosine.
-        warmup: steps.
+        batch_size: captions per step.
+        learning_rate: peak value for AdamW, reached after `warmup` steps; then cosine decay.
+        warmup: number of steps.
         weight_decay: of AdamW.
-        decay: share of the averaged weights that a step keeps.
-        clip: largest norm of the gradient.
+        decay: of the exponential moving average of the weights.
+        clip: maximum norm of the gradient.
     """
 
     epochs: int = 30
@@ -64,10 +64,10 @@ class TrainSettings:
 
 
 def loss_of(net: SceneGraphNet, batch: Batch, targets: Targets) -> Tensor:
-    """Mean over captions of the sums of what tags, pairs, heads and tails cost, in nats.
+    """Mean over captions of the summed losses of tags, pairs, heads and tails, in nats.
 
-    A predicate's first word is copied where a token of the caption says it (whichever does), and
-    taken from the closed set otherwise.
+    A predicate's first word is copied from a token of the caption if one has it, and taken from the
+    closed set otherwise.
     """
     tokens_BLd = net.encode(batch)
     tags = net.tags(tokens_BLd)
@@ -131,14 +131,14 @@ def train(
         yield epoch, total.item() / len(data), averaged
 
 
-def as_model(net: SceneGraphNet, closed: ClosedSets, lexicon: Lexicon) -> SceneGraphModel:
-    """What the network has learned, for use."""
+def as_model(net: SceneGraphNet, closed: ClosedSets, normal_forms: NormalForms) -> SceneGraphModel:
+    """The trained network as the model of the component."""
     weights = {name: w.detach().cpu().numpy() for name, w in net.state_dict().items()}
     return SceneGraphModel(
         network=SceneGraphNetwork(weights, Vocabulary(closed.words)),
         heads=closed.heads,
         tails=closed.tails,
-        lexicon=lexicon,
+        normal_forms=normal_forms,
         pos=closed.pos,
         deprels=closed.deprels,
     )
@@ -160,7 +160,9 @@ def main() -> None:
     options = _options()
     examples = read_examples(options.examples / "train.jsonl.gz")
     dev = read_examples(options.examples / "dev.jsonl.gz")
-    lexicon = Lexicon.from_json(json.loads((options.examples / "lexicon.json").read_text()))
+    normal_forms = NormalForms.from_json(
+        json.loads((options.examples / "normal_forms.json").read_text())
+    )
     settings = TrainSettings(options.epochs, options.batch_size, options.learning_rate)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
@@ -169,10 +171,10 @@ def main() -> None:
     net = SceneGraphNet(closed.sizes()).to(device)
     if begun:
         net.load_state_dict({name: torch.tensor(w) for name, w in begun.network.weights.items()})
-    data = TrainingData(examples, closed, lexicon, net.settings.buckets, device)
+    data = TrainingData(examples, closed, normal_forms, net.settings.buckets, device)
     start, averaged = time.perf_counter(), net
     for epoch, loss, averaged in train(net, data, settings):
-        result = score_examples(as_model(averaged, closed, lexicon), dev)
+        result = score_examples(as_model(averaged, closed, normal_forms), dev)
         print(
             f"epoch {epoch + 1}: loss {loss:.3f}, dev set match {result.set_match:.1f}, "
             f"SPICE F1 {result.spice_f1:.1f}, {time.perf_counter() - start:.0f} s",
@@ -183,7 +185,7 @@ def main() -> None:
         if name in nlp.pipe_names:
             nlp.remove_pipe(name)
     nlp.add_pipe(RULE)
-    _component(nlp).model = as_model(averaged, closed, lexicon)
+    _component(nlp).model = as_model(averaged, closed, normal_forms)
     nlp.to_disk(options.out)
 
 
@@ -209,7 +211,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=TrainSettings.learning_rate)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--begin-with", type=Path, help="Pipeline whose component goes on learning."
+        "--begin-with", type=Path, help="Pipeline whose component is trained further."
     )
     return parser.parse_args()
 

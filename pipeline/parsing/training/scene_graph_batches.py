@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pipeline.parsing.scene_graph.decode import Node, candidate_pairs, tags_of_nodes
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary, arc_codes, letter_rows
-from pipeline.parsing.scene_graph.lexicon import Lexicon
 from pipeline.parsing.scene_graph.model import SceneGraphModel
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.training.scene_graph_data import Example
 from pipeline.parsing.training.scene_graph_net import Batch, NetSettings
 
@@ -26,7 +26,7 @@ MAX_LETTER_GROUPS = 24
 
 @dataclass(frozen=True)
 class ClosedSets:
-    """What has a row of its own, counted in training examples.
+    """The closed vocabularies, counted in training examples.
 
     Attributes:
         words: the vocabulary.
@@ -77,10 +77,10 @@ class ClosedSets:
 
 @dataclass
 class Targets:
-    """What the network should say of a batch.
+    """Training targets of a batch.
 
     Attributes:
-        tags: `[B, L]`, `NO_TAG` behind the end.
+        tags: `[B, L]`, `NO_TAG` for padding.
         is_attribute: `[P]` whether the pair's second node is an attribute.
         is_joined: `[P]` whether gold joins the pair.
         heads: `[P]` the predicate's first word, as one of `lemmas`; -1 where there is none.
@@ -103,16 +103,16 @@ class TrainingData:
     Args:
         examples: captions with their graphs.
         closed: what has a row of its own.
-        lexicon: gives lemmas.
+        normal_forms: gives lemmas.
         buckets: rows of the letter table.
-        device: where the tensors lie.
+        device: of the tensors.
     """
 
     def __init__(
         self,
         examples: Sequence[Example],
         closed: ClosedSets,
-        lexicon: Lexicon,
+        normal_forms: NormalForms,
         buckets: int,
         device: torch.device,
     ) -> None:
@@ -123,7 +123,9 @@ class TrainingData:
         lower = [[word.lower() for word in e.words] for e in examples]
         self.words = self._padded([[vocabulary.row(w) for w in words] for words in lower])
         self.types = self._padded([[types[w] for w in words] for words in lower])
-        self.lemmas = self._padded([[lemmas[lexicon.lemma(w)] for w in ws] for ws in lower], -1)
+        self.lemmas = self._padded(
+            [[lemmas[normal_forms.lemma(w)] for w in ws] for ws in lower], -1
+        )
         self.pos = self._padded([[pos.get(label, 0) for label in e.pos] for e in examples])
         self.deprels = self._padded([[deprels.get(d, 0) for d in e.deprels] for e in examples])
         nodes = [[Node(*node) for node in e.nodes] for e in examples]
@@ -146,7 +148,7 @@ class TrainingData:
         return len(self.lengths)
 
     def batch(self, which_B: Tensor) -> tuple[Batch, Targets]:
-        """Captions with what the network should say of them."""
+        """A batch of captions and its targets."""
         longest = int(self.lengths[which_B].max())
         captions, rows, first_node = self._rows_of(self.node_starts, which_B)
         nodes = torch.cat([captions[:, None], self.nodes[rows]], 1)

@@ -3,8 +3,8 @@
     python -m pipeline.parsing.training.scene_graph_data FACTUAL TREEBANK MODEL OUT
 
 FACTUAL holds `train.csv.gz` and `dev.csv.gz`, TREEBANK the treebank (verbs and their lemmas), MODEL
-is the pipeline whose arcs the network sees. OUT gets `lexicon.json`, `train.jsonl.gz` and
-`dev.jsonl.gz`: a line a caption, with its tokens, its arcs and its graph.
+is the pipeline whose arcs the network sees. OUT gets `normal_forms.json`, `train.jsonl.gz` and
+`dev.jsonl.gz`: one line per caption, with its tokens, its arcs and its graph.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import spacy
 from spacy.tokens import Doc
 
-from pipeline.parsing.scene_graph.alignment import AlignedGraph, align, learn_lexicon
+from pipeline.parsing.scene_graph.alignment import AlignedGraph, align, learn_normal_forms
 from pipeline.parsing.score import read_gold
 from pipeline.parsing.training.treebank import read_conllu
 
@@ -66,7 +66,7 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def write_examples(examples: Iterable[Example], path: Path) -> int:
-    """Write examples, a line each; returns their number."""
+    """Write examples, one per line; returns their number."""
     lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
     with gzip.open(path, "wt", encoding="utf-8") as stream:
         stream.writelines(lines)
@@ -90,16 +90,20 @@ def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, 
 
     nlp = spacy.load(model, exclude=["scene_graph", "trainable_lemmatizer"])
     out.mkdir(parents=True, exist_ok=True)
-    lexicon, counts = None, {}
+    normal_forms, counts = None, {}
     for split in ("train", "dev"):
         rows = list(read_gold(factual / f"{split}.csv.gz"))
         docs = list(nlp.pipe([row.caption for row in rows], batch_size=256))
-        if lexicon is None:
-            lexicon = learn_lexicon(docs, [row.triples for row in rows], treebank_verbs(treebank))
-            (out / "lexicon.json").write_text(json.dumps(lexicon.to_json(), ensure_ascii=False))
+        if normal_forms is None:
+            normal_forms = learn_normal_forms(
+                docs, [row.triples for row in rows], treebank_verbs(treebank)
+            )
+            (out / "normal_forms.json").write_text(
+                json.dumps(normal_forms.to_json(), ensure_ascii=False)
+            )
         counts[split] = write_examples(
             (
-                _example(doc, align(doc, row.triples, lexicon), [list(t) for t in row.triples])
+                _example(doc, align(doc, row.triples, normal_forms), [list(t) for t in row.triples])
                 for doc, row in zip(docs, rows, strict=True)
             ),
             out / f"{split}.jsonl.gz",

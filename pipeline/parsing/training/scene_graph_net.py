@@ -1,7 +1,7 @@
-"""The scene-graph network in PyTorch, for training; `scene_graph/network.py` is its like in NumPy.
+"""The scene-graph network in PyTorch, for training; `scene_graph/network.py` runs it in NumPy.
 
 B captions of at most L tokens, d width; M nodes and P pairs of nodes in the whole batch; K letter
-groups a word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
+groups per word; A words that may begin a predicate (closed set), Z ends of predicates (closed set).
 """
 
 from dataclasses import dataclass
@@ -28,13 +28,12 @@ class NetSettings:
         pos, deprels: parts of speech and labels of arcs.
         word_width, letter_width: widths of the two tables.
         width: of a token, both directions together.
-        layers: recurrent layers.
+        layers: of the LSTM.
         pair_width: of a pair of nodes.
         key_width: in which a pair is compared with tokens.
         pos_width, deprel_width: widths of their tables.
-        dropout: share of values left out in training.
-        word_dropout: share of words whose word row is left out in training, so that letters count.
-        encoder: `lstm`, `gru` or `transformer`.
+        dropout: probability of dropout in training.
+        word_dropout: probability of dropping a word's row in training, so that letters count.
     """
 
     words: int
@@ -53,7 +52,6 @@ class NetSettings:
     deprel_width: int = 32
     dropout: float = 0.25
     word_dropout: float = 0.1
-    encoder: str = "lstm"
 
 
 @dataclass
@@ -61,8 +59,8 @@ class Batch:
     """Captions and the pairs of their nodes.
 
     Attributes:
-        words: `[B, L]` rows of the word table, 0 behind the end.
-        letters: `[B, L, K]` rows of the letter table, 0 behind the last.
+        words: `[B, L]` rows of the word table, 0 for padding.
+        letters: `[B, L, K]` rows of the letter table, 0 for padding.
         lengths: `[B]`.
         pos: `[B, L]` parts of speech.
         deprels: `[B, L]` labels of arcs.
@@ -97,23 +95,14 @@ class SceneGraphNet(nn.Module):
         self.pos_table = nn.Embedding(s.pos, s.pos_width)
         self.deprel_table = nn.Embedding(s.deprels, s.deprel_width)
         d_in = s.word_width + s.letter_width + s.pos_width + s.deprel_width
-        if s.encoder == "transformer":
-            self.project = nn.Linear(d_in, s.width)
-            self.place = nn.Embedding(64, s.width)
-            layer = nn.TransformerEncoderLayer(
-                s.width, 4, 3 * s.width, s.dropout / 2, "gelu", batch_first=True, norm_first=True
-            )
-            self.encoder = nn.TransformerEncoder(layer, s.layers, enable_nested_tensor=False)
-        else:
-            kind = nn.LSTM if s.encoder == "lstm" else nn.GRU
-            self.encoder = kind(
-                d_in,
-                s.width // 2,
-                s.layers,
-                batch_first=True,
-                bidirectional=True,
-                dropout=s.dropout if s.layers > 1 else 0.0,
-            )
+        self.encoder = nn.LSTM(
+            d_in,
+            s.width // 2,
+            s.layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=s.dropout if s.layers > 1 else 0.0,
+        )
         self.tag_hidden = nn.Linear(s.width, s.width)
         self.tag = nn.Linear(s.width, NUM_TAGS)
         self.subject = nn.Linear(2 * s.width, s.pair_width)
@@ -148,9 +137,6 @@ class SceneGraphNet(nn.Module):
             self.deprel_table(batch.deprels),
         ]
         x = self.drop(torch.cat(shown, -1))
-        if self.settings.encoder == "transformer":
-            x = self.project(x) + self.place.weight[: x.shape[1]]
-            return self.drop(self.encoder(x, src_key_padding_mask=words == 0))
         packed = nn.utils.rnn.pack_padded_sequence(
             x, batch.lengths.cpu(), batch_first=True, enforce_sorted=False
         )

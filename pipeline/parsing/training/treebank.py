@@ -23,7 +23,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a treebank; every field has one entry a word.
+    """One sentence of a treebank; every field has one entry per word.
 
     Attributes:
         words: the syntactic words (`do` and `n't`, not `don't`).

@@ -1,1 +1,1 @@
-"""Region features of other projects, to shards and back: one module a format, all in a stream."""
+"""Convert region features of other projects to shards and back: one module per format."""

@@ -1,4 +1,4 @@
-"""From shards to a file of another project's format."""
+"""Write shards in the format of another project."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -16,12 +16,12 @@ from pipeline.shards.sidecar import find_sidecars
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
-        images: how many.
+        images: number of images.
         paths: the files or folders.
-        notices: what a user of them should know, a sentence each.
+        notices: sentences that a user of the files should read.
     """
 
     images: int
@@ -34,17 +34,17 @@ def export_regions(
 ) -> ExportReport:
     """Write the regions of a folder of shards in another format, image by image.
 
-    For `scan` the captions go along if the folder holds caption shards.
+    For `scan` the captions are exported too, if the folder has caption shards.
 
     Args:
         shards: the folder.
         out: the file, or for `npz` the folder; it must not exist.
         format_name: one of `formats.FORMATS`.
-        split: only the images of that split.
+        split: export only the images of this split.
 
     Raises:
-        SettingsError: the format is unknown, or `out` does not fit it.
-        DataError: `out` exists, or the shards lack what the format needs; the text says what.
+        SettingsError: the format is unknown, or `out` does not suit it.
+        DataError: `out` exists, or the shards lack what the format needs; the message says what.
     """
     form = format_named(format_name)
     reader = ShardReader(shards, "regions", split)
@@ -67,10 +67,10 @@ def export_regions(
 
 
 def _complete(reader: ShardReader, format_name: str) -> Iterator[ImageRegions]:
-    """The images, each of which has all that the format needs.
+    """The images, after a check that each has all that the format needs.
 
     Raises:
-        DataError: one has not; the text says which formats would do.
+        DataError: an image lacks something; the message lists formats that need less.
     """
     needs = FORMATS[format_name].needs
     for record in cast(Iterator[ImageRegions], iter(reader)):
@@ -90,7 +90,7 @@ def _complete(reader: ShardReader, format_name: str) -> Iterator[ImageRegions]:
 
 
 def _captions(shards: Path, images: ShardReader) -> Iterable[tuple[str, list[str]]]:
-    """Each image's id and its captions; nothing where no image has one."""
+    """Each image's id and captions; nothing if no image has a caption."""
     if not find_sidecars(shards, "captions"):
         return ()
     captions = ShardReader(shards, "captions")
@@ -103,7 +103,7 @@ def _captions(shards: Path, images: ShardReader) -> Iterable[tuple[str, list[str
 
 
 def _lost(reader: ShardReader, format_name: str) -> list[str]:
-    """A notice of what the format has no place for."""
+    """A notice of what the format cannot hold."""
     record = cast(ImageRegions, reader[0])
     lost = [
         field.name

@@ -1,4 +1,4 @@
-"""Which formats there are, and what reads and writes each."""
+"""The formats, and the functions that read and write each."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from pipeline.shards.records import ImageRegions
 
 @dataclass(frozen=True)
 class Format:
-    """How images are read from a format and written to it.
+    """Functions and properties of one format.
 
     Attributes:
-        read: gives the splits of a file or folder; images are read when they are asked for.
-        write: writes images (so many) to a file or folder, and gives the paths that it made.
+        read: gives the splits of a file or folder; images are read lazily.
+        write: writes a number of images to a file or folder and returns the paths.
         needs: attributes of `ImageRegions` without which an image cannot be written.
-        keeps: attributes that it has a place for, beside the features.
+        keeps: attributes that the format can hold besides the features.
     """
 
     read: Callable[[Path, ReadOptions], list[Source]]
@@ -39,7 +39,7 @@ def format_named(name: str) -> Format:
     """The format of that name.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is no such format.
     """
     if name not in FORMATS:
         raise SettingsError(f"no format {name!r}: expected one of {', '.join(FORMATS)}.")

@@ -1,4 +1,4 @@
-"""From a file of another project to shards: all of it, or nothing that could be taken for it."""
+"""Convert a file of another project to shards, completely or not at all."""
 
 import hashlib
 import shutil
@@ -24,14 +24,14 @@ TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import made.
+    """The result of an import.
 
     Attributes:
-        images: how many.
-        regions: how many.
-        shards: how many.
-        notices: what a user of the shards should know, a sentence each.
-        is_new: False where the folder held this import already.
+        images: number of images.
+        regions: number of regions.
+        shards: number of shards.
+        notices: sentences that a user of the shards should read.
+        is_new: False if the folder had this import already.
     """
 
     images: int
@@ -51,25 +51,25 @@ def import_regions(
     shard_size: int = 1000,
     on_shard: Callable[[Sidecar], None] | None = None,
 ) -> ImportReport:
-    """Write the images of a foreign file or folder as shards of regions.
+    """Write the images of another project's file or folder as shards of regions.
 
-    Memory holds one shard's arrays and one image of the input. The shards are made in
-    `out/regions.partial` and moved once all are whole; while that folder is there, a reader refuses
-    `out`. What an interrupted import left is made anew.
+    Memory holds the arrays of one shard and one image of the input. Shards are written to
+    `out/regions.partial` and moved when all are finished; while that folder exists, readers refuse
+    `out`. An interrupted import starts over.
 
     Args:
         source: the file or folder.
-        out: the folder of shards; it may hold captions, or nothing.
+        out: the folder of shards; it may be empty or hold captions.
         format_name: one of `formats.FORMATS`.
         options: split, ids, and whether pickles are trusted.
         dtype: of features and scores, float16 or float32.
-        shard_size: most images in a shard.
+        shard_size: maximum number of images per shard.
         on_shard: called with the sidecar of each shard that was written.
 
     Raises:
-        SettingsError: the format is unknown, or does not take these options.
-        DataError: the input is unsound (the text names file, row and field), or `out` holds the
-            regions of another run (the text says what differs).
+        SettingsError: the format is unknown, or does not accept these options.
+        DataError: the input is faulty (the message names file, row and field), or `out` has regions
+            of another run (the message says what differs).
     """
     options = options or ReadOptions()
     if options.ids and format_name != "scan":
@@ -114,7 +114,7 @@ def _settings(
 
 
 def _inputs_digest(files: Iterable[Path]) -> dict[str, Any]:
-    """Names, sizes and ends of the files; their whole bytes would be read twice otherwise."""
+    """Digest of names, sizes and ends of the files; hashing all bytes would read them twice."""
     digest, count, size = hashlib.sha256(), 0, 0
     for file in files:
         with file.open("rb") as stream:
@@ -130,7 +130,7 @@ def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
     """The sidecars of regions in the folder, if this import made them.
 
     Raises:
-        DataError: another run made them; the text says what differs.
+        DataError: another run made them; the message says what differs.
     """
     if not out.is_dir():
         if out.exists():
@@ -149,7 +149,7 @@ def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
 
 
 def _remove(partial: Path, out: Path, found: list[Sidecar]) -> None:
-    """Remove what an interrupted run of this very import left."""
+    """Remove leftovers of an interrupted run of the same import."""
     for sidecar in found:
         shard = out / sidecar.file
         shard.with_suffix(".json").unlink()
@@ -177,7 +177,7 @@ def _write(
 def _with_width(records: Iterable[ImageRegions]) -> Iterator[ImageRegions]:
     """The images; those without regions get the width of the others' features.
 
-    Base64 of no regions does not say how wide they are. Images wait until a width is known.
+    Base64 of no regions does not tell their width. Such images wait until a width is known.
     """
     waiting: list[ImageRegions] = []
     width: int | None = None
@@ -204,7 +204,7 @@ def _check_not_empty(sidecars: list[Sidecar], source: Path) -> None:
 
 
 def _move(partial: Path, out: Path) -> None:
-    """Shards first, sidecars then: at no moment is there a sidecar without its shard."""
+    """Shards first, then sidecars: there is never a sidecar without its shard."""
     files = sorted(partial.iterdir(), key=lambda file: (file.suffix == ".json", file.name))
     for file in files:
         file.replace(out / file.name)

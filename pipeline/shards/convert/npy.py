@@ -1,4 +1,4 @@
-"""What does an .npy array hold? Its header says so, and no pickle is touched to read it."""
+"""Read the header of an .npy array, without touching a pickle."""
 
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ def array_dtype(stream: IO[bytes]) -> np.dtype:
 
 
 def refuse_pickle(path: Path, what: str, trust_pickle: bool) -> None:
-    """Say that an array is pickled, unless the user trusts it.
+    """Refuse a pickled array unless the user trusts it.
 
     Raises:
         DataError: `trust_pickle` is False.

@@ -1,6 +1,6 @@
-"""The .npz files of bottom-up-attention.pytorch and OpenVQA: one file an image, named after it.
+"""The .npz files of bottom-up-attention.pytorch and OpenVQA: one file per image, named by its id.
 
-What stands in them, as the code that writes and reads them says:
+Their contents, according to the code that writes and reads them:
 
 - MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (caffe mode): `x` [R, 2048], `bbox`
   [R, 4], `num_bbox`, `image_h`, `image_w`, and `info`, a pickled dict of `objects_id`,
@@ -40,7 +40,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def read(source: Path, options: ReadOptions) -> list[Source]:
-    """The images of one .npz file, or of all in a folder and its folders, as one split."""
+    """The images of one .npz file, or of all in a folder and its subfolders, as one split."""
     files = _npz_files(source)
     records = _records(files, options.trust_pickle)
     return [Source(files=files, split=options.split, records=records)]
@@ -73,7 +73,7 @@ def _records(files: list[Path], trust_pickle: bool) -> Iterator[ImageRegions]:
 
 
 def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
-    """Every array of a file; pickled ones only if they are trusted."""
+    """All arrays of a file; pickled ones only if trusted."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip file, or is cut short")
@@ -110,7 +110,7 @@ def _record(path: Path, arrays: Arrays) -> ImageRegions:
 
 
 def _num_regions(path: Path, arrays: Arrays) -> int | None:
-    """The number of boxes, as far as the file says."""
+    """The number of boxes, if the file has it."""
     boxes = arrays.get("bbox")
     if boxes is not None and (boxes.ndim != 2 or boxes.shape[1] != 4):
         raise DataError(f"{path}, field bbox: expected [R, 4], found {list(boxes.shape)}.")
@@ -130,14 +130,13 @@ def _number(path: Path, arrays: Arrays, name: str) -> int | None:
     array = arrays[name]
     if array.size != 1 or array.dtype.kind not in "iu":
         raise DataError(
-            f"{path}, field {name}: expected a whole number, "
-            f"found {array.dtype} {list(array.shape)}."
+            f"{path}, field {name}: expected an integer, found {array.dtype} {list(array.shape)}."
         )
     return int(array.reshape(()))
 
 
 def _features(path: Path, x: NDArray[Any], num_regions: int | None) -> NDArray[Any]:
-    """`[R, D]`, turned if the file holds `[D, R]`."""
+    """Features `[R, D]`, transposed if the file has `[D, R]`."""
     if x.ndim == 2 and x.dtype.kind == "f":
         if num_regions is None or x.shape[0] == num_regions:
             return x.astype(np.float32)
@@ -158,7 +157,7 @@ def _image_size(path: Path, arrays: Arrays) -> tuple[int, int] | None:
 
 
 def _named_classes(path: Path, arrays: Arrays) -> dict[str, Any]:
-    """Labels and attributes with their probabilities, as far as the file has them."""
+    """Labels and attributes with their probabilities, if the file has them."""
     try:
         return _classes(path, arrays)
     except (IndexError, TypeError, ValueError) as error:
@@ -203,7 +202,7 @@ def _best(probabilities: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:
-    """Write a folder of files as MILVLG's caffe mode does; `info` only where there are labels.
+    """Write a folder of files as MILVLG's caffe mode does; `info` only if there are labels.
 
     Raises:
         DataError: `out` exists, or an image's id cannot be the name of a file.

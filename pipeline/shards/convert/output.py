@@ -1,4 +1,4 @@
-"""New files and folders that stand under their name only once they are whole."""
+"""Write files and folders under a temporary name, and rename them when complete."""
 
 import gzip
 import shutil
@@ -12,7 +12,7 @@ from pipeline.errors import DataError
 
 @contextmanager
 def new_file(out: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes its name when the block ends well; gzip if the name ends in `.gz`.
+    """A binary file that gets its name when the block succeeds; gzip if the name ends in `.gz`.
 
     Raises:
         DataError: the file exists, or its folder does not.
@@ -34,7 +34,7 @@ def new_file(out: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, `<out>.partial`, which is renamed to `out` when the block ends well.
+    """A folder to fill, `<out>.partial`, renamed to `out` when the block succeeds.
 
     What an interrupted run left in `<out>.partial` is removed first.
     """
@@ -50,7 +50,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def refuse_existing(out: Path) -> None:
-    """Say so if a file cannot be made.
+    """Refuse an output that exists already.
 
     Raises:
         DataError: it exists, or its folder does not.

@@ -1,4 +1,4 @@
-"""Is an image of a foreign file sound? Each error names the file, the row and the field."""
+"""Check the images of an imported file; each error names the file, the row and the field."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,10 @@ COLUMNS = {"features": None, "boxes": 4}
 
 
 class RowChecks:
-    """Checks each image of an input, and that no id comes twice and all features have one width.
+    """Checks each image of an input, that ids are unique and that all features have one width.
 
     Args:
-        **fields: what the format calls an attribute of `ImageRegions`, where it is another name.
+        **fields: the format's name of an attribute of `ImageRegions`, if it differs.
     """
 
     def __init__(self, **fields: str) -> None:
@@ -31,7 +31,7 @@ class RowChecks:
         self._width: int | None = None
 
     def __call__(self, record: ImageRegions, where: str) -> ImageRegions:
-        """The same image, if it is sound.
+        """Return the image if it is sound.
 
         Args:
             record: the image as its reader made it.
@@ -50,12 +50,12 @@ class RowChecks:
         return record
 
     def _faults(self, record: ImageRegions) -> Iterator[tuple[str, str]]:
-        """Attributes and what is wrong with them; each check relies on those before it."""
+        """Attributes and their faults; each check relies on those before it."""
         image_id = record.image_id
         if not image_id or not image_id.isprintable():
             yield "image_id", f"expected an id of printable characters, found {image_id!r}"
         if image_id in self._where:
-            yield "image_id", f"the id {image_id!r} already stands in {self._where[image_id]}"
+            yield "image_id", f"the id {image_id!r} is already used in {self._where[image_id]}"
         for attribute in (*FLOATS, *CLASSES):
             array = getattr(record, attribute)
             fault = None if array is None else _array_fault(attribute, array, len(record.features))
@@ -76,7 +76,7 @@ class RowChecks:
 
 
 def _array_fault(attribute: str, array: NDArray[Any], num_regions: int) -> str | None:
-    """What is wrong with the shape, the type or the values of an array, or None."""
+    """The fault in the shape, the type or the values of an array, or None."""
     axes = (num_regions, COLUMNS[attribute]) if attribute in COLUMNS else (num_regions,)
     if len(array.shape) != len(axes) or any(
         want is not None and want != have for want, have in zip(axes, array.shape, strict=True)
@@ -86,7 +86,7 @@ def _array_fault(attribute: str, array: NDArray[Any], num_regions: int) -> str |
         return f"expected {expected} values, found {found}"
     if attribute in CLASSES:
         in_range = array.dtype.kind in "iu" and ((array >= 0) & (array < 2**31 - 1)).all()
-        return None if in_range else "expected class numbers, whole and from 0"
+        return None if in_range else "expected class indices: integers from 0"
     if array.dtype.kind != "f":
         return f"expected floats, found {array.dtype}"
     finite = np.isfinite(array)
@@ -96,7 +96,7 @@ def _array_fault(attribute: str, array: NDArray[Any], num_regions: int) -> str |
 
 
 def _box_fault(boxes: NDArray[Any], image_size: tuple[int, int] | None) -> str | None:
-    """What is wrong with the first unsound box, or None."""
+    """The fault of the first bad box, or None."""
     unsound = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1) | (boxes < -BOX_TOLERANCE).any(axis=1)
     size = ""
     if image_size is not None:

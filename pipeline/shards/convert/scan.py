@@ -39,7 +39,7 @@ NOTICE = (
 
 
 def read(source: Path, options: ReadOptions) -> list[Source]:
-    """The images of an array, or of every `*_ims.npy` of a folder, a split each.
+    """The images of an array, or of every `*_ims.npy` of a folder, one split per array.
 
     The split is what stands before `_ims.npy`, with `val` for `dev`, unless the options name one.
     """
@@ -95,7 +95,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
 
 
 def _split_of(path: Path) -> str:
-    """What stands before `_ims.npy`; SCAN's `dev` is called `val` everywhere else."""
+    """The part before `_ims.npy`; SCAN's `dev` is `val` everywhere else."""
     name = path.name.removesuffix(".npy").removesuffix("_ims")
     return "val" if name == "dev" else name
 
@@ -110,7 +110,7 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
         array = np.load(path, mmap_mode=None if is_pickle else "r", allow_pickle=is_pickle)
     except (ValueError, EOFError) as error:
         raise DataError(
-            f"{path}: expected a whole, uncompressed .npy array ({error}). "
+            f"{path}: expected a complete, uncompressed .npy array ({error}). "
             "Decompress it, or fetch it anew."
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError) as error:
@@ -124,7 +124,7 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
 
 
 def _copies(array: NDArray[Any], num_captions: int | None, ids: Sequence[str] | None) -> int:
-    """How often each image stands in the array: five times in a row, or once.
+    """How often the array repeats each image: five times in a row, or once.
 
     Five captions a row, or an id of its own for each row, show that no row is a copy.
     """
@@ -152,7 +152,7 @@ def _read_ids(file: Path) -> list[str]:
 
 
 def _one_an_image(ids: list[str], file: Path, num_images: int) -> list[str]:
-    """The ids, each once where the file repeats them for every caption."""
+    """The ids, without the repetitions for every caption."""
     firsts = ids[::CAPTIONS_PER_IMAGE]
     if ids == [image_id for image_id in firsts for _ in range(CAPTIONS_PER_IMAGE)]:
         ids = firsts
@@ -192,7 +192,7 @@ def _records(
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:
-    """Write features as a float32 array, and the ids beside it, one a line.
+    """Write features as a float32 array, and beside it the ids, one per line.
 
     Args:
         records: the images, all with as many regions.
@@ -238,7 +238,7 @@ def sibling(array_file: Path, suffix: str) -> Path:
 
 
 def write_captions(captions: Iterable[tuple[str, Sequence[str]]], out: Path) -> list[str]:
-    """Write five captions an image, one a line, in the order of the images.
+    """Write five captions per image, one per line, in the order of the images.
 
     Args:
         captions: each image's id and its captions.

@@ -1,4 +1,4 @@
-"""What every format's reader is told and gives back."""
+"""The arguments and results of the readers of all formats."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.shards.records import ImageRegions
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about an input.
+    """The user's options for an input.
 
     Attributes:
         split: the split that the images belong to; None leaves it to the format.
@@ -24,7 +24,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """The images of one split of an input, read when they are asked for.
+    """The images of one split of an input, read lazily.
 
     Attributes:
         files: what is read.

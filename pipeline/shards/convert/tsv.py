@@ -1,4 +1,4 @@
-r"""Tab-separated rows with base64 arrays: the ground that the BUTD and LXMERT formats share.
+r"""Tab-separated rows with base64 arrays, the common part of the BUTD and LXMERT formats.
 
 A file is read row by row, gzip or not, and a row without an end is refused: memory is bounded by
 the longest row, whatever the file's size. Fields are what Python's csv module wrote with a tab as
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 
 MAX_ROW_BYTES = 1 << 28
-"""Longest row; a usual one (36 regions of 2,048 float32) has 0.4 MB."""
+"""Longest row accepted; a usual one (36 regions of 2,048 float32) has 0.4 MB."""
 
 BUFFER_BYTES = 1 << 20
-"""Read at once: rows of 0.4 MB through the usual 8 KB take three times as long."""
+"""Buffer size: rows of 0.4 MB take three times as long with the default of 8 KB."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -63,7 +63,7 @@ class Row:
         text = self.fields[field]
         if not text.isdigit():
             shown = text[:40].decode("utf-8", "replace")
-            raise self.refuse(field, f"expected a whole number, found {shown!r}")
+            raise self.refuse(field, f"expected an integer, found {shown!r}")
         return int(text)
 
     def array(self, field: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -94,7 +94,7 @@ class Row:
         return np.frombuffer(data, dtype).reshape(shape)
 
     def refuse(self, field: str, message: str) -> DataError:
-        """The error that says what is wrong with a field."""
+        """The error for a faulty field."""
         return DataError(f"{self.where}, field {field}: {message}.\nMend or remove the row.")
 
 

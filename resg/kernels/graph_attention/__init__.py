@@ -6,11 +6,11 @@ M nodes, E edges, H heads, d head width.
 from torch import Tensor
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.calls import is_eager
-from resg.kernels.graph_attention.backends import BACKENDS, choose_backend
-from resg.kernels.graph_attention.inputs import check_inputs
-from resg.kernels.graph_attention.operators import EagerAttention, attention
-from resg.kernels.graph_attention.reference import reference
+from resg.kernels.dispatch import is_eager
+from resg.kernels.graph_attention.backends import BACKENDS
+from resg.kernels.graph_attention.checks import AttentionInputs, check_inputs
+from resg.kernels.graph_attention.operators import EagerAttention, attention, operator_arguments
+from resg.kernels.graph_attention.reference import reference_attention
 
 __all__ = ["BACKENDS", "graph_attention"]
 
@@ -36,8 +36,9 @@ def graph_attention(
         v: `[M, H, d]` values.
         graph: M nodes and E edges, on the same device.
         edge_bias: `[E, H]` added to the scores, edges sorted by (target, source); any float dtype.
-        scale: of the scores; `d ** -0.5` unless given.
-        backend: `reference`, `scatter`, `torch`, `triton`, or `auto`; see `choose_backend`.
+        scale: factor of the scores; `d ** -0.5` unless given.
+        backend: `reference`, `scatter`, `torch`, `triton`, or `auto`: RESG_KERNELS where the
+            environment has it, else Triton where it can run, else torch.
 
     Returns:
         `[M, H, d]`; 0 for a node without incoming edges.
@@ -53,26 +54,12 @@ def graph_attention(
         tensor([0., 1.])
     """
     check_inputs(q, k, v, graph, edge_bias)
-    backend = choose_backend(backend, q.device.type, q.dtype, q.shape[2])
-    factor = float(q.shape[2] ** -0.5) if scale is None else scale
+    backend = BACKENDS.choose(backend, q.device.type, q.dtype, q.shape[2])
+    scale = float(q.shape[2] ** -0.5) if scale is None else scale
+    if backend != "reference" and is_eager(q, k, v, edge_bias):
+        return EagerAttention.apply(q, k, v, edge_bias, graph, scale, backend)  # type: ignore[return-value] - `apply` is untyped
+    inputs = AttentionInputs(q, k, v, edge_bias, graph, scale)
     if backend == "reference":
-        return reference(q, k, v, graph, edge_bias, factor)
-    if is_eager(q, k, v, edge_bias):
-        return EagerAttention.apply(q, k, v, edge_bias, graph, factor, backend)  # type: ignore[return-value] - `apply` is untyped
-    out, _ = attention(
-        q,
-        k,
-        v,
-        edge_bias,
-        graph.node_ptr,
-        graph.indptr,
-        graph.indices,
-        graph.reverse_indptr,
-        graph.reverse_indices,
-        graph.reverse_edges,
-        graph.masks,
-        graph.max_nodes,
-        factor,
-        backend,
-    )
+        return reference_attention(inputs)
+    out, _ = attention(*operator_arguments(inputs, backend))
     return out

@@ -6,20 +6,18 @@ M nodes, E edges, H heads, d head width.  q, k, v: [M, H, d];  edge_bias: [E, H]
 import torch
 from torch import Tensor
 
-from resg.graphs.batch import GraphBatch
+from resg.kernels.graph_attention.checks import AttentionInputs
 
 
-def reference(
-    q: Tensor, k: Tensor, v: Tensor, graph: GraphBatch, edge_bias: Tensor, scale: float
-) -> Tensor:
-    """Each target's softmax over its incoming edges, in the inputs' precision (half: float32).
+def reference_attention(inputs: AttentionInputs) -> Tensor:
+    """`[M, H, d]`, each target's softmax over its incoming edges.
 
     Plain differentiable PyTorch, in float64 too: `gradcheck` and double backward work.
     """
-    wide = torch.promote_types(q.dtype, torch.float32)
-    sources, targets = graph.indices, graph.targets
-    query, key, value = q.to(wide)[targets], k.to(wide)[sources], v.to(wide)[sources]
-    scores = scale * (query * key).sum(-1) + edge_bias.to(wide)  # [E, H]
+    q, wide = inputs.q, inputs.wide_dtype
+    sources, targets = inputs.graph.indices, inputs.graph.targets
+    query, key, value = q.to(wide)[targets], inputs.k.to(wide)[sources], inputs.v.to(wide)[sources]
+    scores = inputs.scale * (query * key).sum(-1) + inputs.edge_bias.to(wide)  # [E, H]
 
     rows = targets[:, None].expand_as(scores)
     top = scores.new_full(q.shape[:2], -torch.inf).scatter_reduce(0, rows, scores, "amax").detach()

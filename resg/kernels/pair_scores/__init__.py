@@ -1,17 +1,17 @@
-"""How well does each image match each caption, node by node? One function, several backends."""
+"""Scores of every image with every caption by stacked cross attention: see README.md."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from resg.kernels.calls import is_eager
-from resg.kernels.pair_scores.backends import chosen_backend, default_tile_bytes
-from resg.kernels.pair_scores.checks import check_nodes, check_pointer
-from resg.kernels.pair_scores.operator import EagerPairScores, pair_scores_operator
+from resg.kernels.dispatch import is_eager
+from resg.kernels.pair_scores.backends import BACKENDS
+from resg.kernels.pair_scores.checks import PairInputs, check_nodes, checked_tile_bytes
+from resg.kernels.pair_scores.operators import EagerPairScores, pair_scores_operator
 from resg.kernels.pair_scores.reference import reference_pair_scores
 from resg.kernels.pair_scores.settings import Direction, Normalise, PairSettings, Pooling
 
-__all__ = ["PairSettings", "pair_scores"]
+__all__ = ["BACKENDS", "PairSettings", "pair_scores"]
 
 
 def pair_scores(
@@ -22,7 +22,7 @@ def pair_scores(
     *,
     direction: Direction = "both",
     temperatures: Sequence[float] = (9.0, 4.0),
-    normalise: Normalise = "clipped_l2",
+    normalise: Normalise = "plain",
     pooling: Pooling = "mean",
     lambda_lse: float = 6.0,
     tile_bytes: int | None = None,
@@ -45,15 +45,15 @@ def pair_scores(
             where they lie on the GPU.
         direction: `both`, `t2i` or `i2t`.
         temperatures: inverse softmax temperatures of attending words and of attending regions.
-        normalise: `clipped_l2`: logits pass LeakyReLU 0.1 and are divided by their norm over the
-            attending side's nodes, before the softmax over the attended side; `plain`: they are
-            not.
+        normalise: `plain`: the softmax over the attended side sees the logits as they are;
+            `clipped_l2`, as SCAN has it: they first pass LeakyReLU 0.1 and are divided by their
+            norm over the attending side's nodes.
         pooling: `mean` of the attending nodes' cosines or their log-sum-exp, `lse`.
         lambda_lse: scale of the log-sum-exp.
         tile_bytes: memory of the tile of logits that is worked on at a time. It bounds memory and
             does not change scores beyond rounding.
-        backend: `auto` (Triton on NVIDIA GPUs, else torch; the environment's RESG_KERNELS goes
-            first), `reference`, `torch` or `triton`.
+        backend: `reference`, `torch`, `triton`, or `auto`: RESG_KERNELS where the environment has
+            it, else Triton where it can run, else torch.
 
     Returns:
         `[images, captions]` float32 (float64 for float64 nodes). A pair whose image has no region
@@ -64,19 +64,13 @@ def pair_scores(
     """
     settings = PairSettings(direction, (*temperatures,), normalise, pooling, lambda_lse)  # type: ignore[arg-type]
     check_nodes(regions, words, region_ptr, word_ptr)
-    backend = chosen_backend(backend, regions)
-    if tile_bytes is None:
-        tile_bytes = default_tile_bytes(regions)
-    elif tile_bytes < 1:
-        raise ValueError(f"tile_bytes is a number of bytes above 0, not {tile_bytes!r}")
-    if backend == "reference":
-        check_pointer("region_ptr", region_ptr.cpu(), regions)
-        check_pointer("word_ptr", word_ptr.cpu(), words)
-        return reference_pair_scores(regions, words, region_ptr, word_ptr, settings)
-    if is_eager(regions, words):
-        return EagerPairScores.apply(  # type: ignore[return-value] - `apply` is untyped
-            regions, words, region_ptr, word_ptr, settings, tile_bytes, backend
+    tile_bytes = checked_tile_bytes(tile_bytes, regions)
+    backend = BACKENDS.choose(backend, regions.device.type, regions.dtype, regions.shape[1])
+    if backend != "reference" and not is_eager(regions, words):
+        return pair_scores_operator(
+            regions, words, region_ptr, word_ptr, *settings.values(), tile_bytes, backend
         )
-    return pair_scores_operator(
-        regions, words, region_ptr, word_ptr, *settings.to_list(), tile_bytes, backend
-    )
+    inputs = PairInputs.checked(regions, words, region_ptr, word_ptr, settings, tile_bytes)
+    if backend == "reference":
+        return reference_pair_scores(inputs)
+    return EagerPairScores.apply(regions, words, inputs, backend)  # type: ignore[return-value] - `apply` is untyped

@@ -4,41 +4,33 @@ Stacked cross attention, Lee et al. 2018 (arXiv:1803.08024), equations 1 to 10: 
 side attends to the nodes of the other, the attended vector is formed, and compared by cosine.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
+from resg.kernels.pair_scores.checks import PairInputs
 from resg.kernels.pair_scores.settings import PairSettings
 
 NORM_FLOOR = 1e-8  # added to the norm of logits, and the least product of norms in a cosine
 
 
-def reference_pair_scores(
-    regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Tensor, settings: PairSettings
-) -> Tensor:
-    """Scores of every image with every caption, one pair after another, differentiable by autograd.
-
-    Args:
-        regions: `[total regions, d]`, the images' nodes one image after another.
-        words: `[total words, d]`, the captions' nodes.
-        region_ptr: `[images + 1]`, where each image's regions start and end.
-        word_ptr: `[captions + 1]`, the same for captions.
-        settings: direction, temperatures, normalisation and pooling.
+def reference_pair_scores(inputs: PairInputs) -> Tensor:
+    """Score every image with every caption, one pair after another; autograd differentiates it.
 
     Returns:
         `[images, captions]` in the nodes' own floating type (float64 stays float64).
     """
-    region_bounds, word_bounds = region_ptr.tolist(), word_ptr.tolist()
+    regions, words = inputs.regions, inputs.words
+    region_bounds, word_bounds = inputs.region_ptr.tolist(), inputs.word_ptr.tolist()
     rows = []
-    for image in range(len(region_bounds) - 1):
-        image_regions = regions[region_bounds[image] : region_bounds[image + 1]]
+    for first_region, last_region in pairwise(region_bounds):
         row = [
-            pair_score(
-                image_regions, words[word_bounds[caption] : word_bounds[caption + 1]], settings
-            )
-            for caption in range(len(word_bounds) - 1)
+            pair_score(regions[first_region:last_region], words[first:last], inputs.settings)
+            for first, last in pairwise(word_bounds)
         ]
         rows.append(torch.stack(row) if row else regions.new_zeros(0))
-    return torch.stack(rows) if rows else regions.new_zeros(0, len(word_bounds) - 1)
+    return torch.stack(rows) if rows else regions.new_zeros(inputs.shape)
 
 
 def pair_score(image_regions: Tensor, caption_words: Tensor, settings: PairSettings) -> Tensor:
@@ -47,10 +39,10 @@ def pair_score(image_regions: Tensor, caption_words: Tensor, settings: PairSetti
         return image_regions.new_zeros(())
     words_attend, regions_attend = settings.temperatures
     scores = []
-    if settings.direction in ("both", "t2i"):
+    if settings.words_attend:
         cosines = attended_cosines(caption_words, image_regions, words_attend, settings.normalise)
         scores.append(pooled(cosines, settings))
-    if settings.direction in ("both", "i2t"):
+    if settings.regions_attend:
         cosines = attended_cosines(image_regions, caption_words, regions_attend, settings.normalise)
         scores.append(pooled(cosines, settings))
     return torch.stack(scores).mean()

@@ -1,4 +1,4 @@
-"""What a pair score can be asked to be, checked before anything is computed."""
+"""Settings of pair scores: direction, attention and pooling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +18,20 @@ CHOICES = {
 class PairSettings:
     """How nodes attend to each other, and how their cosines become one score.
 
+    The defaults are those of the model's own similarity (`resg.config.SimilaritySettings`).
+
     Attributes:
         direction: words attend to regions (`t2i`), regions to words (`i2t`), or the mean of both.
         temperatures: inverse softmax temperatures, of attending words and of attending regions.
-        normalise: `clipped_l2` (LeakyReLU 0.1, then L2 over the attending side's nodes) or `plain`.
+        normalise: of the logits, `plain` (none) or `clipped_l2` (LeakyReLU 0.1, then L2 over the
+            attending side's nodes).
         pooling: mean over the attending nodes' cosines, or their log-sum-exp.
         lambda_lse: scale of the log-sum-exp.
     """
 
     direction: Direction = "both"
     temperatures: tuple[float, float] = (9.0, 4.0)
-    normalise: Normalise = "clipped_l2"
+    normalise: Normalise = "plain"
     pooling: Pooling = "mean"
     lambda_lse: float = 6.0
 
@@ -50,16 +53,16 @@ class PairSettings:
 
     @property
     def words_attend(self) -> bool:
-        """Whether the words' side of the score is wanted."""
+        """Whether words attend to regions."""
         return self.direction != "i2t"
 
     @property
     def regions_attend(self) -> bool:
-        """Whether the regions' side of the score is wanted."""
+        """Whether regions attend to words."""
         return self.direction != "t2i"
 
-    def to_list(self) -> tuple[str, list[float], str, str, float]:
-        """As the plain values that an operator of torch.library can take."""
+    def values(self) -> tuple[str, list[float], str, str, float]:
+        """The plain values that a schema of torch.library can take."""
         return (
             self.direction,
             list(self.temperatures),
@@ -69,7 +72,7 @@ class PairSettings:
         )
 
     @classmethod
-    def from_list(
+    def from_values(
         cls,
         direction: str,
         temperatures: Sequence[float],
@@ -77,6 +80,6 @@ class PairSettings:
         pooling: str,
         lambda_lse: float,
     ) -> "PairSettings":
-        """From the values of `to_list`."""
+        """The inverse of `values`."""
         words_attend, regions_attend = temperatures
         return cls(direction, (words_attend, regions_attend), normalise, pooling, lambda_lse)  # type: ignore[arg-type]

@@ -54,8 +54,8 @@ def test_verify_says_ok_or_exits_1_and_names_the_shard(folder):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("info", "nowhere"), 1, "expected a folder of shards, but nowhere is none"),
-        (("verify", "nowhere"), 1, "expected a folder of shards, but nowhere is none"),
+        (("info", "nowhere"), 1, "expected a folder of shards, but nowhere is not a folder"),
+        (("verify", "nowhere"), 1, "expected a folder of shards, but nowhere is not a folder"),
         (("verify", ".", "--root", "."), 2, "Give --manifest, too"),
         (("verify",), 2, "Missing argument 'SHARDS'"),
     ],

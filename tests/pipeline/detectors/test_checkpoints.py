@@ -67,7 +67,7 @@ def test_absent_and_empty_files_are_told(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_weights(tmp_path / "absent.pth")
     torch.save({"model": {}, "iteration": 1}, tmp_path / "empty.pth")
-    with pytest.raises(DataError, match="no arrays"):
+    with pytest.raises(DataError, match="no named arrays"):
         read_weights(tmp_path / "empty.pth")
 
 
@@ -82,7 +82,7 @@ def test_missing_unexpected_and_misshapen_keys_are_listed(tmp_path):
     message = str(told.value)
     assert "missing: 0.bias; 1.bias" in message
     assert "unexpected: x" in message
-    assert "1.weight: the config makes [5, 2], the file has [4, 2]" in message
+    assert "1.weight: the model has [5, 2], the file has [4, 2]" in message
 
 
 class WithAnchors(nn.Module):

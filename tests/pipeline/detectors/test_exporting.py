@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from marked import MarkedPixels, marked_image, marked_info
+from marked import WIDTH, MarkedPixels, marked_image, marked_info
+from torch import nn
 
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.onnx import OnnxNetwork
@@ -56,6 +57,30 @@ def test_the_file_carries_the_metadata_and_needs_no_name_of_a_machine(tmp_path):
     assert OnnxNetwork(path).info == marked_info()
     assert list(tmp_path.iterdir()) == [path]
     assert str(tmp_path).encode() not in onnx.load(path).SerializeToString()
+
+
+class Wide(MarkedPixels):
+    """With weights that are worth halving."""
+
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Linear(WIDTH, 4096, bias=False)
+
+    def forward(self, images_B3HW):
+        found = super().forward(images_B3HW)
+        return found._replace(features=found.features + self.more(found.features)[:, :WIDTH])
+
+
+def test_half_weights_halve_the_file_and_change_little(tmp_path):
+    module = Wide().eval()
+    whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
+    size = export_network(module, marked_info(), whole)
+    assert export_network(module, marked_info(), half, half_weights=True) < 0.6 * size
+    image = marked_image(20)[None]
+    (expected,), (found,) = (OnnxNetwork(file).start(image)() for file in (whole, half))
+    assert found.features.dtype == np.float32
+    difference = np.abs(found.features - expected.features).max()
+    assert 0 < difference < 2e-3 * np.abs(expected.features).max()
 
 
 def test_the_box_of_the_most_probable_class_is_taken():

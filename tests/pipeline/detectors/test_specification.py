@@ -2,7 +2,7 @@ import importlib.util
 
 import pytest
 
-from pipeline.detectors.specification import DetectorSpec, open_detector
+from pipeline.detectors.specification import DetectorSpec, embedded_file, open_detector
 from pipeline.errors import DataError, MissingExtraError, SettingsError
 
 
@@ -11,6 +11,8 @@ from pipeline.errors import DataError, MissingExtraError, SettingsError
     [
         ("onnx:a.onnx", DetectorSpec("onnx", weights="a.onnx")),
         ("detectron2:c.yaml,w.pth", DetectorSpec("detectron2", "c.yaml", "w.pth")),
+        ("torchvision:m", DetectorSpec("torchvision", "m")),
+        ("torchvision:m,w.pth", DetectorSpec("torchvision", "m", "w.pth")),
         ("detectron2:zoo/COCO-Detection/x", DetectorSpec("zoo", "COCO-Detection/x")),
         ("vg-attributes:w.pkl", DetectorSpec("vg-attributes", weights="w.pkl")),
     ],
@@ -19,7 +21,17 @@ def test_the_forms_of_a_detector(text, expected):
     assert DetectorSpec.parse(text) == expected
 
 
-UNKNOWN = ("", "onnx", "onnx:", "detectron2:c.yaml", "detectron2:zoo/", "x:y")
+UNKNOWN = (
+    "",
+    "onnx",
+    "photo",
+    "torchvision:",
+    "torchvision:m,",
+    "onnx:",
+    "detectron2:c.yaml",
+    "detectron2:zoo/",
+    "x:y",
+)
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
@@ -28,13 +40,35 @@ def test_other_forms_are_told_the_known_ones(text):
         DetectorSpec.parse(text)
 
 
-def test_without_detectron2_the_error_names_the_extra_and_the_way_around(monkeypatch):
+@pytest.mark.parametrize(
+    ("spec", "package", "instead"),
+    [
+        ("detectron2:c.yaml,w.pth", "detectron2", "onnx:FILE"),
+        ("torchvision:fasterrcnn_resnet50_fpn_v2", "torchvision", "--detector photos"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_extra_and_the_way_around(
+    spec, package, instead, monkeypatch
+):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "detectron2" else find(name)
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
     )
-    with pytest.raises(MissingExtraError, match=r"resg\[detectron2\](.|\n)*onnx:FILE"):
-        open_detector("detectron2:c.yaml,w.pth")
+    with pytest.raises(MissingExtraError, match=rf"resg\[{package}\](.|\n)*{instead}"):
+        open_detector(spec)
+
+
+def test_a_file_that_states_no_name_is_called_after_itself(tmp_path):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(embedded_file("scenes").read_bytes())
+    info = open_detector(f"onnx:{path}").info
+    assert (info.name, info.domain) == ("mine", "pictures of an unstated domain")
+    assert open_detector("scenes").info.name == "scenes"
+
+
+def test_the_scenes_detector_has_the_fingerprint_of_older_shards():
+    digest = "9f8f15fcb77b895ac5c964f8792413b127f936051b590f745b7b33bc690c3934"
+    assert DetectorSpec.parse("scenes").fingerprint() == {"backend": "onnx", "weights": digest}
 
 
 def test_the_fingerprint_is_of_the_bytes_and_not_of_the_place(tmp_path):

@@ -2,14 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
+from marked import MarkedPixels, marked_info
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.detectors import stage
+from pipeline.detectors import specification, stage
+from pipeline.detectors.exporting import export_network
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
-from pipeline.manifest import folder_images
+from pipeline.manifests.manifest import folder_images
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 
@@ -45,6 +48,8 @@ def test_scenes_need_no_detector_named(shards, embedded):
     assert record.image_size == (224, 224)
     assert list(reader.names["labels"]) == list(embedded.info.classes)
     assert list(reader.names["attributes"]) == list(embedded.info.attributes)
+    assert reader.settings["detector"] == "scenes"
+    assert "generated scenes" in reader.settings["domain"]
     assert record.labels.max() < len(embedded.info.classes)
     assert record.attributes.max() < len(embedded.info.attributes)
 
@@ -88,10 +93,89 @@ def odd_pictures(tmp_path):
     return folder
 
 
-def test_a_folder_needs_a_detector(odd_pictures, tmp_path):
+@pytest.fixture
+def small_photos(tmp_path, monkeypatch):
+    """A small network in place of the embedded detector for photographs."""
+    path = tmp_path / "photos.onnx"
+    info = marked_info(name="photos", domain="photographs")
+    export_network(MarkedPixels().eval(), info, path)
+    files = {"photos": path, "scenes": specification.embedded_file("scenes")}
+    monkeypatch.setattr(specification, "embedded_file", files.get)
+    return path
+
+
+def test_a_folder_gets_the_detector_for_photographs(small_photos, odd_pictures, tmp_path):
+    Image.new("RGB", (30, 20), "white").save(odd_pictures / "white.png")
+    out = tmp_path / "out"
+    result = run(
+        "extract-regions", "--images", odd_pictures, "--out", out, "--workers", 1,
+        "--on-error", "skip",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "detector: photos, for photographs" in result.output
+    assert "warning" not in result.output
+    assert ShardReader(out, "regions").settings["domain"] == "photographs"
+    assert "photos for photographs" in run("info", out).output
+
+
+def test_an_installation_without_the_detector_for_photographs_is_told(
+    odd_pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(specification, "embedded_file", lambda name: tmp_path / "absent.onnx")
     result = run("extract-regions", "--images", odd_pictures, "--out", tmp_path / "out")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
+    assert "'photos' is not in this installation" in result.output
     assert "--detector" in result.output
+
+
+def test_a_manifest_names_its_own_detector(small_photos, scenes, tmp_path):
+    manifest = yaml.safe_load((scenes / "scenes.yaml").read_text())
+    assert manifest["detector"] == "scenes"
+
+    def extract_with(named, out, *more):
+        content = {key: value for key, value in manifest.items() if key != "detector"} | named
+        file = tmp_path / f"{out}.yaml"
+        file.write_text(yaml.safe_dump(content))
+        return run(
+            "extract-regions", "--manifest", file, "--root", scenes, "--out", tmp_path / out,
+            "--workers", 1, "--on-error", "skip", "--split", "val", *more,
+        ).output  # fmt: skip
+
+    assert "detector: scenes, for generated" in extract_with({"detector": "scenes"}, "own")
+    own = {"detector": f"onnx:{small_photos}"}
+    assert "detector: photos, for photographs" in extract_with(own, "file")
+    assert "detector: scenes, for generated" in extract_with(own, "asked", "--detector", "scenes")
+    assert "detector: photos, for photographs" in extract_with({}, "none")
+
+
+def test_the_detector_of_scenes_warns_once_of_other_pictures(odd_pictures, tmp_path):
+    result = run(
+        "extract-regions", "--images", odd_pictures, "--out", tmp_path / "out", "--detector",
+        "scenes", "--workers", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.count("3 of the 3 pictures looked at are no generated scenes") == 1
+    assert "--detector photos" in result.output
+    shown = run(
+        "show-regions", odd_pictures / "blank.png", "--detector", "scenes", "--out",
+        tmp_path / "shown.png",
+    )  # fmt: skip
+    assert "no generated scenes" in shown.output
+
+
+def test_the_detector_of_scenes_does_not_warn_of_scenes(scenes, tmp_path):
+    assert "warning" not in extract(scenes, tmp_path / "out").output
+
+
+def test_a_fixed_count_that_the_detector_cannot_reach_is_told(scenes, tmp_path):
+    out = tmp_path / "out"
+    result = extract(scenes, out, "--regions", 100)
+    assert result.exit_code == 0, result.output
+    reader = ShardReader(out, "regions")
+    assert max(len(record.boxes) for record in reader) < 100
+    expected = "20 images have fewer than 100 regions, as the detector proposed no more"
+    assert expected in result.output
+    assert "the next best fill them up" not in result.output
 
 
 def test_where_nothing_is_found_the_next_best_fill_up_and_are_counted(odd_pictures, tmp_path):
@@ -144,6 +228,7 @@ def test_show_regions_writes_a_picture(scenes, tmp_path):
     result = run("show-regions", picture, "--detector", "scenes", "--regions", 36, "--out", out)
     assert result.exit_code == 0, result.output
     assert "36 regions" in result.output
+    assert "found by scenes, for generated scenes" in result.output
     with Image.open(out) as page:
         assert page.format == "PNG"
         assert page.width > page.height == 1000

@@ -1,5 +1,7 @@
 """Real torchvision with random weights: the same as its own models, and as the exported file."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +179,16 @@ def test_odd_sizes_give_regions_inside_the_picture(small, exported, size):
         assert (found.boxes <= [size[1], size[0], size[1], size[0]]).all()
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_what_the_cpu_gives(small, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    on_gpu = TorchNetwork(network_of(random_model()).module, small.info, device="cuda")
+    selection = Selection(12, 12)
+    ours = RegionDetector(small, selection, {}).detect(pictures())
+    assert_same_regions(ours, RegionDetector(on_gpu, selection, {}).detect(pictures()))
+
+
 def test_weights_of_ones_own_run_and_are_exported(tmp_path):
     torch.save(random_model().state_dict(), tmp_path / "mine.pth")
     (tmp_path / "classes.txt").write_text("cat\ndog\ncow\nhen\npig\n")
@@ -198,7 +210,9 @@ def test_weights_of_ones_own_run_and_are_exported(tmp_path):
 def test_unused_category_numbers_of_coco_are_no_classes(monkeypatch, tmp_path):
     state = random_model(num_classes=91).state_dict()
     monkeypatch.setattr(backend, "_fetched", lambda name, published: state)
-    opened = backend.open_torchvision(SMALL)
+    detector = open_detector(f"torchvision:{SMALL}")
+    assert re.search(r"-[0-9a-f]{8}\.pth$", detector.fingerprint["weights"])
+    opened = detector.network
     assert len(opened.info.classes) == 80
     assert opened.info.classes[0] == "person"
     assert "N/A" not in opened.info.classes

@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.language import Language
 
-import pipeline.parsing.triples  # noqa: F401  registers `relation_triples`
+import pipeline.parsing.rules.component  # noqa: F401  registers `relation_triples`
 
 
 @Language.component("chain_parser")

@@ -8,8 +8,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import EMBEDDED, LEARNED, RULES, load_parser, parse_texts
-from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.score import read_gold, score
 
 MODEL = Path(spacy.util.get_package_path("pipeline")) / "parsing/model"

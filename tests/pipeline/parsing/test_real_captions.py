@@ -5,9 +5,9 @@ import gzip
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.manifest import tsv_captions
+from pipeline.manifests.manifest import tsv_captions
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import EMBEDDED, LEARNED, RULES, load_parser, parse_texts
-from pipeline.parsing.relations import string_tuples
 from pipeline.parsing.score import read_gold, score
 from pipeline.parsing.stage import ParseCaptions
 from pipeline.shards.records import ParsedCaption

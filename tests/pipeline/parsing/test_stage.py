@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from pipeline.manifest import CaptionItem
+from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.stage import ParseCaptions
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.cli import main
-from pipeline.manifest import load_manifest
+from pipeline.manifests.manifest import load_manifest
 from pipeline.scenes.dataset import make_scenes
 from pipeline.scenes.layout import CORE_RELATIONS
 
@@ -103,7 +103,7 @@ def test_second_run_of_the_same_writes_nothing(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     result = run("--out", tmp_path, "--images", 20)
     assert result.exit_code == 0
-    assert "was there already" in result.output
+    assert "already made" in result.output
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

@@ -1,6 +1,7 @@
 """Random access, in this process and in workers; what does not belong together is refused."""
 
 import gc
+import json
 import os
 import pickle
 import threading
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from pipeline.errors import DataError
 from pipeline.shards import reader as reader_module
-from pipeline.shards.foreign import adopt_shard
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.sidecar import shard_path
 from pipeline.shards.writer import write_shard
@@ -112,7 +112,7 @@ def test_shard_that_shrinks_later_is_noticed_when_mapped(shards):
     reader = ShardReader(shards, "regions")
     os.truncate(shards / "regions-00001.h5", 1000)
     assert reader[0].image_id == "image-0-0"
-    with pytest.raises(DataError, match="changed while it was in use"):
+    with pytest.raises(DataError, match="changed while in use"):
         reader[9]
 
 
@@ -178,39 +178,10 @@ def test_threads_read_at_once(shards, monkeypatch):
     assert not wrong
 
 
-@pytest.fixture
-def compressed(shards, made_by, names):
-    """The first shard of regions as another program would have compressed it."""
-    path = shards / "regions-00000.h5"
-    other = shards / "other.h5"
-    with h5py.File(path) as ours, h5py.File(other, "w") as theirs:
-        for name, dataset in ours.items():
-            theirs.create_dataset(name, data=dataset[:], chunks=True, compression="gzip")
-    other.replace(path)
-    adopt_shard(path, "regions", split="train", names=names, **made_by)
-    return shards
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_compressed_file_from_elsewhere_is_read_through_hdf5(compressed, image):
-    reader = ShardReader(compressed, "regions")
-    assert not reader.sidecars[0].is_mapped
-    assert reader.sidecars[1].is_mapped
-    for k in range(5):
-        expected = image("x", num_regions=k + 1, seed=k)
-        np.testing.assert_array_equal(reader[k].features, expected.features.astype("f2"))
-        np.testing.assert_array_equal(reader[k].boxes, expected.boxes)
-    loader = DataLoader(reader, num_workers=1, collate_fn=list, multiprocessing_context="fork")
-    assert [batch[0].image_id for batch in loader] == reader.ids
-
-
-def test_file_of_another_schema_is_not_adopted(tmp_path, made_by):
-    path = tmp_path / "regions-00000.h5"
-    with h5py.File(path, "w") as file:
-        file["features"] = np.zeros((3, 4), "f4")
-    with pytest.raises(DataError, match="no shard of regions: dataset image_ids is missing"):
-        adopt_shard(path, "regions", split=None, **made_by)
-    path.write_bytes(b"no HDF5")
-    with pytest.raises(DataError, match="cannot be opened as HDF5"):
-        adopt_shard(path, "regions", split=None, **made_by)
-    assert not list(tmp_path.glob("*.json"))
+def test_sidecar_that_names_no_place_for_an_array_is_refused(shards):
+    path = shards / "regions-00000.json"
+    content = json.loads(path.read_text())
+    content["datasets"]["features"][0] = None
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="does not say where features begin"):
+        ShardReader(shards, "regions")

@@ -39,9 +39,9 @@ def test_sidecars_of_a_kind_are_sorted_and_other_files_left_alone(shards):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no sidecar of a shard: Invalid JSON"),
-        ("[1]", "no sidecar of a shard"),
-        ('{"schema_version": 1}', "no sidecar of a shard: file: Field required"),
+        ("", "not a sidecar of a shard: Invalid JSON"),
+        ("[1]", "not a sidecar of a shard"),
+        ('{"schema_version": 1}', "not a sidecar of a shard: file: Field required"),
         ('{"schema_version": 2, "new": 1}', "schema version 2, this program reads 1"),
     ],
 )

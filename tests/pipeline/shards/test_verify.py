@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import signal
+import sys
 
 import h5py
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import file_digest
-from pipeline.shards.foreign import adopt_shard, in_child, read_layout
+from pipeline.shards.hdf5 import read_damaged_layout, read_layout
 from pipeline.shards.records import Failure
 from pipeline.shards.sidecar import read_sidecar, shard_path, sidecar_path
 from pipeline.shards.verify import verify_shards
@@ -292,23 +292,25 @@ def test_left_temporary_file_is_a_notice(shards):
     assert "regions-00002.h5.tmp was left" in report.to_table()
 
 
-def test_compressed_file_from_elsewhere_is_checked_in_a_child_process(shards, made_by, names):
-    path = shard_path(shards, "regions", 0)
-    with h5py.File(path) as ours, h5py.File(shards / "other", "w") as theirs:
-        for name, dataset in ours.items():
-            values = dataset[:]
-            if name == "features":
-                values[3] = np.nan
-            theirs.create_dataset(name, data=values, chunks=True, compression="gzip")
-    (shards / "other").replace(path)
-    adopt_shard(path, "regions", split="train", names=names, **made_by)
-    (problem,) = verify_shards(shards, full=True).problems
-    assert problem.message == "features that are not finite: 1 of 15, first in image 'image-0-2'."
+def test_layout_is_the_same_from_a_child_process(shards):
+    shard = shard_path(shards, "captions", 0)
+    assert read_damaged_layout(shard) == read_layout(shard)
+    assert "triples" in read_layout(shard).datasets
 
 
-def test_death_of_the_child_process_is_an_error_of_the_file():
+def test_file_that_hdf5_cannot_open_is_told_from_the_child_process(tmp_path):
+    (tmp_path / "regions-00000.h5").write_bytes(b"no HDF5")
+    with pytest.raises(DataError, match="cannot be opened as HDF5"):
+        read_damaged_layout(tmp_path / "regions-00000.h5")
+
+
+def test_death_of_the_child_process_is_an_error_of_the_file(monkeypatch, tmp_path):
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\nkill -9 $$\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
     with pytest.raises(DataError, match=r"crashed the HDF5 library \(exit status -9\)"):
-        in_child(signal.raise_signal, signal.SIGKILL)
+        read_damaged_layout(tmp_path / "regions-00000.h5")
 
 
 @pytest.fixture

@@ -58,16 +58,16 @@ def test_the_mirror_turns_every_group_round(counts):
 
 
 @given(COUNTS, st.integers(1, 3))
-def test_a_filled_layout_has_the_rows_of_the_groups_and_fills_up_their_ends(counts, more):
+def test_a_padded_layout_has_the_rows_of_the_groups_and_pads_their_ends(counts, more):
     longest = max(counts) + more
-    layout = Layout.filled(np.array(counts), longest, torch.device("cpu"))
+    layout = Layout.padded(np.array(counts), longest, torch.device("cpu"))
     assert (layout.num_groups, layout.num_rows) == (len(counts), len(counts) * longest)
     assert layout.counts.tolist() == counts
     assert layout.is_row.sum(1).tolist() == counts
     grid = torch.arange(layout.num_rows).view(-1, longest)
     own = [row for group, count in zip(grid.tolist(), counts, strict=True) for row in group[:count]]
-    assert layout.own(grid.flatten()).tolist() == own
-    assert layout.own_host_ptr.tolist() == offsets(torch.tensor(counts)).tolist()
+    assert layout.valid(grid.flatten()).tolist() == own
+    assert layout.valid_ptr.tolist() == offsets(torch.tensor(counts)).tolist()
     padded = layout.pad(grid.flatten(), value=-7)
     assert torch.equal(padded[layout.is_row], torch.tensor(own, dtype=torch.long))
     assert (padded[~layout.is_row] == -7).all()

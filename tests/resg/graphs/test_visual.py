@@ -86,7 +86,7 @@ def test_geometry_as_worked_by_hand():
     assert geometry.tolist() == pytest.approx(expected)
 
 
-def test_neighbours_are_the_nearest_by_cosine_and_never_oneself_or_filling():
+def test_neighbours_are_the_nearest_by_cosine_and_never_oneself_or_padding():
     features = torch.tensor([[[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.0, 0.0]]])
     is_region = torch.tensor([[True, True, True, False]])
     is_neighbour = nearest_neighbours(features, is_region, 1)[0, :3]

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from resg.data import CaptionTable, ImageTable
+from resg.data.subwords import SubwordTokeniser
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
-from resg.experiment import evaluate_runs, resume_run, train_run
+from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.models.encoders import TransformerWordEncoder
-from resg.models.resg import Matcher
-from resg.pieces import PieceTokeniser
+from resg.models.matcher import Matcher
 from resg.presets import load_settings
-from resg.run_log import read_metrics
-from resg.train import make_optimiser
-from resg.vocabulary import Vocabulary
+from resg.training.optimiser import make_adamw
+from resg.training.run_log import read_metrics
 
 transformers = pytest.importorskip("transformers", reason="the extra bert is not installed")
 
@@ -40,7 +40,7 @@ HIDDEN = 12
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
-    """A folder with a BERT of one layer, random weights, and a vocabulary of a few pieces."""
+    """A folder with a BERT of one layer, random weights, and a vocabulary of a few subwords."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     folder = tmp_path_factory.mktemp("bert")
@@ -85,9 +85,9 @@ def settings_of(bert, *changes):
     )
 
 
-def test_words_are_split_into_pieces_that_know_their_word(bert):
-    pieces = PieceTokeniser(str(bert)).split([("red", "beside", "pink"), ("blue",)])
-    names = [PIECES[number] for number in pieces.numbers.tolist()]
+def test_words_are_split_into_subwords_that_know_their_word(bert):
+    subwords = SubwordTokeniser(str(bert)).split([("red", "beside", "pink"), ("blue",)])
+    names = [PIECES[number] for number in subwords.ids.tolist()]
     assert names == [
         "[CLS]",
         "red",
@@ -100,11 +100,11 @@ def test_words_are_split_into_pieces_that_know_their_word(bert):
         "blue",
         "[SEP]",
     ]
-    assert pieces.word.tolist() == [-1, 0, 1, 1, 2, 2, -1, -1, 0, -1]
-    assert pieces.ptr.tolist() == [0, 7, 10]
+    assert subwords.word.tolist() == [-1, 0, 1, 1, 2, 2, -1, -1, 0, -1]
+    assert subwords.ptr.tolist() == [0, 7, 10]
 
 
-def test_a_words_node_is_the_projected_mean_of_its_pieces(bert, world):
+def test_a_words_node_is_the_projected_mean_of_its_subwords(bert, world):
     images, _ = world.make_split("train", 2, 0)
     ids = [image.image_id for image in images]
     captions = [
@@ -112,12 +112,12 @@ def test_a_words_node_is_the_projected_mean_of_its_pieces(bert, world):
         world.make_caption("1", ids[1], "blue", "black"),
     ]
     table = ImageTable(images, "ram", CPU)
-    tokeniser = PieceTokeniser(str(bert))
+    tokeniser = SubwordTokeniser(str(bert))
     encoded = CaptionTable(captions, table.row, Vocabulary.build(captions), (), tokeniser)
     batch = encoded.batch(torch.tensor([1, 0]), torch.tensor([0, 1]))
     encoder = TransformerWordEncoder(str(bert), 8).eval()
     with torch.no_grad():
-        nodes = encoder(batch.pieces, batch.word_of_piece, 6)
+        nodes = encoder(batch.subwords, batch.word_of_subword, 6)
         own = transformers.BertModel.from_pretrained(bert).eval()
         for first_word, text in ((3, "[CLS] pi ##nk be ##side red [SEP]"),):
             numbers = torch.tensor([[PIECES.index(piece) for piece in text.split()]])
@@ -131,7 +131,7 @@ def test_the_encoder_takes_smaller_steps_than_what_is_new(bert, world):
     settings = settings_of(bert, "train.learning_rate=0.01", "train.text_learning_rate=0.05")
     vocabulary = Vocabulary.build([world.make_caption("0", "i", "pink", "red")])
     matcher = Matcher(settings.model, vocabulary, world.feature_width)
-    optimiser = make_optimiser(matcher, settings.train)
+    optimiser = make_adamw(matcher, settings.train)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     assert rates[id(matcher.words.project.weight)] == 0.01
     encoder = {rates[id(weight)] for weight in matcher.words.encoder.parameters()}

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn.functional import embedding
 
-from resg.data import CaptionTable, ImageTable
-from resg.losses import total_loss
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
 from resg.models.encoders import type_counts
-from resg.models.resg import Matcher
+from resg.models.matcher import Matcher
 from resg.presets import load_settings
-from resg.vocabulary import Vocabulary
+from resg.training.losses import total_loss
 
 CPU = torch.device("cpu")
 SMALL = ("model.width=16", "model.graph.heads=4", "model.text.word_width=8")

@@ -3,7 +3,7 @@ import torch
 
 from resg.graphs.ragged import Layout, offsets
 from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
-from resg.placement import placed
+from resg.transfer import to_device
 
 LAYOUT = Layout.of(torch.tensor([0, 3, 3, 5]))
 NODES = torch.tensor([[1.0, 5.0], [2.0, 4.0], [6.0, 0.0], [1.0, 1.0], [3.0, -1.0]])
@@ -105,6 +105,6 @@ def test_a_gpu_gives_the_weights_of_the_cpu(monkeypatch):
     pooling = GeneralisedPooling()
     layout = Layout.of(torch.tensor([0, 36, 36, 37, 60]))
     expected = pooling.position_weights(layout).detach()
-    own = pooling.cuda().position_weights(placed(layout, torch.device("cuda")))
+    own = pooling.cuda().position_weights(to_device(layout, torch.device("cuda")))
     own.square().sum().backward()
     torch.testing.assert_close(own.detach().cpu(), expected, atol=1e-4, rtol=1e-3)

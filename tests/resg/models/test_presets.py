@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from resg.data import CaptionTable, ImageTable
+from resg.data.tables import CaptionTable, ImageTable
+from resg.data.vocabulary import Vocabulary
 from resg.graphs.visual import Edges
-from resg.models.resg import Matcher
+from resg.models.matcher import Matcher
 from resg.presets import load_settings
-from resg.vocabulary import Vocabulary
 
 WIDTH, HEADS = 8, 2
 CPU = torch.device("cpu")
@@ -175,7 +175,7 @@ class Pair:
             captions.batch(torch.tensor([0]), torch.tensor([0])),
         )
         self.features = self.image.features.astype(np.float64)
-        self.numbers = [vocabulary.word_number[form] for form in caption.forms]
+        self.numbers = [vocabulary.word_index[form] for form in caption.forms]
 
     def score(self):
         with torch.no_grad():

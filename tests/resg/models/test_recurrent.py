@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from resg.graphs.ragged import Layout, offsets
 from resg.models.recurrent import run_gru
-from resg.placement import placed
+from resg.transfer import to_device
 
 COUNTS = [[3], [1, 1, 1], [4, 4, 4], [2, 0, 5, 1, 5], [0, 9, 3, 0, 1, 2, 9, 4]]
 
@@ -60,7 +60,7 @@ def test_a_gpu_gives_the_states_and_gradients_of_the_cpu(bidirectional, is_half,
     for device in (torch.device("cpu"), torch.device("cuda")):
         there = rows.to(device, copy=True).requires_grad_()
         with torch.autocast("cuda", torch.bfloat16, enabled=is_half):
-            states = run_gru(gru.to(device), there, placed(layout, device)).float()
+            states = run_gru(gru.to(device), there, to_device(layout, device)).float()
         found = [states.detach(), *gradients(states, gru, there)]
         results.append([tensor.cpu() for tensor in found])
     tolerance = 5e-2 if is_half else 1e-4

@@ -1,6 +1,6 @@
-"""Makes golden/: a slim random C4 network and what detectron2 says with it.
+"""Makes ../golden/: a slim random C4 network and what detectron2 says with it.
 
-In this folder, with detectron2: python make_golden.py
+In this folder, with detectron2: PYTHONPATH=../shared python make_golden.py
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.detectors.base import RegionDetector
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.selection import Selection
 
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 PARTS = ("boxes", "features", "labels", "scores", "attribute_scores")
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ pytest.importorskip("detectron2", reason="detectron2 is not installed")
 
 from pipeline.detectors.base import RegionDetector
 from pipeline.detectors.detectron2.configuration import require_detectron2
+from pipeline.detectors.exporting import export_network
 from pipeline.detectors.onnx import OnnxNetwork
 from pipeline.detectors.selection import Selection
 from pipeline.errors import DataError, SettingsError
@@ -29,8 +30,6 @@ def quiet_and_single():
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
 def test_onnx_runtime_gives_what_detectron2_gives(kind, tmp_path):
-    from pipeline.detectors.exporting import export_network
-
     ours = network(slim(kind))
     path = tmp_path / "small.onnx"
     size = export_network(ours.module, ours.info, path)
@@ -47,6 +46,26 @@ def test_onnx_runtime_gives_what_detectron2_gives(kind, tmp_path):
         if kind == "c4":
             assert np.abs(a.attribute_scores - b.attribute_scores).max() < 1e-4
             assert np.allclose(a.attribute_scores[:, :2].sum(1), 1, atol=1e-5)
+
+
+SIZES = [(1, 1), (5, 96), (24, 24), (58, 125), (96, 129)]
+
+
+@pytest.mark.parametrize("kind", ["c4", "fpn"])
+def test_an_exported_detector_gives_the_right_boxes_for_other_numbers_of_proposals(kind, tmp_path):
+    ours = network(slim(kind))
+    path = tmp_path / "small.onnx"
+    export_network(ours.module, ours.info, path)
+    theirs = OnnxNetwork(path)
+    counts = set()
+    for size in SIZES:
+        planes = np.random.default_rng(0).integers(0, 256, (1, 3, *size)).astype(np.float32)
+        (expected,), (found,) = ours.start(planes)(), theirs.start(planes)()
+        assert found.boxes.shape == expected.boxes.shape
+        assert np.abs(found.boxes - expected.boxes).max() < 1e-2
+        assert np.abs(found.class_scores - expected.class_scores).max() < 1e-4
+        counts.add(len(found.boxes))
+    assert len(counts) > 1
 
 
 @pytest.mark.parametrize("kind", ["c4", "fpn"])
@@ -129,9 +148,7 @@ def test_a_class_count_that_does_not_fit_is_told(tmp_path):
     torch.save({"model": detectron2.build_model(slim("c4")).state_dict()}, path)
     config = slim("c4")
     config.MODEL.ROI_HEADS.NUM_CLASSES = 9
-    with pytest.raises(
-        DataError, match=r"config makes \[10, 128\], the file has \[6, 128\]"
-    ) as told:
+    with pytest.raises(DataError, match=r"model has \[10, 128\], the file has \[6, 128\]") as told:
         detectron2.open_detectron2(config, path)
     assert "NUM_CLASSES" in str(told.value)
 
@@ -236,7 +253,6 @@ def test_a_key_too_few_is_told(published, tmp_path):
 
 def test_the_attribute_detector_runs_as_onnx(published, tmp_path):
     from pipeline.detectors.detectron2.visual_genome import open_visual_genome
-    from pipeline.detectors.exporting import export_network
 
     ours = open_visual_genome(published / "from_caffe_attr.pkl")
     export_network(ours.module, ours.info, tmp_path / "vg.onnx")

@@ -15,7 +15,7 @@ from pipeline.detectors.detectron2.training import TrainingSettings, training_co
 from pipeline.detectors.instances import read_instances
 from pipeline.detectors.specification import open_detector
 from pipeline.errors import DataError
-from pipeline.manifest import load_manifest
+from pipeline.manifests.manifest import load_manifest
 
 
 def test_boxes_and_attributes_are_read(scenes):

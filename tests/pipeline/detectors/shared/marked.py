@@ -12,7 +12,7 @@ CLASSES, ATTRIBUTES, WIDTH = 3, 2, 6
 
 
 class MarkedPixels(nn.Module):
-    """A proposal around each pixel whose red is above 200; boxes are regressed for each class."""
+    """A proposal around each pixel whose blue is above 200; boxes are regressed for each class."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ class MarkedPixels(nn.Module):
         )
 
     def _of_image(self, image_3HW):
-        y, x = (image_3HW[0] > 200).nonzero().unbind(1)
+        y, x = (image_3HW[2] > 200).nonzero().unbind(1)
         return torch.stack([x - 2, y - 2, x + 3, y + 3], 1).float(), image_3HW[:, y, x].T
 
 
@@ -47,7 +47,7 @@ def marked_image(count, height=40, width=50):
     """`[3, height, width]` with that many marked pixels."""
     random = np.random.default_rng(count)
     image = random.integers(0, 200, (3, height * width)).astype(np.float32)
-    image[0, random.permutation(height * width)[:count]] = 250
+    image[2, random.permutation(height * width)[:count]] = 250
     return image.reshape(3, height, width)
 
 

@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 import spacy
 
-from pipeline.parsing.scene_graph.alignment import align, learn_lexicon
-from pipeline.parsing.scene_graph.lexicon import Lexicon
+from pipeline.parsing.scene_graph.alignment import align, learn_normal_forms
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.score import read_gold, score
 
 FACTUAL = Path(__file__).parents[4] / "../shared/data/factual"
 NLP = spacy.blank("en")
 
 
-def aligned(caption, *triples, lexicon=None):
-    return align(NLP.make_doc(caption), triples, lexicon or Lexicon())
+def aligned(caption, *triples, normal_forms=None):
+    return align(NLP.make_doc(caption), triples, normal_forms or NormalForms())
 
 
 def test_spans_are_found_and_said_back():
@@ -67,11 +67,11 @@ def test_names_and_lemmas_are_learned():
         [("person", "with", "hat")],
     ]
     docs = [NLP.make_doc(caption) for caption in captions]
-    lexicon = learn_lexicon(docs, graphs, [("walking", "walk"), ("talking", "talk")])
-    assert lexicon.object_name("guy") == "person"
-    assert lexicon.object_name("bat") == "bat"
-    assert lexicon.lemma("swinging") == "swing"
-    graph = align(docs[0], graphs[0], lexicon)
+    normal_forms = learn_normal_forms(docs, graphs, [("walking", "walk"), ("talking", "talk")])
+    assert normal_forms.object_name("guy") == "person"
+    assert normal_forms.object_name("bat") == "bat"
+    assert normal_forms.lemma("swinging") == "swing"
+    graph = align(docs[0], graphs[0], normal_forms)
     assert graph.is_complete
     assert graph.nodes[0].string == "person"
 
@@ -81,8 +81,10 @@ def test_names_and_lemmas_are_learned():
 def test_gold_survives_alignment():
     rows = list(read_gold(FACTUAL / "dev.csv.gz"))
     docs = [NLP.make_doc(row.caption) for row in rows]
-    lexicon = learn_lexicon(docs, [row.triples for row in rows])
-    said = [align(d, row.triples, lexicon).strings() for d, row in zip(docs, rows, strict=True)]
+    normal_forms = learn_normal_forms(docs, [row.triples for row in rows])
+    said = [
+        align(d, row.triples, normal_forms).strings() for d, row in zip(docs, rows, strict=True)
+    ]
     result = score(said, [row.triples for row in rows])
     assert result.set_match > 93
     assert result.spice_f1 > 97

@@ -5,10 +5,10 @@ import spacy
 import torch
 from spacy.tokens import Doc
 
-from pipeline.parsing.relations import string_tuples
+from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.scene_graph.alignment import align
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
-from pipeline.parsing.scene_graph.lexicon import Lexicon
+from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.training.scene_graph import (
     TrainSettings,
     as_model,
@@ -27,7 +27,7 @@ GOLD = {
     "cat sitting on top of a car": [("cat", "sit on top of", "car")],
     "two cars parked next to each other": [("car", "park next to", "car"), ("cars", "is", "2")],
 }
-LEXICON = Lexicon(attributes={"two": "2"}, suffixes={"ing": (3, ""), "ding": (3, "e")})
+LEXICON = NormalForms(attributes={"two": "2"}, suffixes={"ing": (3, ""), "ding": (3, "e")})
 
 
 def example(caption, triples):

@@ -55,10 +55,10 @@ FEATURES = np.ones((3, 8), np.float32)
         ("features", encode(with_value(FEATURES, (2, 0), np.inf), "<f4"), "region 2 holds NaN"),
         ("features", None, "expected 10 columns"),
         ("num_boxes", b"4", "as num_boxes says"),
-        ("num_boxes", b"three", "expected a whole number, found 'three'"),
-        ("num_boxes", b"-3", "expected a whole number, found '-3'"),
+        ("num_boxes", b"three", "expected an integer, found 'three'"),
+        ("num_boxes", b"-3", "expected an integer, found '-3'"),
         ("img_w", b"0", "an image cannot be 0 x 120 pixels"),
-        ("img_id", b"image 0", "already stands in"),
+        ("img_id", b"image 0", "is already used in"),
         ("img_id", b"", "expected an id"),
         ("img_id", b"\xff", "expected UTF-8"),
         ("img_id", b'"image', "quotes"),
@@ -67,8 +67,8 @@ FEATURES = np.ones((3, 8), np.float32)
         ("boxes", encode(with_value(BOXES, (2, 0), -2), "<f4"), "inside the image of 100 x 120"),
         ("boxes", encode(with_value(BOXES, (0, 0), 10), "<f4"), "expected x0 < x1"),
         ("boxes", encode(with_value(BOXES, (0, 0), np.nan), "<f4"), "region 0 holds NaN"),
-        ("objects_id", encode(np.array([1, 2, -1]), "<i8"), "expected class numbers"),
-        ("objects_id", encode(np.array([1, 2, 2**31]), "<i8"), "expected class numbers"),
+        ("objects_id", encode(np.array([1, 2, -1]), "<i8"), "expected class indices"),
+        ("objects_id", encode(np.array([1, 2, 2**31]), "<i8"), "expected class indices"),
         ("objects_conf", encode(np.ones(2), "<f4"), "expected 3 values of float32"),
         ("attrs_conf", encode(np.array([0, np.nan, 0]), "<f4"), "region 1 holds NaN"),
     ],
@@ -106,7 +106,7 @@ def test_id_twice_in_two_files_of_a_folder(tmp_path, make_image):
         images = [make_image(name) for name in ids]
         butd_tsv.write(images, tmp_path / "in" / f"x.tsv.{part}", 2)
     with pytest.raises(
-        DataError, match=r"x\.tsv\.1, row 2.*'b' already stands in .*x\.tsv\.0, row 2"
+        DataError, match=r"x\.tsv\.1, row 2.*'b' is already used in .*x\.tsv\.0, row 2"
     ):
         import_regions(tmp_path / "in", tmp_path / "shards", "butd-tsv")
 
@@ -191,7 +191,7 @@ class TestPickles:
     def test_bare_pickle_is_not_loaded(self, tmp_path):
         (tmp_path / "a_ims.npy").write_bytes(pickle.dumps(self.Bomb()))
         for options in (ReadOptions(), ReadOptions(trust_pickle=True)):
-            with pytest.raises(DataError, match=r"expected a whole, uncompressed \.npy"):
+            with pytest.raises(DataError, match=r"expected a complete, uncompressed \.npy"):
                 import_regions(tmp_path / "a_ims.npy", tmp_path / "s", "scan", options=options)
 
     def test_trusted_scan_array_of_objects(self, tmp_path, read_shards):
@@ -216,7 +216,7 @@ class TestOutput:
         before = {p: p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()}
         code, output = run(*arguments)
         assert code == 0
-        assert "Imported before" in output
+        assert "Already imported" in output
         assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "s").iterdir()}
 
     def test_other_run_is_refused_with_what_differs(self, lxmert_file, tmp_path, run):
@@ -244,7 +244,7 @@ class TestOutput:
                 patch.setattr("shutil.rmtree", lambda *_, **__: None)
                 with pytest.raises(SystemExit):
                     import_regions(path, out, "lxmert-tsv", shard_size=1)
-            with pytest.raises(DataError, match="half-done import"):
+            with pytest.raises(DataError, match="unfinished import"):
                 ShardReader(out, "regions")
             import_regions(path, out, "lxmert-tsv", shard_size=1)
             assert len(read_shards(out)) == 4
@@ -256,7 +256,7 @@ class TestOutput:
         import_regions(path, out, "lxmert-tsv", shard_size=1)
         (out / "regions.partial").mkdir()
         (out / "regions-00003.json").rename(out / "regions.partial" / "regions-00003.json")
-        with pytest.raises(DataError, match="half-done import"):
+        with pytest.raises(DataError, match="unfinished import"):
             ShardReader(out, "regions")
         assert import_regions(path, out, "lxmert-tsv", shard_size=1).is_new
         assert len(read_shards(out)) == 4
@@ -286,7 +286,7 @@ class TestOutput:
         (tmp_path / "s" / "regions.partial").mkdir()
         code, output = run("verify", tmp_path / "s")
         assert code == 1
-        assert "half done" in output
+        assert "unfinished" in output
 
 
 class TestExport:

@@ -122,9 +122,9 @@ def test_what_is_missing_stays_missing(arrays, has, import_one):
         ({"x": X, "bbox": BOXES[:, :3]}, r"field bbox: expected \[R, 4\], found \[3, 3\]"),
         ({"x": X, "bbox": BOXES * 9, **SIZE}, r"field bbox: box 0 is .* of 30 x 20 pixels"),
         ({"x": X * np.nan, "bbox": BOXES}, "field x: region 0 holds NaN"),
-        ({"x": X, "image_h": 1.5, "image_w": 2}, "field image_h: expected a whole number"),
+        ({"x": X, "image_h": 1.5, "image_w": 2}, "field image_h: expected an integer"),
         ({"x": X, "info": {"objects_id": CLASSES[:2]}}, "objects_id: expected 3 values, found 2"),
-        ({"x": X, "info": {"objects_id": SHARES}}, "objects_id: expected class numbers"),
+        ({"x": X, "info": {"objects_id": SHARES}}, "objects_id: expected class indices"),
         ({"x": X, "info": [1]}, "expected a dict, found int"),
         (
             {"x": X, "info": {"objects": CLASSES + 9, "cls_prob": D2_INFO["cls_prob"]}},

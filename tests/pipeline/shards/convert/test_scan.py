@@ -65,7 +65,7 @@ def test_five_captions_a_row_show_that_equal_rows_are_five_images(tmp_path):
 @pytest.mark.parametrize("ids", [None, "ids.txt"])
 def test_captions_of_a_manifest_join_their_images(copies, ids, scan_folder, tmp_path, read_shards):
     caption_files = pytest.importorskip(
-        "pipeline.caption_files", reason="manifests have not landed"
+        "pipeline.manifests.caption_files", reason="manifests have not landed"
     )
     folder, features = scan_folder(copies=copies)
     if ids:

@@ -1,14 +1,7 @@
-"""Cases and backends for the tests of graph attention.
-
-A backend is tested at a place: `cpu`, `cuda` (marked so), or, for Triton without a GPU, in its
-`interpreter`. The interpreter must be asked for before Triton is imported, so its tests run in a
-process of their own, which ../test_interpreter.py starts.
-"""
+"""Cases for the tests of graph attention."""
 
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,61 +10,6 @@ from resg.graphs.batch import GraphBatch
 from resg.kernels.graph_attention import graph_attention
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
-PLACES = [
-    pytest.param(("scatter", "cpu"), id="scatter-cpu"),
-    pytest.param(("torch", "cpu"), id="torch-cpu"),
-    pytest.param(("triton", "interpreter"), id="triton-interpreter"),
-    pytest.param(("scatter", "cuda"), id="scatter-cuda", marks=pytest.mark.cuda),
-    pytest.param(("torch", "cuda"), id="torch-cuda", marks=pytest.mark.cuda),
-    pytest.param(("triton", "cuda"), id="triton-cuda", marks=pytest.mark.cuda),
-]
-
-
-def pytest_collection_modifyitems(config, items):
-    """Interpreter tests run in the interpreter's process alone."""
-    if INTERPRETING:
-        return
-    here = Path(__file__).parent  # pytest hands over the items of all folders
-    left = [
-        item
-        for item in items
-        if item.path.is_relative_to(here) and "interpreter" in getattr(item, "callspec", Param).id
-    ]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
-
-
-class Param:
-    """Stands for the parameters of a test that has none."""
-
-    id = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    backend: str
-    name: str
-
-    @property
-    def device(self):
-        return "cuda" if self.name == "cuda" else "cpu"
-
-    @property
-    def dtypes(self):
-        """The interpreter's bfloat16 products are garbage."""
-        halves = [torch.float16] if self.name == "interpreter" else [torch.float16, torch.bfloat16]
-        return [torch.float32, *halves]
-
-
-@pytest.fixture(params=PLACES)
-def place(request):
-    backend, name = request.param
-    if name == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    if backend == "scatter" and find_spec("torch_scatter") is None:
-        pytest.skip("torch-scatter is not installed")
-    return Place(backend, name)
 
 
 @dataclass(frozen=True)
@@ -98,16 +36,16 @@ class Case:
 
 def random_graph(sizes, degree, generator):
     """Each node has `degree` sources where its graph is that large; every seventh has none."""
-    parts = []
+    edges, first = [], 0
     for size in sizes:
-        edges = [
-            (int(source), target)
+        edges += [
+            (first + int(source), first + target)
             for target in range(size)
             if size < 3 or target % 7 != 3
             for source in torch.randperm(size, generator=generator)[:degree]
         ]
-        parts.append(GraphBatch.from_edges([size], edges))
-    return GraphBatch.collate(parts)
+        first += size
+    return GraphBatch.from_edges(sizes, edges)
 
 
 @pytest.fixture

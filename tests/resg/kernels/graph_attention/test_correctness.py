@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resg.graphs.batch import GraphBatch
-from resg.kernels.graph_attention import graph_attention, plain
+from resg.kernels.graph_attention import graph_attention, torch_backend
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 5e-3}
 SIZES = {
@@ -111,6 +111,21 @@ def test_large_scores_do_not_overflow(place, make_case, dtype):
     assert large.errors(large.run(place.backend))[0] <= TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("sizes", [[40], [70]], ids=["small", "large"])
+def test_a_bias_of_minus_infinity_leaves_an_edge_out(place, make_case, sizes):
+    case = make_case(sizes, degree=35, heads=1, device=place.device)
+    q, k, v, bias = case.inputs
+    # more edges than a kernel reads at once, and one node keeps its last edge alone
+    first = case.graph.indptr[:-1]
+    place_in_row = torch.arange(case.graph.num_edges, device=place.device)
+    place_in_row = place_in_row - first[case.graph.targets]
+    closed = bias.masked_fill((place_in_row < 34)[:, None], -torch.inf)
+    closed_case = dataclasses.replace(case, inputs=(q, k, v, closed))
+    results = closed_case.run(place.backend)
+    assert all(result.isfinite().all() for result in results)
+    assert max(closed_case.errors(results)) <= TOLERANCE[torch.float32]
+
+
 @pytest.mark.parametrize("extra", [[], [65]], ids=["small", "large"])
 def test_isolated_node_gives_zero_not_nan(place, extra):
     edges = [(0, 1), (1, 0)]  # no edge into node 2, nor into the large graph
@@ -198,10 +213,10 @@ def test_composed_backends_keep_float64(make_case, backend, sizes):
 @pytest.mark.parametrize("sizes", [[36], [9, 12], [90], [70, 2, 1, 3]])
 def test_plain_pytorch_by_matrices_and_by_edges(make_case, monkeypatch, sizes):
     case = make_case(sizes, dtype=torch.float64)
-    chosen = plain.uses_matrices(case.graph)
+    chosen = torch_backend.uses_matrices(case.graph)
     assert chosen == (3 not in sizes)  # one large graph beside tiny ones would be padded in vain
     for forced in (False, True):
-        monkeypatch.setattr(plain, "uses_matrices", lambda graph, forced=forced: forced)
+        monkeypatch.setattr(torch_backend, "uses_matrices", lambda graph, forced=forced: forced)
         assert max(case.errors(case.run("torch"))) <= 1e-14
 
 

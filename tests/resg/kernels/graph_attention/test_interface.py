@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from resg.graphs.batch import GraphBatch
+from resg.kernels.dispatch import backend_module
 from resg.kernels.graph_attention import graph_attention, operators
-from resg.kernels.graph_attention.backends import choose_backend
+from resg.kernels.graph_attention.checks import AttentionInputs
 
 
 def expected_kernels(backend, sizes, dtype):
@@ -19,12 +20,13 @@ def expected_kernels(backend, sizes, dtype):
 @pytest.mark.parametrize("sizes", [[5, 12], [66]], ids=["small", "large"])
 def test_the_named_backend_and_its_kernels_run(place, make_case, monkeypatch, sizes):
     reached, kernels = [], []
-    find = operators.implementation
     monkeypatch.setattr(
-        operators, "implementation", lambda name: reached.append(name) or find(name)
+        operators,
+        "backend_module",
+        lambda kernel, name: reached.append(name) or backend_module(kernel, name),
     )
     if place.backend == "triton":
-        module = find("triton")
+        module = backend_module("graph_attention", "triton")
         run = module.run_kernel
 
         def spy(kernel, *args, **constants):
@@ -41,63 +43,23 @@ def test_the_named_backend_and_its_kernels_run(place, make_case, monkeypatch, si
 
 
 def test_the_reference_runs_no_operator(make_case, monkeypatch):
-    def fail(name):
+    def fail(kernel, name):
         raise AssertionError(name)
 
-    monkeypatch.setattr(operators, "implementation", fail)
+    monkeypatch.setattr(operators, "backend_module", fail)
     make_case([5]).run("reference")
     with pytest.raises(AssertionError):
         make_case([5]).run("torch")
 
 
-@pytest.mark.parametrize("place", [("triton", "interpreter")], ids=["interpreter"], indirect=True)
+@pytest.mark.parametrize("place", ["triton-interpreter"], indirect=True)
 def test_the_dense_kernels_in_float32(place, make_case, monkeypatch):
     """Float32 takes the edge kernels; this checks the dense ones without rounding in the way."""
-    module = operators.implementation("triton")
+    module = backend_module("graph_attention", "triton")
     monkeypatch.setattr(module, "uses_tiles", lambda graph, dtype: True)
     for width in (16, 40, 256):
         case = make_case([3, 36, 0, 64], width=width, device=place.device)
         assert max(case.errors(case.run("triton"))) <= 1e-5
-
-
-def test_choice_by_environment_and_argument(monkeypatch):
-    monkeypatch.setenv("RESG_KERNELS", "reference")
-    assert choose_backend("auto", "cpu", torch.float32, 64) == "reference"
-    assert choose_backend("torch", "cpu", torch.float32, 64) == "torch"
-    monkeypatch.setenv("RESG_KERNELS", "cuda")
-    with pytest.raises(ValueError, match=r"no backend 'cuda'.*RESG_KERNELS"):
-        choose_backend("auto", "cpu", torch.float32, 64)
-
-
-def test_choice_by_device(monkeypatch):
-    monkeypatch.delenv("RESG_KERNELS", raising=False)
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    pytest.importorskip("triton")
-    assert choose_backend("auto", "cpu", torch.float32, 64) == "torch"
-    assert choose_backend("auto", "cuda", torch.bfloat16, 64) == "triton"
-    assert choose_backend("auto", "cuda", torch.float64, 64) == "torch"
-    assert choose_backend("auto", "cuda", torch.bfloat16, 512) == "torch"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("triton", "cpu", torch.float32, 64), "inputs are on cpu"),
-        (("triton", "cuda", torch.float64, 64), "no torch.float64"),
-        (("triton", "cuda", torch.float32, 320), "at most 256 wide, these are 320"),
-    ],
-)
-def test_triton_where_it_cannot_run(monkeypatch, arguments, message):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    pytest.importorskip("triton")
-    with pytest.raises(ValueError, match=message):
-        choose_backend(*arguments)
-
-
-def test_missing_torch_scatter_is_named(monkeypatch):
-    monkeypatch.setattr("resg.kernels.graph_attention.backends.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install .*resg\[scatter\]"):
-        choose_backend("scatter", "cpu", torch.float32, 64)
 
 
 def valid():
@@ -126,7 +88,7 @@ def valid():
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_before_any_launch(monkeypatch, change, message):
-    monkeypatch.setattr(operators, "implementation", None)
+    monkeypatch.setattr(operators, "backend_module", None)
     with pytest.raises(ValueError, match=message):
         graph_attention(**(valid() | change))
 
@@ -134,24 +96,13 @@ def test_inputs_that_do_not_fit_are_refused_before_any_launch(monkeypatch, chang
 @pytest.mark.parametrize("sizes", [[3, 7], [65]], ids=["small", "large"])
 def test_operators_pass_opcheck(place, make_case, sizes):
     case = make_case(sizes, device=place.device)
-    graph = case.graph
-    arrays = (
-        graph.node_ptr,
-        graph.indptr,
-        graph.indices,
-        graph.reverse_indptr,
-        graph.reverse_indices,
-        graph.reverse_edges,
-        graph.masks,
-        graph.max_nodes,
-        0.25,
-        place.backend,
-    )
-    inputs = [x.detach().requires_grad_() for x in case.inputs]
-    torch.library.opcheck(operators.attention, (*inputs, *arrays))
-    out, lse = operators.attention(*(x.detach() for x in inputs), *arrays)
-    values = [x.detach() for x in (case.grad, *inputs, out, lse)]
-    torch.library.opcheck(operators.attention_backward, (*values, *arrays))
+    q, k, v, bias = (x.detach().requires_grad_() for x in case.inputs)
+    inputs = AttentionInputs(q, k, v, bias, case.graph, 0.25)
+    arguments = operators.operator_arguments(inputs, place.backend)
+    torch.library.opcheck(operators.attention, arguments)
+    values = [x.detach() if isinstance(x, torch.Tensor) else x for x in arguments]
+    out, lse = operators.attention(*values)
+    torch.library.opcheck(operators.attention_backward, (case.grad, out, lse, *values))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch[.]jit")  # on importing inductor

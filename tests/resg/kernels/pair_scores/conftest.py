@@ -1,8 +1,4 @@
-"""Cases and backends for the tests of pair scores.
-
-A backend is tested at a place: `cpu`, `cuda` (marked so), or, for Triton without a GPU, in its
-`interpreter`, whose tests run in a process of their own, which ../test_interpreter.py starts.
-"""
+"""Cases for the tests of pair scores."""
 
 import os
 from dataclasses import dataclass
@@ -10,17 +6,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from resg.kernels.pair_scores import composed, pair_scores
+from resg.kernels.pair_scores import pair_scores, torch_backend
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
-PLACES = [
-    pytest.param(("torch", "cpu"), id="torch-cpu"),
-    pytest.param(("triton", "interpreter"), id="triton-interpreter"),
-    pytest.param(("torch", "cuda"), id="torch-cuda", marks=pytest.mark.cuda),
-    pytest.param(("triton", "cuda"), id="triton-cuda", marks=pytest.mark.cuda),
-]
-
-
 LONG_TO_COMPILE = (
     "test_large_images_in_every_form",  # 30 s a form in float32, on one core
     "test_float32_scores_and_gradients_match_the_reference",  # 10 s
@@ -28,43 +16,13 @@ LONG_TO_COMPILE = (
 )
 
 
-def pytest_collection_modifyitems(config, items):
-    """Interpreter tests run in the interpreter's process alone; on a GPU, what compiles long first.
+def pytest_collection_modifyitems(items):
+    """On a GPU, run first what takes long to compile.
 
     Then processes that share the tests (`-n 14 --maxschedchunk 1`) end at about the same time.
     """
     if torch.cuda.is_available():
         items.sort(key=lambda item: not item.name.startswith(LONG_TO_COMPILE))
-    chosen = [
-        item for item in items if INTERPRETING or "interpreter" not in item.name.split("[")[-1]
-    ]
-    left = [item for item in items if item not in chosen]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = chosen
-
-
-@dataclass(frozen=True)
-class Place:
-    backend: str
-    name: str
-
-    @property
-    def device(self):
-        return "cuda" if self.name == "cuda" else "cpu"
-
-    @property
-    def half_dtypes(self):
-        """The interpreter's bfloat16 products are garbage; nodes are computed in float16 anyway."""
-        return [torch.float16] if self.name == "interpreter" else [torch.float16, torch.bfloat16]
-
-
-@pytest.fixture(params=PLACES)
-def place(request):
-    backend, name = request.param
-    if name == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    return Place(backend, name)
 
 
 @dataclass(frozen=True)
@@ -75,20 +33,20 @@ class Case:
     word_ptr: torch.Tensor
     grad: torch.Tensor
 
-    def scores(self, backend, **settings):
-        return pair_scores(
-            self.regions, self.words, self.region_ptr, self.word_ptr, backend=backend, **settings
-        )
+    def scores(self, backend, nodes=None, **settings):
+        """With SCAN's normalisation unless the settings say otherwise: it has more to go wrong."""
+        settings = {"normalise": "clipped_l2"} | settings
+        regions, words = nodes or (self.regions, self.words)
+        ptrs = self.region_ptr, self.word_ptr
+        return pair_scores(regions, words, *ptrs, backend=backend, **settings)
 
     def run(self, backend, dtype=None, **settings):
         """Scores and the gradients for regions and words."""
-        regions, words = (
+        nodes = [
             x.detach().to(dtype or x.dtype).requires_grad_() for x in (self.regions, self.words)
-        )
-        scores = pair_scores(
-            regions, words, self.region_ptr, self.word_ptr, backend=backend, **settings
-        )
-        grads = torch.autograd.grad(scores, (regions, words), self.grad.to(scores.dtype))
+        ]
+        scores = self.scores(backend, nodes, **settings)
+        grads = torch.autograd.grad(scores, nodes, self.grad.to(scores.dtype))
         return [scores.detach(), *grads]
 
     def errors(self, results, **settings):
@@ -133,14 +91,14 @@ def ran(monkeypatch):
         return call
 
     for name in ("tile_scores", "tile_gradients"):
-        monkeypatch.setattr(composed, name, counted("torch", getattr(composed, name)))
+        monkeypatch.setattr(torch_backend, name, counted("torch", getattr(torch_backend, name)))
     if INTERPRETING or torch.cuda.is_available():
-        from resg.kernels.pair_scores import launch, launch_backward
+        from resg.kernels.pair_scores.triton_backend import backward, forward
 
         for owner, method in (
-            (launch.PairLaunch, "launch_packed"),
-            (launch.PairLaunch, "launch_scores"),
-            (launch_backward.PairGradient, "launch_gradients"),
+            (forward.ForwardPass, "launch_packed"),
+            (forward.ForwardPass, "launch_scores"),
+            (backward.Passes, "launch_gradients"),
         ):
             monkeypatch.setattr(owner, method, counted("triton", getattr(owner, method)))
     return counts
@@ -151,9 +109,9 @@ def started(monkeypatch):
     """Names of the Triton kernels started since this fixture was made."""
     names = []
     if INTERPRETING or torch.cuda.is_available():
-        from resg.kernels.pair_scores import launch, launch_backward
+        from resg.kernels.pair_scores.triton_backend import backward, forward
 
-        for module in (launch, launch_backward):
+        for module in (forward, backward):
             run = module.run_kernel
 
             def spy(kernel, *args, run=run, **constants):

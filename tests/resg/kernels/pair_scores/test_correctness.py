@@ -1,5 +1,6 @@
 """Do all backends compute what the reference computes, forward and backward?"""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resg.kernels.pair_scores import pair_scores
+from resg.kernels.pair_scores.checks import PairInputs
 from resg.kernels.pair_scores.reference import reference_pair_scores
 from resg.kernels.pair_scores.settings import PairSettings
 
@@ -88,19 +90,19 @@ def test_a_kernel_that_does_not_fit_on_the_card_is_composed(place, make_case, ra
         pytest.skip("torch tiles fit everywhere")
     from triton.runtime.errors import OutOfResources
 
-    from resg.kernels.pair_scores import launch, launch_backward
+    from resg.kernels.pair_scores.triton_backend import backward, forward
 
     def refuse(*args):
         raise OutOfResources(303104, 232448, "shared memory")
 
-    monkeypatch.setattr(launch, "REFUSED", set())
-    monkeypatch.setattr(launch.PairLaunch, "launch_scores", refuse)
-    monkeypatch.setattr(launch_backward.PairGradient, "launch_gradients", refuse)
+    monkeypatch.setattr(forward, "REFUSED", set())
+    monkeypatch.setattr(forward.ForwardPass, "launch_scores", refuse)
+    monkeypatch.setattr(backward.Passes, "launch_gradients", refuse)
     case = make_case([5, 2], [3, 70], device=place.device)
     for _ in range(2):
         errors = case.errors(case.run(place.backend))
         assert max(errors) <= SINGLE_ERROR, errors
-    assert len(launch.REFUSED) == 2  # one form of each kernel, tried once
+    assert len(forward.REFUSED) == 2  # one form of each kernel, tried once
     assert ran["torch"] > 0
     assert ran["triton"] == 0
 
@@ -130,7 +132,9 @@ def test_gradcheck_of_the_reference(make_case, direction, normalise, pooling):
     form = PairSettings(direction, (9.0, 4.0), normalise, pooling, 6.0)
 
     def scores(regions, words):
-        return reference_pair_scores(regions, words, case.region_ptr, case.word_ptr, form)
+        return reference_pair_scores(
+            PairInputs(regions, words, case.region_ptr, case.word_ptr, form, tile_bytes=1)
+        )
 
     nodes = case.regions.requires_grad_(), case.words.requires_grad_()
     assert torch.autograd.gradcheck(scores, nodes)
@@ -171,7 +175,8 @@ def test_a_pair_scores_the_same_alone_and_among_others(place, make_case):
             regions = case.regions[case.region_ptr[image] : case.region_ptr[image + 1]]
             words = case.words[case.word_ptr[caption] : case.word_ptr[caption + 1]]
             ptrs = torch.tensor([0, len(regions)]), torch.tensor([0, len(words)])
-            alone = pair_scores(regions, words, *ptrs, backend=place.backend)
+            pair = {"regions": regions, "words": words, "region_ptr": ptrs[0], "word_ptr": ptrs[1]}
+            alone = dataclasses.replace(case, **pair).scores(place.backend)
             torch.testing.assert_close(alone[0, 0], scores[image, caption], rtol=1e-5, atol=1e-6)
 
 
@@ -190,7 +195,10 @@ def test_strides_do_not_matter(place, make_case):
     every_second = torch.stack((case.words, torch.full_like(case.words, torch.nan)), 1)
     every_second = every_second.view(-1, case.words.shape[1])[::2]
     ptrs = case.region_ptr.repeat_interleave(2)[::2], case.word_ptr.int()
-    scores = pair_scores(transposed, every_second, *ptrs, backend=place.backend)
+    strided = dataclasses.replace(
+        case, regions=transposed, words=every_second, region_ptr=ptrs[0], word_ptr=ptrs[1]
+    )
+    scores = strided.scores(place.backend)
     torch.testing.assert_close(scores, expected)
 
 
@@ -233,9 +241,11 @@ def test_no_counts_and_no_tile_change_scores(regions, words, tile_bytes):
     generator = torch.Generator().manual_seed(0)
     nodes = [torch.randn(sum(counts), 8, generator=generator) for counts in (regions, words)]
     ptrs = [torch.tensor([0, *counts]).cumsum(0) for counts in (regions, words)]
-    scores = pair_scores(*nodes, *ptrs, backend="torch", tile_bytes=tile_bytes)
-    expected = pair_scores(*nodes, *ptrs, backend="reference")
-    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    for normalise in ("clipped_l2", "plain"):
+        form = {"normalise": normalise}
+        scores = pair_scores(*nodes, *ptrs, backend="torch", tile_bytes=tile_bytes, **form)
+        expected = pair_scores(*nodes, *ptrs, backend="reference", **form)
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +292,7 @@ def test_scores_are_those_of_released_scan(place, direction, pooling, named):
     region_ptr = torch.arange(len(regions) + 1) * regions.shape[1]
     ptrs = region_ptr, torch.tensor([0, *golden["lengths"]]).cumsum(0)
     settings = {"direction": direction, "pooling": pooling, "lambda_lse": 6.0}
+    settings["normalise"] = "clipped_l2"
     scores = pair_scores(regions.flatten(0, 1), words, *ptrs, backend=place.backend, **settings)
     expected = torch.tensor(golden["scores"][f"{direction} {named}"])
     torch.testing.assert_close(scores.cpu(), expected, rtol=0, atol=1e-5)
@@ -303,10 +314,11 @@ def test_more_than_two_to_the_31_elements(many):
     def run(nodes, others, owners, grad, backend):
         nodes = nodes.detach().requires_grad_()
         ptr, few_ptr = torch.arange(owners + 1) * count, torch.tensor([0, *few]).cumsum(0)
+        form = {"normalise": "clipped_l2", "backend": backend}
         if many == "regions":
-            scores = pair_scores(nodes, others, ptr, few_ptr, backend=backend)
+            scores = pair_scores(nodes, others, ptr, few_ptr, **form)
         else:
-            scores = pair_scores(others, nodes, few_ptr, ptr, backend=backend).T
+            scores = pair_scores(others, nodes, few_ptr, ptr, **form).T
         return scores[-1], torch.autograd.grad(scores, nodes, grad.to(scores.dtype))[0][-count:]
 
     results = run(nodes, others, owners, grad, "triton")

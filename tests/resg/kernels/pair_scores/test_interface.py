@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resg.kernels.pair_scores import pair_scores
-from resg.kernels.pair_scores.operator import pair_scores_operator
+from resg.kernels.pair_scores.operators import pair_scores_operator
 from resg.kernels.pair_scores.settings import PairSettings
 
 
@@ -50,26 +50,15 @@ def test_nodes_and_pointers_that_do_not_fit(args, message, backend):
         ({"temperatures": (9.0, -1.0)}, "temperatures"),
         ({"lambda_lse": 0.0}, "lambda_lse"),
         ({"tile_bytes": 0}, "tile_bytes"),
-        ({"backend": "cuda"}, "'cuda'.*auto, reference, torch, triton.*RESG_KERNELS"),
+        (
+            {"backend": "cuda"},
+            "no backend 'cuda'.*auto, reference, torch, triton.*RESG_KERNELS",
+        ),
     ],
 )
 def test_settings_that_do_not_exist(settings, message):
     with pytest.raises(ValueError, match=message):
         pair_scores(nodes(), nodes(), PTR, PTR, **settings)
-
-
-def test_triton_on_the_cpu_is_refused(monkeypatch):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    with pytest.raises(ValueError, match=r"these are on cpu: use backend torch"):
-        pair_scores(nodes(), nodes(), PTR, PTR, backend="triton")
-
-
-def test_triton_refuses_float64(monkeypatch):
-    pytest.importorskip("triton")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    double = nodes(dtype=torch.float64)
-    with pytest.raises(ValueError, match="not float64: use torch"):
-        pair_scores(double, double, PTR, PTR, backend="triton")
 
 
 @pytest.mark.cuda
@@ -92,12 +81,6 @@ def test_the_environment_can_name_the_reference(monkeypatch, ran):
     assert ran == {"torch": 0, "triton": 0}
 
 
-def test_an_unknown_backend_in_the_environment_is_said(monkeypatch):
-    monkeypatch.setenv("RESG_KERNELS", "fast")
-    with pytest.raises(ValueError, match=r"'fast'.*RESG_KERNELS"):
-        pair_scores(nodes(), nodes(), PTR, PTR)
-
-
 def test_float64_stays_float64_and_all_else_scores_in_float32():
     for dtype, expected in ((torch.float64, torch.float64), (torch.bfloat16, torch.float32)):
         x = nodes(dtype=dtype)
@@ -108,9 +91,8 @@ def test_opcheck(place, make_case):
     case = make_case([5, 3], [4, 2], device=place.device)
     args = (case.regions, case.words, case.region_ptr, case.word_ptr)
     args = (*(x.requires_grad_() for x in args[:2]), *args[2:])
-    torch.library.opcheck(
-        pair_scores_operator, (*args, *PairSettings().to_list(), 2**20, place.backend)
-    )
+    settings = PairSettings(normalise="clipped_l2")
+    torch.library.opcheck(pair_scores_operator, (*args, *settings.values(), 2**20, place.backend))
 
 
 def test_torch_compile_gives_the_same(place, make_case):

@@ -1,0 +1,1 @@
+"""Relation triples by rules over dependency arcs: `relation_triples`, for any English pipeline."""

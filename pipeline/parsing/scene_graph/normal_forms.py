@@ -1,0 +1,140 @@
+"""How tokens become the strings of a scene graph: `guys` is written `people`, `sitting` is `sit`.
+
+Nearly every object and attribute is written as its caption has it. The exceptions, and the lemmas
+of predicates, are looked up here; `alignment.learn_normal_forms` counts them in training data.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_SUFFIX = 5
+MAX_KEPT = 20_000  # lemmas kept for the words that come again
+
+
+def canonical(text: str) -> str:
+    """The text without case, spaces, hyphens and apostrophes: `T-shirt` and `t shirt` agree."""
+    return "".join(c for c in text.lower() if c not in " -'\t\n")
+
+
+def as_written(text: str) -> str:
+    """The text in lower case and with single spaces."""
+    return " ".join(text.lower().split())
+
+
+@dataclass(frozen=True)
+class NormalForms:
+    """How words are written in a scene graph where they are not written as the caption has them.
+
+    Attributes:
+        objects: text of an object's span, lower case, to its name, `guy` to `person`.
+        attributes: text of an attribute's span, lower case, to its name, `two` to `2`.
+        lemmas: a predicate's word, lower case, to the form that predicates have.
+        suffixes: the last letters of a word to what is cut off and what is put there, for words
+            that `lemmas` does not know; the longest suffix decides.
+    """
+
+    objects: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    lemmas: Mapping[str, str] = field(default_factory=dict)
+    suffixes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    _kept: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def object_name(self, text: str) -> str:
+        """The name of an object whose span reads `text`."""
+        text = as_written(text)
+        return self.objects.get(text, text)
+
+    def attribute_name(self, text: str) -> str:
+        """The name of an attribute whose span reads `text`."""
+        text = as_written(text)
+        return self.attributes.get(text, text)
+
+    def lemma(self, word: str) -> str:
+        """The form that a predicate has of `word`."""
+        lemma = self._kept.get(word)
+        if lemma is None:
+            if len(self._kept) > MAX_KEPT:
+                self._kept.clear()
+            lemma = self._kept[word] = self._lemma(word.lower())
+        return lemma
+
+    def _lemma(self, word: str) -> str:
+        if word in self.lemmas:
+            return self.lemmas[word]
+        for length in range(min(MAX_SUFFIX, len(word) - 1), 0, -1):
+            edit = self.suffixes.get(word[-length:])
+            if edit is not None and len(word) > edit[0]:
+                return word[: len(word) - edit[0]] + edit[1]
+        return word
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {
+            "objects": dict(self.objects),
+            "attributes": dict(self.attributes),
+            "lemmas": dict(self.lemmas),
+            "suffixes": {suffix: list(edit) for suffix, edit in self.suffixes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "NormalForms":
+        """The normal forms that `to_json` wrote."""
+        suffixes = {suffix: (cut, put) for suffix, (cut, put) in data["suffixes"].items()}
+        return cls(data["objects"], data["attributes"], data["lemmas"], suffixes)
+
+
+IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "people": "person",
+    "children": "child",
+    "ladies": "lady",
+}
+
+
+def singular(noun: str) -> str:
+    """One of what a plural names: `buses` are each a `bus`; a singular stays as it is."""
+    start, _, last = noun.rpartition(" ")
+    if last in IRREGULAR:
+        last = IRREGULAR[last]
+    elif last.endswith(("sses", "shes", "ches", "xes", "uses")):
+        last = last[:-2]
+    elif last.endswith("s") and not last.endswith(("ss", "us")) and len(last) > 3:
+        last = last[:-1]
+    return f"{start} {last}".strip()
+
+
+def suffix_edits(
+    pairs: Iterable[tuple[str, str]], min_count: int = 3
+) -> dict[str, tuple[int, str]]:
+    """The edit that most words of each ending take to become their lemma.
+
+    Args:
+        pairs: distinct words and their lemmas, lower case.
+        min_count: an ending of fewer words is left out.
+    """
+    edits: dict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
+    for word, lemma in pairs:
+        shared = _shared_prefix(word, lemma)
+        edit = (len(word) - shared, lemma[shared:])
+        for length in range(1, min(MAX_SUFFIX, len(word) - 1) + 1):
+            if edit[0] <= length:
+                edits[word[-length:]][edit] += 1
+    best: dict[str, tuple[int, str]] = {}
+    for suffix in sorted(edits, key=len):
+        edit, count = edits[suffix].most_common(1)[0]
+        inherited = next(
+            (best[suffix[i:]] for i in range(1, len(suffix)) if suffix[i:] in best), None
+        )
+        if count >= min_count and edit != inherited:
+            best[suffix] = edit
+    return best
+
+
+def _shared_prefix(one: str, other: str) -> int:
+    for i, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return i
+    return min(len(one), len(other))

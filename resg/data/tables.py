@@ -1,0 +1,267 @@
+"""Images and captions of a split as flat tables, and batches gathered from them.
+
+I images, C captions, R regions and W words of a batch, D feature width, E edges, K types an edge.
+Captions are turned into indices once at the start; a batch is a few gathers, with no Python per
+item.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.shards.records import ImageRegions, ParsedCaption
+from resg.data.batches import CaptionBatch, ImageBatch
+from resg.data.subwords import SubwordTokeniser
+from resg.data.vocabulary import Vocabulary
+from resg.errors import ResgError
+from resg.graphs.batch import GraphBatch
+from resg.graphs.ragged import Layout, gather_groups, group_of_row, lengths, offsets
+from resg.graphs.textual import textual_edges
+from resg.graphs.visual import Edges
+from resg.transfer import copy_async
+
+TYPES_PER_EDGE = 4
+FeatureCache = Literal["device", "ram", "map"]
+
+
+class DataError(ResgError):
+    """Shards that cannot be trained on or evaluated."""
+
+
+class CaptionTable:
+    """Captions of a split: word indices and typed edges in flat tensors.
+
+    Args:
+        captions: the parsed captions.
+        image_row: image id to its row in the image table.
+        vocabulary: words and edge types of the run.
+        kinds: which textual edges are built.
+        tokeniser: splits words into subwords for a Hugging Face encoder; None for the GRU.
+
+    Raises:
+        DataError: there is no caption, or a caption's image has no regions.
+    """
+
+    def __init__(
+        self,
+        captions: Sequence[ParsedCaption],
+        image_row: dict[str, int],
+        vocabulary: Vocabulary,
+        kinds: tuple[str, ...],
+        tokeniser: SubwordTokeniser | None = None,
+    ) -> None:
+        if not len(captions):
+            raise DataError("expected captions, got none. Check --split and --shards.")
+        words: list[int] = []
+        word_counts: list[int] = []
+        edges: list[tuple[int, int]] = []
+        types: list[list[int]] = []
+        edge_counts: list[int] = []
+        forms: list[tuple[str, ...]] = []
+        images: list[int] = []
+        for caption in captions:
+            images.append(_row_of(caption, image_row))
+            forms.append(caption.forms)
+            words += [vocabulary.word_index.get(form.lower(), 0) for form in caption.forms]
+            word_counts.append(len(caption.forms))
+            own = textual_edges(caption, kinds)
+            edges += own
+            types += [_type_indices(names, vocabulary) for names in own.values()]
+            edge_counts.append(len(own))
+        self.words = torch.tensor(words, dtype=torch.int32)
+        self.num_words = torch.tensor(word_counts)
+        self.word_ptr = offsets(self.num_words)
+        self.edge_ends = torch.tensor(edges, dtype=torch.int32).reshape(-1, 2)
+        self.edge_types = torch.tensor(types, dtype=torch.int32).reshape(-1, TYPES_PER_EDGE)
+        self.edge_ptr = offsets(torch.tensor(edge_counts))
+        self.image = torch.tensor(images)
+        self.subwords = None if tokeniser is None else tokeniser.split(forms)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def num_edges(self) -> Tensor:
+        """`[C]` edges of each caption."""
+        return lengths(self.edge_ptr)
+
+    def batch(self, rows: Tensor, image: Tensor) -> CaptionBatch:
+        """Captions by row.
+
+        Args:
+            rows: on the host.
+            image: `[C]` the row of each one's image in the batch.
+        """
+        word_rows, ptr = gather_groups(self.word_ptr, rows)
+        edge_rows, edge_ptr = gather_groups(self.edge_ptr, rows)
+        owner = group_of_row(edge_ptr, len(edge_rows))
+        ends = self.edge_ends[edge_rows].long()
+        target, source = (ends + ptr[owner][:, None]).T.contiguous()
+        layout = Layout.of(ptr)
+        graph = GraphBatch.from_sorted_edges(
+            ptr, target, source, num_nodes=layout.num_rows, max_nodes=layout.longest
+        )
+        batch = CaptionBatch(
+            words=self.words[word_rows].long(),
+            layout=layout,
+            edges=Edges(graph, self.edge_types[edge_rows].long()),
+            image=image,
+        )
+        return batch if self.subwords is None else self._with_subwords(batch, rows)
+
+    def _with_subwords(self, batch: CaptionBatch, rows: Tensor) -> CaptionBatch:
+        assert self.subwords is not None, "called for a Hugging Face encoder alone"
+        subword_rows, ptr = gather_groups(self.subwords.ptr, rows)
+        word = self.subwords.word[subword_rows]
+        layout = Layout.of(ptr)
+        first_word = batch.layout.ptr[layout.group]
+        return replace(
+            batch,
+            subwords=layout.pad(self.subwords.ids[subword_rows], value=-1),
+            word_of_subword=layout.pad(torch.where(word < 0, -1, word + first_word), value=-1),
+        )
+
+
+def _row_of(caption: ParsedCaption, image_row: dict[str, int]) -> int:
+    row = image_row.get(caption.image_id)
+    if row is None:
+        raise DataError(
+            f"expected regions for every caption, got none of image {caption.image_id!r} "
+            f"(caption {caption.caption_id!r}). Are regions and captions of the same data? "
+            "`pipeline verify` lists all such captions."
+        )
+    return row
+
+
+def _type_indices(names: list[str], vocabulary: Vocabulary) -> list[int]:
+    """Indices of an edge's types, the most frequent first, padded with 0."""
+    indices = sorted(vocabulary.edge_type_index.get(name, 0) for name in names)
+    known = [index for index in indices if index][:TYPES_PER_EDGE]
+    return known + [0] * (TYPES_PER_EDGE - len(known))
+
+
+class ImageTable:
+    """Images of a split: features where the cache keeps them, everything else in RAM.
+
+    Args:
+        images: a reader of region shards, or a list of regions.
+        cache: `device` and `ram` copy all features there, `map` reads them when they are needed.
+        device: where batches go.
+
+    Raises:
+        DataError: there is no image, or the feature widths differ.
+    """
+
+    def __init__(
+        self, images: Sequence[ImageRegions], cache: FeatureCache, device: torch.device
+    ) -> None:
+        if not len(images):
+            raise DataError("expected images, got none. Check --split and --shards.")
+        self.images = images
+        self.ids: list[str] = []
+        counts, sizes, boxes, relations, relation_counts = [], [], [], [], []
+        widths: set[int] = set()
+        for image in images:
+            self.ids.append(image.image_id)
+            counts.append(len(image.features))
+            widths.add(image.features.shape[1])
+            sizes.append(image.image_size)
+            boxes.append(image.boxes)
+            found = image.relations if image.relations is not None else np.zeros((0, 3), np.int32)
+            relations.append(found)
+            relation_counts.append(len(found))
+        if len(widths) > 1:
+            raise DataError(f"expected one feature width, got {sorted(widths)}.")
+        self.feature_width = widths.pop()
+        self.row = {image_id: row for row, image_id in enumerate(self.ids)}
+        self.ptr = offsets(torch.tensor(counts))
+        has_boxes = all(b is not None for b in boxes) and all(s is not None for s in sizes)
+        self.boxes = torch.from_numpy(np.concatenate(boxes)) if has_boxes else None
+        self.sizes = torch.tensor(sizes) if has_boxes else None
+        self.relations = torch.from_numpy(np.concatenate(relations).astype(np.int64))
+        self.relation_ptr = offsets(torch.tensor(relation_counts))
+        self.features = (
+            None if cache == "map" else self._load(device if cache == "device" else None)
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _load(self, device: torch.device | None) -> Tensor:
+        first = torch.from_numpy(np.array(self.images[0].features))
+        shape = (int(self.ptr[-1]), self.feature_width)
+        features = torch.empty(shape, dtype=first.dtype, device=device)
+        for row, image in enumerate(self.images):
+            start, end = int(self.ptr[row]), int(self.ptr[row + 1])
+            features[start:end] = torch.from_numpy(np.array(image.features))
+        return features
+
+    def batch(
+        self, rows: Tensor, drop: float = 0.0, random: torch.Generator | None = None
+    ) -> ImageBatch:
+        """Images by row.
+
+        Args:
+            rows: on the host.
+            drop: share of the regions that are left out at random, and their relations with them;
+                every image keeps its first one.
+            random: for dropping.
+        """
+        region_rows, ptr = gather_groups(self.ptr, rows)
+        kept: Tensor | None = None  # of the regions of all these images; None for all
+        relations = self._relations(rows)
+        if drop:
+            is_kept = kept_regions(ptr, drop, random)
+            relations = kept_relations(relations, ptr, is_kept)
+            kept = is_kept.nonzero()[:, 0]
+            ptr = offsets(is_kept)[ptr]
+            region_rows = region_rows[kept]
+        return ImageBatch(
+            features=self._features(rows, region_rows, kept),
+            layout=Layout.of(ptr),
+            boxes=None if self.boxes is None else self.boxes[region_rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
+            relations=relations,
+        )
+
+    def _relations(self, rows: Tensor) -> Tensor:
+        """`[P, 4]` relations of images: row in the batch, subject, predicate, object."""
+        relation_rows, ptr = gather_groups(self.relation_ptr, rows)
+        owner = group_of_row(ptr, len(relation_rows))
+        return torch.cat([owner[:, None], self.relations[relation_rows]], dim=1)
+
+    def _features(self, rows: Tensor, region_rows: Tensor, kept: Tensor | None) -> Tensor:
+        if self.features is not None:
+            return self.features.index_select(0, copy_async(region_rows, self.features.device))
+        parts = [self.images[row].features for row in rows.tolist()]
+        features = torch.from_numpy(np.concatenate(parts))
+        return features if kept is None else features[kept]
+
+
+def kept_regions(ptr: Tensor, drop: float, random: torch.Generator | None) -> Tensor:
+    """`[R]` bool: which regions are kept when a share is dropped at random."""
+    is_kept = torch.rand(int(ptr[-1]), generator=random) >= drop
+    is_kept[ptr[:-1][ptr.diff() > 0]] = True  # the first one of each image, by score
+    return is_kept
+
+
+def kept_relations(relations: Tensor, ptr: Tensor, is_kept: Tensor) -> Tensor:
+    """Those of `[P, 4]` relations whose two regions are kept, with regions renumbered."""
+    image = relations[:, 0]
+    ends = ptr[image][:, None] + relations[:, [1, 3]]
+    before = offsets(is_kept)
+    new_ends = before[ends] - before[ptr[image]][:, None]
+    kept = torch.stack([image, new_ends[:, 0], relations[:, 2], new_ends[:, 1]], 1)
+    return kept[is_kept[ends].all(1)]
+
+
+def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) -> CaptionBatch:
+    """Make a share of the words unknown at random (subwords of a Hugging Face encoder stay)."""
+    if not share:
+        return captions
+    is_dropped = torch.rand(len(captions.words), generator=random) < share
+    return replace(captions, words=captions.words.masked_fill(is_dropped, 0))

@@ -1,0 +1,44 @@
+"""Which device does `--device` mean?"""
+
+import os
+import re
+
+import torch
+
+from resg.errors import SettingsError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU (under torchrun, this process's) if there is one.
+
+    A GPU also becomes the current one of this process, where kernels and streams run that name no
+    device.
+
+    Raises:
+        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name.startswith("cuda") and not has_gpu:
+        raise SettingsError(
+            "expected an NVIDIA GPU for --device cuda, PyTorch sees none. Use --device cpu, or "
+            "install a CUDA build of PyTorch."
+        )
+    if name == "auto":
+        name = f"cuda:{local_rank()}" if has_gpu else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
+    device = torch.device(name)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        if device.index >= torch.cuda.device_count():
+            raise SettingsError(
+                f"expected one of {torch.cuda.device_count()} GPUs for --device, counted from "
+                f"cuda:0, got {name}."
+            )
+        torch.cuda.set_device(device)
+    return device
+
+
+def local_rank() -> int:
+    """Index of this process on its machine, as torchrun sets it; 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))

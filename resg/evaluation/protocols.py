@@ -1,0 +1,131 @@
+"""Retrieval metrics of a score matrix, by the field's protocols.
+
+I images, C captions. Needs NumPy alone, so that a matrix is evaluated without starting PyTorch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resg.errors import ResgError, SettingsError
+from resg.evaluation.ranking import Metrics, check_scores, score_matrix_metrics
+
+Protocol = Literal["full", "1k", "5x1k"]
+CAPTIONS_PER_IMAGE = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a protocol, for each of its folds; a protocol without folds has one.
+
+    Attributes:
+        protocol: `full`, `1k` or `5x1k`.
+        folds: metrics of each fold of images.
+    """
+
+    protocol: Protocol
+    folds: tuple[Metrics, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """One object with `i2t`, `t2i` and `rsum`: the means over folds."""
+        return {"protocol": self.protocol, **mean_of([fold.as_json() for fold in self.folds])}
+
+
+def mean_of(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean of each figure of equally shaped nested objects."""
+    return _combine(figures, lambda values: float(np.mean(values)))
+
+
+def deviation_of(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sample standard deviation of each figure; 0 of one object."""
+    return _combine(
+        figures, lambda values: float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    )
+
+
+def _combine(figures: Sequence[dict[str, Any]], combine: Any) -> dict[str, Any]:
+    first = figures[0]
+    return {
+        name: _combine([f[name] for f in figures], combine)
+        if isinstance(value, dict)
+        else combine([f[name] for f in figures])
+        for name, value in first.items()
+        if not isinstance(value, str)
+    }
+
+
+def evaluate_scores(
+    scores_IC: NDArray[np.floating[Any]],
+    image_of_caption_C: NDArray[np.integer[Any]],
+    protocol: Protocol = "full",
+) -> Evaluation:
+    """Metrics of a score matrix by a protocol.
+
+    `full` ranks among all; `1k` among the first 1,000 images and their captions; `5x1k` takes the
+    mean over the five folds of 1,000 images (Karpathy and Fei-Fei 2015).
+
+    Raises:
+        SettingsError: there are fewer images than the protocol needs.
+        ScoreError: shapes do not fit, a score is not finite, or an image has no caption.
+    """
+    check_scores(scores_IC, image_of_caption_C)  # all of them, whatever the folds leave out
+    num_images = scores_IC.shape[0]
+    needed = {"full": 0, "1k": 1000, "5x1k": 5000}[protocol]
+    if num_images < needed:
+        raise SettingsError(
+            f"protocol {protocol} needs {needed} images, there are {num_images}. "
+            "Use --protocol full."
+        )
+    if protocol == "full":
+        return Evaluation(protocol, (score_matrix_metrics(scores_IC, image_of_caption_C),))
+    folds = []
+    for start in range(0, needed, 1000):
+        is_fold_C = (image_of_caption_C >= start) & (image_of_caption_C < start + 1000)
+        fold_scores = scores_IC[start : start + 1000][:, is_fold_C]
+        folds.append(score_matrix_metrics(fold_scores, image_of_caption_C[is_fold_C] - start))
+    return Evaluation(protocol, tuple(folds))
+
+
+def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+    """Load a score matrix of images x captions, with five captions for each image in order.
+
+    Raises:
+        ResgError: the file is not a matrix of that form.
+    """
+    try:
+        scores_IC = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ResgError(
+            f"expected a numpy matrix in {path}, got: {error}. Write it with numpy.save."
+        ) from error
+    if not isinstance(scores_IC, np.ndarray):
+        raise ResgError(
+            f"expected one numpy matrix in {path}, got an archive of several. "
+            "Write the scores alone with numpy.save."
+        )
+    num_images = len(scores_IC) if scores_IC.ndim else 0
+    if scores_IC.dtype.kind not in "iuf" or scores_IC.shape != (
+        num_images,
+        CAPTIONS_PER_IMAGE * num_images,
+    ):
+        raise ResgError(
+            f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, "
+            f"got shape {scores_IC.shape} of {scores_IC.dtype}. Is it transposed?"
+        )
+    return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE)
+
+
+def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
+    """The ensemble of several runs: their mean score matrix.
+
+    Raises:
+        ResgError: the matrices have different shapes, so the runs scored different data.
+    """
+    shapes = {matrix.shape for matrix in matrices}
+    if len(shapes) > 1:
+        raise ResgError(f"expected runs that score the same data, got matrices {sorted(shapes)}.")
+    return np.mean(matrices, axis=0)

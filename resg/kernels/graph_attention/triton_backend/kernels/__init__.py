@@ -1,0 +1,1 @@
+"""Triton kernels of graph attention, without their launches."""

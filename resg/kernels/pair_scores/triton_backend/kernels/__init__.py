@@ -1,0 +1,1 @@
+"""Triton kernels of pair scores, without their launches."""

@@ -1,0 +1,51 @@
+"""Similarity of images and captions: by pooled embeddings, by nodes, or both.
+
+I images, C captions, M nodes, d width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from resg.config import SimilaritySettings
+from resg.kernels.dispatch import in_autocast_type
+from resg.kernels.pair_scores import pair_scores
+from resg.models.encoded import Encoded
+
+
+class Similarity(nn.Module):
+    """`s = (1 - l) s_g + l s_n`, l the sigmoid of one learned number; or one of the two alone."""
+
+    def __init__(self, settings: SimilaritySettings) -> None:
+        super().__init__()
+        self.settings = settings
+        is_mixed = settings.embeddings and settings.nodes != "none"
+        self.mix = nn.Parameter(torch.zeros(())) if is_mixed else None
+
+    def forward(self, images: Encoded, captions: Encoded) -> Tensor:
+        """`[I, C]` float32 scores of all images with all captions."""
+        settings = self.settings
+        if settings.nodes == "none":
+            return self._embedding_scores(images, captions)
+        # the operator is blind to autocast
+        regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
+        with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
+            node_scores_IC = pair_scores(
+                regions,
+                words,
+                images.ptr,
+                captions.ptr,
+                direction=settings.nodes,
+                temperatures=(settings.words_temperature, settings.regions_temperature),
+                normalise=settings.normalise,
+                pooling=settings.node_pooling,
+                lambda_lse=settings.lambda_lse,
+            )
+        if self.mix is None:
+            return node_scores_IC
+        return torch.lerp(
+            self._embedding_scores(images, captions), node_scores_IC, self.mix.sigmoid()
+        )
+
+    def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
+        with torch.autocast(images.embeddings.device.type, enabled=False):
+            return images.embeddings @ captions.embeddings.T

@@ -1,0 +1,205 @@
+"""A run folder: settings, vocabulary, the data it was trained on, and weights.
+
+Weights are safetensors, all else is JSON: nothing is pickled. The checkpoints that training resumes
+from are written by `resg.training.checkpoint`.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from pipeline.fingerprint import differences
+from resg.config import RunSettings
+from resg.data.subwords import save_encoder_config
+from resg.data.vocabulary import Vocabulary
+from resg.errors import ResgError
+from resg.files import load_tensors, read_json, write_json
+from resg.models.matcher import Matcher
+from resg.presets import describe_invalid
+
+PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "triton")
+ENCODER = "encoder"
+BEST_WEIGHTS = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run folder says of a run.
+
+    Attributes:
+        folder: its path.
+        settings: all settings.
+        vocabulary: words and edge types.
+        data: path of the shards, their fingerprints and hashes, the feature width.
+        has_weights: the matcher's weights are loaded from the folder, so a Hugging Face encoder
+            need not be loaded with its pretrained ones.
+    """
+
+    folder: Path
+    settings: RunSettings
+    vocabulary: Vocabulary
+    data: Mapping[str, Any]
+    has_weights: bool = False
+
+    @property
+    def feature_width(self) -> int:
+        """D of the region features it was trained on."""
+        return int(self.data["feature_width"])
+
+    def make_matcher(self) -> Matcher:
+        """Its matcher, with the weights that training starts from."""
+        return Matcher(
+            self.settings.model,
+            self.vocabulary,
+            self.feature_width,
+            pretrained=not self.has_weights,
+        )
+
+    def shards_in(self, folder: Path | None) -> Path:
+        """Path of its shards: the given folder, else the one that it was trained on.
+
+        Raises:
+            ResgError: no folder is given, and the one of training no longer exists.
+        """
+        stored = Path(self.data["shards"])
+        if folder is None and not stored.is_dir():
+            raise ResgError(
+                f"expected the shards of {self.folder} in {stored}, that folder no longer exists. "
+                "Say where they are now: --shards DIR."
+            )
+        return folder or stored
+
+    def check_fingerprints(self, fingerprints: Mapping[str, Any]) -> None:
+        """Refuse shards of other detectors or parsers.
+
+        Args:
+            fingerprints: of the `regions` and of the `captions`.
+
+        Raises:
+            ResgError: it says what differs.
+        """
+        own = self.data["fingerprints"]
+        told = [
+            line
+            for kind in ("regions", "captions")
+            for line in differences({kind: fingerprints[kind]}, {kind: own[kind]})
+        ]
+        if told:
+            raise ResgError(
+                f"the shards are not those that {self.folder} was trained on: {told[0]}.\n"
+                "Use shards made with the same detector and parser (--shards), or train a new run."
+            )
+
+    def check_hashes(self, hashes: Mapping[str, str]) -> None:
+        """Refuse training shards that are not, byte for byte, those of the run.
+
+        Args:
+            hashes: SHA-256 of each shard of the training split by file name.
+
+        Raises:
+            ResgError: it names some that differ.
+        """
+        known = self.data["hashes"]
+        changed = {name for name in {*known, *hashes} if hashes.get(name) != known.get(name)}
+        if changed:
+            raise ResgError(
+                f"{len(changed)} shards are not those that {self.folder} was trained on: "
+                f"{', '.join(sorted(changed)[:3])}. Train a new run, or use the old shards "
+                "(--shards)."
+            )
+
+
+def create_run(
+    folder: Path, settings: RunSettings, vocabulary: Vocabulary, data: Mapping[str, Any]
+) -> RunFolder:
+    """Create a run folder.
+
+    Raises:
+        ResgError: there is a run already.
+    """
+    if (folder / "run.json").exists():
+        raise ResgError(
+            f"{folder} holds a run already. Resume it: resg train --resume {folder}; "
+            "or choose another folder: --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary.write(folder / "vocabulary.json")
+    content = {
+        "settings": settings.model_dump(mode="json"),
+        "data": data,
+        "versions": package_versions(),
+    }
+    if settings.model.text.encoder != "gru":
+        save_encoder_config(settings.model.text.encoder.removeprefix("bert:"), folder / ENCODER)
+    write_json(folder / "run.json", content)
+    return RunFolder(folder, settings, vocabulary, data)
+
+
+def open_run(folder: Path) -> RunFolder:
+    """Read a run folder.
+
+    Raises:
+        ResgError: it is not a run folder, incomplete, or of another version of this package.
+    """
+    content = read_json(folder / "run.json")
+    vocabulary = Vocabulary.read(folder / "vocabulary.json")
+    try:
+        stored = content["settings"]
+        if (folder / ENCODER).is_dir():  # the run's own copy, wherever the encoder came from
+            stored["model"]["text"]["encoder"] = f"bert:{folder / ENCODER}"
+        settings = RunSettings.model_validate(stored)
+        return RunFolder(folder, settings, vocabulary, content["data"], has_weights=True)
+    except (KeyError, ValidationError) as error:
+        told = describe_invalid(error) if isinstance(error, ValidationError) else f"no {error}"
+        raise ResgError(
+            f"{folder / 'run.json'} is not of this version: {told}\n"
+            "Train the run again, or use the version that trained it (run.json, `versions`)."
+        ) from error
+
+
+def load_matcher(run: RunFolder, device: torch.device) -> Matcher:
+    """The matcher of a run with its best weights, in evaluation mode.
+
+    Raises:
+        ResgError: there are none yet, or they are another model's.
+    """
+    matcher = run.make_matcher()
+    load_weights(matcher, run.folder / BEST_WEIGHTS)
+    return matcher.to(device).eval()
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a model's weights.
+
+    Raises:
+        ResgError: the file is missing, damaged, or of a model with other parts.
+    """
+    weights = load_tensors(path)
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    misshapen = [n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape]
+    if missing or unexpected or misshapen:
+        raise ResgError(
+            f"the weights in {path} are another model's: missing {missing[:3]}, unexpected "
+            f"{unexpected[:3]}, of another shape {sorted(misshapen)[:3]}.\n"
+            "Is the checkpoint of this run's preset?"
+        )
+    model.load_state_dict(weights)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter for a result."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

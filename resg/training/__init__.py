@@ -1,0 +1,1 @@
+"""Training: the loop, losses, optimiser, alarms, checkpoints, several processes, CUDA graphs."""

@@ -1,0 +1,230 @@
+"""The trainer: from tables of pairs to a run folder.
+
+resg train --shards data/scenes-shards --out runs/first --preset resg-gru
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resg.data.batches import PairBatch
+from resg.data.sampling import PairSampler
+from resg.data.splits import SplitTables
+from resg.data.tables import drop_words
+from resg.evaluation.ranking import Metrics, score_matrix_metrics
+from resg.evaluation.scoring import image_of_caption, score_matrix
+from resg.files import load_tensors, save_tensors
+from resg.run_folder import BEST_WEIGHTS, RunFolder, load_weights
+from resg.training.alarms import CollapseAlarm, check_chance, check_finite
+from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoint, save_checkpoint
+from resg.training.cuda_graphs import make_encoder
+from resg.training.distributed import Processes
+from resg.training.losses import FIGURES, PARTS, PairLoss
+from resg.training.optimiser import Optimiser, choose_autocast_type
+from resg.training.run_log import RunLog
+from resg.training.scorer import PairScorer, ScoredPairs
+from resg.transfer import HostCopy, prefetch, to_device
+
+Event = Mapping[str, Any]
+
+
+class Trainer:
+    """Trains the matcher of a run and keeps its folder complete.
+
+    Args:
+        run: the run folder, fresh or to be resumed.
+        training: tables of the training split.
+        validation: tables of the validation split.
+        device: where to train.
+        processes: this process among those of torchrun.
+        on_event: is called with every line of the metrics.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        training: SplitTables,
+        validation: SplitTables,
+        device: torch.device,
+        processes: Processes | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.run, self.settings = run, run.settings
+        self.training, self.validation = training, validation
+        self.device = device
+        self.processes = processes or Processes()
+        self.log = RunLog(run.folder, on_event) if self.processes.is_first else None
+        train = run.settings.train
+        torch.manual_seed(train.seed)
+        self.matcher = run.make_matcher().to(device)
+        self.model: nn.Module = self.matcher
+        if self.processes.count > 1:
+            self.model = DistributedDataParallel(self.matcher)
+        self.sampler = PairSampler(
+            training.captions.image,
+            len(training.images),
+            run.settings.model.width,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            hard_batches=train.hard_batches,
+            num_processes=self.processes.count,
+            device=device,
+        )
+        self.steps_per_epoch = math.ceil(len(self.sampler.batches(0)) / train.accumulate)
+        autocast = choose_autocast_type(train.precision, device)
+        total_steps = train.epochs * self.steps_per_epoch
+        self.optimiser = Optimiser(self.matcher, train, total_steps, autocast)
+        encoder = make_encoder(
+            self.matcher, self.model, training, run.settings, device, self.processes, autocast
+        )
+        self.scorer = PairScorer(self.matcher, encoder, autocast)
+        self.loss = encoder.wrap_loss(PairLoss(run.settings.loss))
+        self.collapse = CollapseAlarm(run.settings.loss)
+        self.state = TrainState()
+
+    def fit(self) -> Metrics:
+        """Train to the last epoch, or until validation stops getting better.
+
+        Returns:
+            The metrics of the last evaluation.
+
+        Raises:
+            TrainingError: training cannot succeed as it is going.
+        """
+        train, metrics = self.settings.train, None
+        try:
+            while self.state.epoch < train.epochs and not self._is_stale():
+                self._train_epoch()
+                self.state.epoch += 1
+                metrics = self._evaluate()
+        finally:
+            if self.log is not None:
+                self.log.close()
+        return metrics or self._score_validation()
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint as if training had never stopped."""
+        checkpoint = last_checkpoint(self.run.folder)
+        load_weights(self.matcher, checkpoint / "model.safetensors")
+        if self.optimiser.average is not None:
+            load_weights(self.optimiser.average, checkpoint / "average.safetensors")
+        self.sampler.load_state_dict(load_tensors(checkpoint / "sampler.safetensors"))
+        self.state = load_checkpoint(checkpoint, self.optimiser.adamw)
+        self.optimiser.scaler.load_state_dict(self.state.scaler)
+        self.collapse.shares.extend(self.state.triplet_shares)
+        if self.log is not None:
+            self.log.cut(self.state.step)
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        accumulate, batches = self.settings.train.accumulate, self.sampler.batches(self.state.epoch)
+        started, num_pairs = time.perf_counter(), 0
+        for batch in prefetch(self._load, enumerate(batches, start=1), self.device):
+            losses = self._train_batch(batch)
+            num_pairs += len(batch.caption_indices)
+            if batch.batch_index % accumulate and batch.batch_index < len(batches):
+                continue  # the step has more gradients to add
+            self.optimiser.step(self.state.step)
+            if self.log is not None:
+                now = time.perf_counter()
+                self.log.step(self._step_event(losses, num_pairs / (now - started)))
+                started, num_pairs = now, 0
+            self.state.step += 1
+
+    def _load(self, item: tuple[int, Tensor]) -> PairBatch:
+        """Gather this process's share of a batch and send it to the device."""
+        batch_index, rows = item
+        train, tables, rank = self.settings.train, self.training, self.processes.rank
+        shares = self.sampler.shares(rows)
+        own = shares[rank]
+        random = self.sampler.random(self.state.epoch, batch_index, rank)
+        images = tables.images.batch(tables.captions.image[own], train.region_drop, random)
+        captions = tables.captions.batch(own, torch.arange(len(own)))
+        captions = drop_words(captions, train.word_drop, random)
+        batch = PairBatch(
+            batch_index,
+            rows.tolist(),
+            tables.captions.image[rows],
+            tuple(tables.captions.num_words[share] for share in shares),
+            *self.scorer.encoder.prepare(images, captions),
+        )
+        return to_device(batch, self.device)
+
+    def _train_batch(self, batch: PairBatch) -> dict[str, float]:
+        """Add the gradients of one batch; return its losses."""
+        hardest = self._takes_hardest()
+        scored = self.scorer(batch)
+        loss, figures = self.loss(
+            scored.scores, scored.image_embeddings, scored.caption_embeddings, hardest
+        )
+        self.sampler.remember(batch.image_rows, scored.image_embeddings)
+        on_host = HostCopy(figures)
+        self.optimiser.backward(loss)
+        # only now, when the GPU has the backward pass to do, does the host wait for the loss
+        values = dict(zip(FIGURES, on_host.values(), strict=True))
+        self._raise_alarms(values, batch, scored, hardest)
+        return {part: values[part] for part in PARTS}
+
+    def _takes_hardest(self) -> bool:
+        """Whether the triplet loss takes the hardest negatives, or still all violations."""
+        return self.state.step >= self.settings.loss.warmup_epochs * self.steps_per_epoch
+
+    def _raise_alarms(
+        self, values: Mapping[str, float], batch: PairBatch, scored: ScoredPairs, hardest: bool
+    ) -> None:
+        names = [self.training.caption_ids[row] for row in batch.caption_indices]
+        tensors = {"features": batch.images.features, **scored.named_tensors()}
+        check_finite(values["loss"], tensors, self.matcher, self.state.step, names)
+        if hardest:
+            self.collapse.check(
+                values["triplet"], len(names), values["deviation"], values["variance"]
+            )
+
+    def _evaluate(self) -> Metrics:
+        metrics, state = self._score_validation(), self.state
+        is_best = metrics.rsum > state.best_rsum
+        state.best_rsum = max(state.best_rsum, metrics.rsum)
+        state.stale_evaluations = 0 if is_best else state.stale_evaluations + 1
+        if self.log is not None:
+            self._save(is_best)
+            event = {"step": state.step, "epoch": state.epoch, **metrics.as_json()}
+            self.log.validation(event)
+        check_chance(metrics, state.step, self.settings.train.chance_steps)
+        return metrics
+
+    def _score_validation(self) -> Metrics:
+        images, captions = self.validation.images, self.validation.captions
+        with self.scorer.autocast():
+            scores = score_matrix(self.optimiser.best_matcher, images, captions, self.device)
+        return score_matrix_metrics(scores, image_of_caption(captions))
+
+    def _is_stale(self) -> bool:
+        return 0 < self.settings.train.patience <= self.state.stale_evaluations
+
+    def _save(self, is_best: bool) -> None:
+        folder, optimiser = self.run.folder, self.optimiser
+        if is_best:
+            save_tensors(folder / BEST_WEIGHTS, optimiser.best_matcher.state_dict())
+        tensors = {"model": self.matcher.state_dict(), "sampler": self.sampler.state_dict()}
+        if optimiser.average is not None:
+            tensors["average"] = optimiser.average.state_dict()
+        shares, scaler = list(self.collapse.shares), optimiser.scaler.state_dict()
+        state = replace(self.state, triplet_shares=shares, scaler=scaler)
+        save_checkpoint(folder, state, tensors, optimiser.adamw)
+
+    def _step_event(self, losses: Mapping[str, float], pairs_per_second: float) -> Event:
+        on_gpu = self.device.type == "cuda"
+        return {
+            "step": self.state.step,
+            "epoch": self.state.epoch,
+            **losses,
+            "learning_rate": self.optimiser.learning_rate,
+            "pairs_per_second": pairs_per_second,
+            "memory": torch.cuda.max_memory_allocated() if on_gpu else 0,
+        }

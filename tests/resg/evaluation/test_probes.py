@@ -1,0 +1,165 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
+from pipeline.parsing.stage import caption_record
+from resg.errors import ResgError
+from resg.evaluation.hard_pairs import read_hard_pairs
+from resg.evaluation.probes import probe_run, swapped_text
+from resg.graphs.textual import textual_edges
+from resg.jobs import train_run
+from resg.live import caption_parser
+from resg.presets import load_settings
+from resg.run_folder import open_run
+
+CPU = torch.device("cpu")
+SIZE = {"train": 40, "val": 10, "test": 10}
+NOUNS = {
+    "red": "dog",
+    "green": "man",
+    "blue": "horse",
+    "white": "cat",
+    "black": "car",
+    "pink": "boy",
+}
+
+
+def parsed(texts):
+    nlp = cached_parser("embedded")
+    return [
+        caption_record(doc, CaptionItem(f"c#{n}", "c", text, "test"))
+        for n, (doc, text) in enumerate(zip(parse_texts(nlp, texts), texts, strict=True))
+    ]
+
+
+def relations(caption):
+    """(subject, predicate, object) of each relation of a caption."""
+    return {
+        (
+            caption.objects[triple.subject].string,
+            triple.predicate.string,
+            caption.objects[triple.object].string,
+        )
+        for triple in caption.triples
+        if triple.attribute is None
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "swapped"),
+    [
+        ("a red dog chases the old man", "the old man chases a red dog"),
+        ("a boy on a horse", "a horse on a boy"),
+        ("the cat sits under a car", "a car sits under the cat"),
+        ("a dog stands in front of the small house", "the small house stands in front of a dog"),
+        ("two boys and a man ride a horse", "a horse and a man ride two boys"),
+        ("a white horse", None),
+    ],
+)
+def test_subject_and_object_change_places_with_what_describes_them(text, swapped):
+    assert swapped_text(parsed([text])[0]) == swapped
+
+
+def test_the_swapped_caption_has_another_graph():
+    text = "a red dog chases the old man"
+    (before,) = parsed([text])
+    (after,) = parsed([swapped_text(before)])
+    assert relations(before) == {("dog", "chase", "man")}
+    assert relations(after) == {("man", "chase", "dog")}
+
+    def words(caption):
+        return {
+            (caption.forms[target], caption.forms[source], name)
+            for (target, source), names in textual_edges(caption).items()
+            for name in names
+        }
+
+    assert ("dog", "chases", "subject") in words(before)
+    assert ("man", "chases", "subject") in words(after)
+    assert words(before) != words(after)
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    """A run on captions `a NOUN rides a NOUN` as the embedded parser reads them."""
+    folder = tmp_path_factory.mktemp("probes")
+    for number, (split, count) in enumerate(SIZE.items()):
+        images, captions = world.make_split(split, count, number)
+        texts = [f"a {NOUNS[c.forms[0]]} rides a {NOUNS[c.forms[2]]}" for c in captions]
+        records = [
+            replace(record, caption_id=caption.caption_id, image_id=caption.image_id)
+            for record, caption in zip(parsed(texts), captions, strict=True)
+        ]
+        fingerprint = {"model": model_fingerprint(cached_parser("embedded"))}
+        world.write_split(folder / "s", number, split, images, records, fingerprint=fingerprint)
+    changes = ("model.width=32", "model.graph.heads=4", "train.batch_size=16", "train.epochs=8")
+    changes += ("train.learning_rate=0.003", "loss.warmup_epochs=8")
+    train_run(folder / "s", folder / "run", load_settings("resg-gru", changes), CPU)
+    return folder / "run"
+
+
+def probe(folder, pairs=None):
+    run = open_run(folder)
+    return probe_run(run, "test", CPU, caption_parser(run), pairs=pairs)
+
+
+def test_all_probes_end_to_end(run):
+    report = probe(run)
+    assert list(report.rsum) == ["as trained", "edges removed", "words shuffled"]
+    assert all(0 <= rsum <= 600 for rsum in report.rsum.values())
+    assert len(set(report.rsum.values())) == 3
+    assert report.num_swapped == 2 * SIZE["test"]
+    assert 0 <= report.relation_swap <= 100
+    assert report.hard_pairs is None
+    assert probe(run) == report  # the shuffle is the run's own
+
+
+def hard_pairs(path, ids):
+    pairs = [
+        {
+            "image_id": image,
+            "caption_id": f"{image}#0",
+            "wrong_caption_id": wrong,
+            "relation": relation,
+            "split": split,
+        }
+        for image, wrong, relation, split in ids
+    ]
+    path.write_text(json.dumps({"pairs": pairs}))
+    return path
+
+
+def test_hard_pairs_are_counted_by_relation(run, tmp_path):
+    ids = [
+        ("test-0", "test-0#0", "left of", "test"),  # the same caption: a tie counts as wrong
+        ("test-1", "test-2#0", "above", "test"),
+        ("train-0", "train-1#0", "above", "train"),
+    ]
+    report = probe(run, hard_pairs(tmp_path / "pairs.json", ids))
+    assert set(report.hard_pairs) == {"all", "left of", "above"}
+    assert report.hard_pairs["left of"] == 0
+    assert report.hard_pairs["all"] == np.mean([0, report.hard_pairs["above"]])
+
+
+def test_a_file_without_pairs_of_the_split_or_of_other_data_is_refused(run, tmp_path):
+    path = hard_pairs(tmp_path / "pairs.json", [("train-0", "train-1#0", "above", "train")])
+    with pytest.raises(ResgError, match="expected hard pairs of split 'test'"):
+        read_hard_pairs(path, "test")
+    path.write_text("[]")
+    with pytest.raises(ResgError, match=r"make-scenes writes them as hard_pairs\.json"):
+        read_hard_pairs(path, "test")
+    path = hard_pairs(path, [("elsewhere-0", "elsewhere-1#0", "above", "test")])
+    with pytest.raises(ResgError, match="elsewhere-0"):
+        probe(run, path)
+
+
+def test_a_run_is_probed_with_the_parser_of_its_captions_alone(run, shards, tmp_path):
+    settings = load_settings("vse++", ("model.width=16", "train.epochs=1"))
+    train_run(shards, tmp_path / "other", settings, CPU)  # its captions came from another parser
+    with pytest.raises(ResgError, match="parsed by another model"):
+        probe(tmp_path / "other")
