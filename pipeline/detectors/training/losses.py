@@ -9,10 +9,6 @@ B images, A anchors, P proposals, G boxes an image has at most (padded), K regio
 V words.
 """
 
-import copy
-from dataclasses import dataclass
-from typing import Self
-
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -22,9 +18,19 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import nms
 
-from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD, SEMANTIC
-
-OBJECT, BACKGROUND, IGNORED = 1, 0, -1
+from pipeline.detectors.training.augmentation import DetectionBatch
+from pipeline.detectors.training.boxes import (
+    BACKGROUND,
+    IGNORED,
+    OBJECT,
+    clip,
+    decode,
+    encode,
+    pairwise_iou,
+    sample,
+    take,
+)
+from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD
 
 
 class LossSettings(BaseModel):
@@ -44,30 +50,6 @@ class LossSettings(BaseModel):
     suppression_iou: float = Field(0.7, description="IoU that suppresses a proposal.")
     word_regions: int = Field(24, ge=1, description="Best proposals that words are read from.")
     word_weight: float = Field(0.02, ge=0, description="Weight of the loss on caption words.")
-    distil_weight: float = Field(
-        0.0, ge=0, description="Weight of the distance from the map of the trunk as it started."
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class DetectionBatch:
-    """Images of one size with what is known of them.
-
-    Attributes:
-        images: `[B, 3, H, W]` RGB, 0 to 255; H and W are multiples of 32.
-        boxes: `[B, G, 4]` corners in pixels; padding is of no consequence.
-        labels: `[B, G]` class from 0; -1 is padding.
-        is_weak: `[B, G]` neither object nor background.
-        words: `[B, V]` 1 for each word of the image's captions.
-        has_words: `[B]` whether its captions are known.
-    """
-
-    images: Tensor
-    boxes: Tensor
-    labels: Tensor
-    is_weak: Tensor
-    words: Tensor
-    has_words: Tensor
 
 
 class DetectionLosses(nn.Module):
@@ -84,9 +66,6 @@ class DetectionLosses(nn.Module):
         self.network = network
         self.settings = settings
         width = network.roi_heads.box_predictor.cls_score.in_features
-        self.teacher = None
-        if settings.distil_weight:
-            self.teacher = copy.deepcopy(network.backbone.trunk).eval().requires_grad_(False)
         self.words = nn.Linear(width, num_words) if num_words else None
         if self.words is not None:
             nn.init.constant_(self.words.bias, -4.0)  # a word is in about one image of 50
@@ -95,12 +74,10 @@ class DetectionLosses(nn.Module):
         """The losses, each a scalar.
 
         Returns:
-            `objectness`, `anchor_boxes`, `classes`, `boxes`, and where they are asked for `words`
-            and `distil`.
+            `objectness`, `anchor_boxes`, `classes`, `boxes`, and `words` where they are predicted.
         """
         network, size = self.network, tuple(batch.images.shape[-2:])
         images = (batch.images - PIXEL_MEAN) / PIXEL_STD
-        images = images.contiguous(memory_format=torch.channels_last)
         features = network.backbone(images)
         levels = list(features.values())
         logits, corrections = network.rpn.head(levels)
@@ -111,23 +88,11 @@ class DetectionLosses(nn.Module):
         logits_BA = logits.reshape(len(batch.images), -1).float()
         corrections_BA4 = corrections.reshape(len(batch.images), -1, 4).float()
         losses = self._anchor_losses(anchors_A4, logits_BA, corrections_BA4, batch)
-        if self.teacher is not None:
-            with torch.no_grad():
-                taught = self.teacher(images)[1]
-            distance = 1 - F.cosine_similarity(features[SEMANTIC].float(), taught.float())
-            losses["distil"] = self.settings.distil_weight * distance.mean()
         with torch.no_grad():
             proposals_BP4, is_real_BP = self._proposals(
                 anchors_A4, logits_BA, corrections_BA4, counts, size
             )
         return losses | self._region_losses(features, proposals_BP4, is_real_BP, batch)
-
-    def train(self, mode: bool = True) -> Self:
-        """See torch; the teacher stays in eval mode."""
-        super().train(mode)
-        if self.teacher is not None:
-            self.teacher.eval()
-        return self
 
     def _anchor_losses(
         self, anchors_A4: Tensor, logits_BA: Tensor, corrections_BA4: Tensor, batch: DetectionBatch
@@ -147,7 +112,7 @@ class DetectionLosses(nn.Module):
             match_BA = torch.where(is_best_BAG.any(2), is_best_BAG.float().argmax(2), match_BA)
             kind_BA = free_of_weak(kind_BA, iou_BAG, batch, settings.weak_iou)
             sampled_BA = sample(kind_BA, settings.anchors, 0.5)
-            target_BA4 = encode(anchors_A4[None], _take(batch.boxes, match_BA), (1, 1, 1, 1))
+            target_BA4 = encode(anchors_A4[None], take(batch.boxes, match_BA), (1, 1, 1, 1))
         is_object_BA = sampled_BA & (kind_BA == OBJECT)
         count = sampled_BA.sum().clamp(min=1)
         objectness = F.binary_cross_entropy_with_logits(
@@ -173,7 +138,7 @@ class DetectionLosses(nn.Module):
         for level, count in enumerate(counts):
             part = slice(start, start + count)
             best, rows = logits_BA[:, part].topk(min(settings.proposals_before_suppression, count))
-            chosen = _take(corrections_BA4[:, part], rows)
+            chosen = take(corrections_BA4[:, part], rows)
             decoded = decode(anchors_A4[part][rows], chosen, (1, 1, 1, 1))
             logits.append(best)
             boxes.append(clip(decoded, size))
@@ -186,7 +151,7 @@ class DetectionLosses(nn.Module):
             for box, score in zip(box_BN4 + apart, score_BN, strict=True)
         ]
         kept = nn.utils.rnn.pad_sequence(order, batch_first=True, padding_value=-1)
-        return _take(box_BN4, kept.clamp(min=0)), kept >= 0
+        return take(box_BN4, kept.clamp(min=0)), kept >= 0
 
     def _region_losses(
         self,
@@ -213,9 +178,9 @@ class DetectionLosses(nn.Module):
             kind_BK = torch.where(
                 sampled_BN.gather(1, rows_BK), kind_BN.gather(1, rows_BK), IGNORED
             )
-            boxes_BK4 = _take(boxes_BN4, rows_BK)
+            boxes_BK4 = take(boxes_BN4, rows_BK)
             matched_BK = match_BN.gather(1, rows_BK)
-            target_BK4 = encode(boxes_BK4, _take(batch.boxes, matched_BK), code)
+            target_BK4 = encode(boxes_BK4, take(batch.boxes, matched_BK), code)
             label_BK = torch.where(
                 kind_BK == OBJECT, batch.labels.gather(1, matched_BK) + 1, kind_BK
             )
@@ -261,17 +226,6 @@ class DetectionLosses(nn.Module):
         return self.settings.word_weight * mean
 
 
-def pairwise_iou(first_BN4: Tensor, second_BG4: Tensor) -> Tensor:
-    """`[B, N, G]` IoU of corners; 0 where a box has no area."""
-    first, second = first_BN4[:, :, None], second_BG4[:, None]
-    corner = torch.maximum(first[..., :2], second[..., :2])
-    sides = (torch.minimum(first[..., 2:], second[..., 2:]) - corner).clamp(min=0)
-    shared = sides.prod(-1)
-    area = (first[..., 2:] - first[..., :2]).clamp(min=0).prod(-1)
-    other = (second[..., 2:] - second[..., :2]).clamp(min=0).prod(-1)
-    return shared / (area + other - shared).clamp(min=1e-6)
-
-
 def free_of_weak(
     kind_BN: Tensor, iou_BNG: Tensor, batch: DetectionBatch, weak_iou: float
 ) -> Tensor:
@@ -279,56 +233,3 @@ def free_of_weak(
     is_weak_BG = (batch.labels >= 0) & batch.is_weak
     near_BN = ((iou_BNG >= weak_iou) & is_weak_BG[:, None]).any(2)
     return torch.where((kind_BN == BACKGROUND) & near_BN, IGNORED, kind_BN)
-
-
-def sample(kind_BN: Tensor, count: int, share: float) -> Tensor:
-    """`[B, N]` a random choice of at most `count`, of which at most a `share` are objects."""
-    random = torch.rand(kind_BN.shape, device=kind_BN.device)
-    objects = _first(random, kind_BN == OBJECT, torch.full_like(kind_BN[:, 0], int(count * share)))
-    return objects | _first(random, kind_BN == BACKGROUND, count - objects.sum(1))
-
-
-def _first(random_BN: Tensor, is_open_BN: Tensor, count_B: Tensor) -> Tensor:
-    """The `count` open ones of each row with the largest random number."""
-    rank_BN = random_BN.masked_fill(~is_open_BN, -1).argsort(1, descending=True).argsort(1)
-    return is_open_BN & (rank_BN < count_B[:, None])
-
-
-def encode(boxes: Tensor, targets: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Corrections that lead from boxes to targets (Ren et al. 2015, eq. 2), times the weights."""
-    (x, y, w, h), (tx, ty, tw, th) = _centres(boxes), _centres(targets)
-    wx, wy, ww, wh = weights
-    parts = (wx * (tx - x) / w, wy * (ty - y) / h, ww * (tw / w).log(), wh * (th / h).log())
-    return torch.stack(parts, -1)
-
-
-def decode(boxes: Tensor, corrections: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """The boxes that corrections lead to; the inverse of `encode`."""
-    x, y, w, h = _centres(boxes)
-    dx, dy, dw, dh = (corrections / corrections.new_tensor(weights)).unbind(-1)
-    # as torchvision: a side grows by a factor of at most 62
-    w, h, x, y = (
-        w * dw.clamp(max=4.135).exp(),
-        h * dh.clamp(max=4.135).exp(),
-        x + dx * w,
-        y + dy * h,
-    )
-    return torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2), -1)
-
-
-def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Corners moved into an image of height and width."""
-    height, width = size
-    edge = boxes.new_tensor([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), edge)
-
-
-def _centres(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-2)
-    centre = boxes[..., :2] + sides / 2
-    return centre[..., 0], centre[..., 1], sides[..., 0], sides[..., 1]
-
-
-def _take(values_BNX: Tensor, rows_BK: Tensor) -> Tensor:
-    """`[B, K, X]` rows of each image."""
-    return values_BNX.gather(1, rows_BK[..., None].expand(-1, -1, values_BNX.shape[-1]))

@@ -6,9 +6,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.detectors.base import SelectionDefaults
+from pipeline.detectors.training.augmentation import AugmentationSettings
 from pipeline.detectors.training.losses import LossSettings
 from pipeline.detectors.training.network import NetworkSettings
-from pipeline.detectors.training.pictures import PictureSettings
 from pipeline.errors import SettingsError
 
 PHOTOS = Path(__file__).with_name("photos.yaml")
@@ -35,12 +35,13 @@ class TrainingRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: NetworkSettings = NetworkSettings.model_validate({})
-    pictures: PictureSettings = PictureSettings.model_validate({})
+    augmentation: AugmentationSettings = AugmentationSettings.model_validate({})
     losses: LossSettings = LossSettings.model_validate({})
     optimiser: OptimiserSettings = OptimiserSettings.model_validate({})
     short_side: int = Field(416, ge=32, description="Pixels of the short side in use.")
     max_side: int = Field(672, ge=32, description="Pixels of the long side in use, at most.")
     selection: SelectionDefaults = SelectionDefaults.model_validate({"score_threshold": 0.1})
+    stored_side: int = Field(256, ge=32, description="Pictures are kept as squares of this side.")
     min_word_count: int = Field(20, ge=1, description="Pictures a caption word must occur in.")
 
 

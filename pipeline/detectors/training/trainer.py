@@ -18,15 +18,21 @@ from torch import Tensor, distributed, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.detectors.base import DetectorInfo
+from pipeline.detectors.checkpoints import load_weights
 from pipeline.detectors.resizing import ResizePolicy
+from pipeline.detectors.training.augmentation import batches
 from pipeline.detectors.training.backbone import load_imagenet_weights
 from pipeline.detectors.training.losses import DetectionLosses
 from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD, build_network
-from pipeline.detectors.training.pictures import PictureSet, batches
+from pipeline.detectors.training.pictures import PictureSet
+from pipeline.detectors.training.run_folder import WEIGHTS
 from pipeline.detectors.training.settings import OptimiserSettings, TrainingRecipe
 
-WEIGHTS, STATE, LOG = "model.safetensors", "state.pt", "log.jsonl"
+STATE, LOG = "state.pt", "log.jsonl"
 LOG_EVERY, SAVE_EVERY = 50, 1000
+
+AVERAGE_EVERY = 8
+"""Steps between two updates of the average: each takes as long as a tenth of a step."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def train(
     out: Path,
     processes: Processes,
     *,
-    start: Path | None,
+    weights: Path | None,
     seed: int = 0,
     resume: bool = False,
 ) -> nn.Module:
@@ -74,7 +80,8 @@ def train(
         recipe: settings.
         out: the run folder.
         processes: this one and the others.
-        start: ImageNet weights of the trunk; random weights without.
+        weights: of ImageNet for the trunk (`.pth`), or of a whole network (`.safetensors`) that an
+            earlier run left; random weights without.
         seed: of weights, order and augmentation.
         resume: go on from `state.pt`, where there is one.
 
@@ -84,13 +91,15 @@ def train(
     settings, device = recipe.optimiser, processes.device
     torch.manual_seed(seed)
     network = build_network(len(pictures.classes), recipe.network)
-    if start is not None:
-        load_imagenet_weights(network.backbone.trunk, start)
-    model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).train()
-    # depthwise convolutions are slow in the other order of memory
-    model = model.to(device, memory_format=torch.channels_last)
+    if weights is not None and weights.suffix == ".safetensors":
+        load_weights(network, weights)
+    elif weights is not None:
+        load_imagenet_weights(network.backbone.trunk, weights)
+    model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).to(device).train()
     average = AveragedModel(
-        network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging), use_buffers=True
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(settings.averaging**AVERAGE_EVERY),
+        use_buffers=True,
     )
     optimiser = build_optimiser(model, settings)
     first = 0
@@ -100,7 +109,7 @@ def train(
     torch.manual_seed(seed * 1000 + first + processes.rank)
     generator = torch.Generator().manual_seed(seed * 1000 + first + processes.rank)
     share = max(1, settings.batch // processes.count)
-    drawn = batches(pictures.to(device), recipe.pictures, share, generator)
+    drawn = batches(pictures.to(device), recipe.augmentation, share, generator)
     parallel: nn.Module = model
     if processes.count > 1:
         ids = [device.index] if device.type == "cuda" else None
@@ -116,7 +125,8 @@ def train(
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimiser.step()
-        average.update_parameters(network)
+        if (step + 1) % AVERAGE_EVERY == 0:
+            average.update_parameters(network)
         if log is not None:
             log.add(step, losses)
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == settings.iterations:
