@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # detectron2 is on no package index: README.md repeats its own documentation's install line.
     "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
-    "torchvision": ["torchvision", "onnx>=1.16"],
+    "torchvision": ["torchvision", "onnx>=1.16", "pycocotools"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
@@ -39,7 +39,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
-        "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*"],
+        "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*", "training/*.yaml"],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg.models": ["presets/*.yaml"],

@@ -78,15 +78,17 @@ def augmented(
     """A batch of these pictures in one size."""
     height, width = canvas
     num_mosaics = round(len(rows) * settings.mosaics)
-    whole = _place(pictures, rows[num_mosaics:], canvas, settings)
-    if num_mosaics == 0:
-        return _without_padding(whole)
-    others = torch.randint(len(pictures), (3, num_mosaics), device=rows.device)
-    quarters = [
-        _place(pictures, part, (height // 2, width // 2), settings)
-        for part in (rows[:num_mosaics], *others)
-    ]
-    return _without_padding(_concatenate([_mosaic(quarters, canvas), whole]))
+    parts = []
+    if num_mosaics:
+        others = torch.randint(len(pictures), (3, num_mosaics), device=rows.device)
+        quarters = [
+            _place(pictures, part, (height // 2, width // 2), settings)
+            for part in (rows[:num_mosaics], *others)
+        ]
+        parts.append(_mosaic(quarters, canvas))
+    if num_mosaics < len(rows):
+        parts.append(_place(pictures, rows[num_mosaics:], canvas, settings))
+    return _without_padding(_concatenate(parts))
 
 
 def _place(

@@ -111,22 +111,23 @@ def box_means(map_BCHW: Tensor, boxes: list[Tensor]) -> Tensor:
 
     A matrix product: RoIAlign over 1,280 channels took most of a training step.
     """
+    if len({len(of_image) for of_image in boxes}) > 1:  # one image at a time
+        pairs = zip(map_BCHW, boxes, strict=True)
+        return torch.cat([box_means(map_CHW[None], [own]) for map_CHW, own in pairs])
+    boxes_BP4 = torch.stack(boxes)
     rows = torch.arange(map_BCHW.shape[2], device=map_BCHW.device) * STRIDE
     columns = torch.arange(map_BCHW.shape[3], device=map_BCHW.device) * STRIDE
-    means = []
-    for map_CHW, boxes_P4 in zip(map_BCHW, boxes, strict=True):
-        down_PH = _shares(boxes_P4[:, 1:2], boxes_P4[:, 3:4], rows)
-        across_PW = _shares(boxes_P4[:, 0:1], boxes_P4[:, 2:3], columns)
-        shares_PHW = down_PH[:, :, None] * across_PW[:, None]
-        means.append(shares_PHW.flatten(1) @ map_CHW.flatten(1).T)
-    return torch.cat(means)
+    down_BPH = _shares(boxes_BP4[..., 1:2], boxes_BP4[..., 3:4], rows)
+    across_BPW = _shares(boxes_BP4[..., 0:1], boxes_BP4[..., 2:3], columns)
+    shares_BPHW = down_BPH[..., None] * across_BPW[..., None, :]
+    return (shares_BPHW.flatten(2) @ map_BCHW.flatten(2).transpose(1, 2)).flatten(0, 1)
 
 
-def _shares(low_P1: Tensor, high_P1: Tensor, starts: Tensor) -> Tensor:
+def _shares(low: Tensor, high: Tensor, starts: Tensor) -> Tensor:
     """Which share of each interval lies in each cell; cells are `STRIDE` long."""
-    inside = torch.minimum(high_P1, starts + STRIDE) - torch.maximum(low_P1, starts.to(low_P1))
+    inside = torch.minimum(high, starts + STRIDE) - torch.maximum(low, starts.to(low))
     inside = inside.clamp(min=0)
-    return inside / inside.sum(1, keepdim=True).clamp(min=1e-6)
+    return inside / inside.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
 class RegionFeature(nn.Module):
