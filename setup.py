@@ -34,7 +34,8 @@ setup(
     description="Image-text matching through two semantic graphs: image regions and caption words",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license_expression="MIT AND CC-BY-SA-4.0",  # the weights of the caption parser
+    # NOTICE says which part is under which: the code, the parser's weights, the detector's weights
+    license_expression="MIT AND CC-BY-SA-4.0 AND LicenseRef-Research-Use",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
