@@ -43,7 +43,8 @@ def device_name(device: torch.device) -> str:
     """Name of a GPU, or `cpu` and how many threads PyTorch takes."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"cpu ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} threads)" if threads > 1 else "cpu (1 thread)"
 
 
 def local_rank() -> int:

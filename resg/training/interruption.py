@@ -1,5 +1,6 @@
 """Ctrl-C in training: say what is saved and how to resume."""
 
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,26 +33,33 @@ def interruptible(folder: Path, processes: Processes) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun sends its own after the terminal's
         raise KeyboardInterrupt
 
-    is_main = threading.current_thread() is threading.main_thread()  # others cannot handle signals
-    before = signal.signal(signal.SIGINT, stop) if is_main else None
+    before = signal.getsignal(signal.SIGINT)
+    is_ours = (  # other threads cannot set handlers, and a handler of somebody else's stays
+        threading.current_thread() is threading.main_thread()
+        and before is signal.default_int_handler
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, stop)
     try:
         yield
     except BaseException as error:
         # of several processes, one that is slower fails because the others are gone
         if was_stopped or isinstance(error, KeyboardInterrupt):
-            raise TrainingInterrupted(_advice(folder) if processes.is_first else "") from error
+            text = _advice(folder, processes.count) if processes.is_first else ""
+            raise TrainingInterrupted(text) from error
         raise
     finally:
-        if is_main and not (was_stopped and processes.count > 1):
+        if is_ours and not (was_stopped and processes.count > 1):
             signal.signal(signal.SIGINT, before)
 
 
-def _advice(folder: Path) -> str:
+def _advice(folder: Path, num_processes: int) -> str:
     try:
         checkpoint = last_checkpoint(folder)
     except ResgError:
         return f"Stopped before the first step; nothing is saved. Delete {folder} and train again."
+    launcher = f"torchrun --nproc-per-node {num_processes} -m " if num_processes > 1 else ""
     return (
         f"Stopped. The state of the last finished epoch is saved in {checkpoint}.\n"
-        f"Resume with: resg train --resume {folder}"
+        f"Resume with: {launcher}resg train --resume {shlex.quote(str(folder))}"
     )
