@@ -7,12 +7,23 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.errors import DataError
 
 MAX_MEGAPIXELS = 80.0
 """Larger pictures are refused: decoding takes at least four bytes per pixel."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a stored picture upright, by its EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 _opening = threading.Lock()
 
@@ -25,7 +36,7 @@ _DECODING_FAULTS = (
     TypeError,
     LookupError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -35,7 +46,8 @@ _DECODING_FAULTS = (
 def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Read a picture as 8-bit RGB, with its EXIF orientation applied.
 
-    Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
+    The orientation counts even if other EXIF tags are faulty; one that cannot be read leaves the
+    pixels as they are stored. Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
     pixels are blended with white, and an animation gives its first frame.
 
     Args:
@@ -53,9 +65,10 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     try:
         with _open(path) as image:
             _check_size(path, image, max_megapixels)
+            _forget_metadata(image)
             image.load()
             # A copy: the array of a Pillow image is read-only.
-            return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+            return np.array(_as_rgb(_upright(image)))
     except _DECODING_FAULTS as error:
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
@@ -79,6 +92,39 @@ def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
             f"the picture {path.name} has {width} x {height} pixels ({megapixels:.0f} megapixels), "
             f"the limit is {max_megapixels:g} megapixels; shrink it or raise the limit"
         )
+
+
+def _forget_metadata(image: Image.Image) -> None:
+    """Drop what Pillow reads while it decodes a TIFF, although the pixels do not need it.
+
+    A faulty pointer to EXIF or GPS tags, or XMP of a wrong type, would fail the whole picture.
+    """
+    if image.format == "TIFF":
+        if not isinstance(image.info.get("xmp"), bytes):
+            image.info.pop("xmp", None)
+        exif = image.getexif()
+        for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
+            exif.pop(pointer, None)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 if there is none that can be read.
+
+    Pillow's `exif_transpose` also writes all tags back, and fails where another one has a value
+    that its type cannot hold.
+    """
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        while isinstance(value, tuple):  # some cameras write it more than once
+            value = value[0]
+        return value[0] if isinstance(value, bytes) else int(value)
+    except _DECODING_FAULTS:
+        return 1
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
@@ -47,6 +47,77 @@ def test_exif_orientation_is_applied(tmp_path, pixels, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)
+
+
+ORIENTATION = (0x0112, 3, struct.pack("<H", 6))
+
+
+def exif_of(*entries):
+    """An EXIF block of (tag, type, bytes) entries as they are, which Pillow would not write."""
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+    head = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    place = 8 + 2 + 12 * len(entries) + 4
+    directory = tail = b""
+    for tag, kind, data in sorted(entries):
+        value = data.ljust(4, b"\0")
+        if len(data) > 4:
+            value, tail = struct.pack("<I", place + len(tail)), tail + data
+        directory += struct.pack("<HHI", tag, kind, len(data) // sizes[kind]) + value
+    return head + directory + bytes(4) + tail
+
+
+ODD_TAGS = {
+    "resolution as text": (0x011A, 2, b"72\0"),
+    "resolution of nothing": (0x011B, 5, bytes(8)),
+    "resolution unit as bytes": (0x0128, 7, b"\2"),
+    "width as text": (0x0100, 2, b"300\0"),
+    "negative bits per sample": (0x0102, 8, b"\xff\xff"),
+    "compression as text": (0x0103, 2, b"JPEG\0"),
+    "ycbcr positioning as text": (0x0213, 2, b"1\0"),
+    "software as a number": (0x0131, 9, b"\xff\xff\xff\xff"),
+    "date as a NaN": (0x0132, 12, b"\0\0\0\0\0\0\xf8\x7f"),
+    "EXIF pointer beyond the end": (0x8769, 4, b"\xff\xff\xff\x7f"),
+    "GPS pointer as text": (0x8825, 2, b"abc\0"),
+    "GPS pointer that is negative": (0x8825, 9, b"\xff\xff\xff\xff"),
+    "a maker's tag": (0xEA1C, 7, b"\1\2\3"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("odd", ODD_TAGS.values(), ids=ODD_TAGS)
+def test_a_picture_is_turned_whatever_its_other_exif_tags_hold(tmp_path, pixels, name, odd):
+    Image.fromarray(pixels).save(tmp_path / name, exif=exif_of(ORIENTATION, odd), quality=95)
+    decoded = load_image(tmp_path / name)
+    assert np.abs(decoded.astype(int) - np.rot90(pixels, -1)).max() < 24
+
+
+@pytest.mark.parametrize(("tag", "value"), [(0x8825, -1), (0x8769, -1), (0x02BC, 7)])
+def test_a_tiff_is_turned_whatever_its_other_tags_hold(tmp_path, pixels, tag, value):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x0112] = 6
+    tags.tagtype[tag] = TiffTags.SIGNED_LONG
+    tags[tag] = value
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo=tags)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.tif"), np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "is_turned"),
+    [(1, b"\6", True), (2, b"6\0", True), (4, b"\6\0\0\0", True), (5, b"\6\0\0\0\1\0\0\0", True),
+     (3, b"\0\0", False), (3, b"\7\7", False), (2, b"up\0", False), (5, bytes(8), False),
+     (12, b"\0\0\0\0\0\0\xf8\x7f", False)],
+)  # fmt: skip
+def test_an_orientation_of_another_type_counts_if_it_is_one(
+    tmp_path, pixels, kind, data, is_turned
+):
+    exif = exif_of((0x0112, kind, data))
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert load_image(tmp_path / "a.png").shape == ((60, 40, 3) if is_turned else (40, 60, 3))
+
+
+def test_exif_that_is_none_leaves_the_pixels_as_they_are(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
     np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)
 
 
