@@ -1,15 +1,18 @@
 """Decode pictures, with one policy for damaged, huge and non-RGB files."""
 
+import io
 import struct
 import threading
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pipeline.errors import DataError
+from pipeline.png_metadata import without_metadata
 
 MAX_MEGAPIXELS = 80.0
 """Larger pictures are refused: decoding takes at least four bytes per pixel."""
@@ -46,9 +49,10 @@ _DECODING_FAULTS = (
 def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Read a picture as 8-bit RGB, with its EXIF orientation applied.
 
-    The orientation counts even if other EXIF tags are faulty; one that cannot be read leaves the
-    pixels as they are stored. Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
-    pixels are blended with white, and an animation gives its first frame.
+    Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
+    pixels are blended with white, and an animation gives its first frame. The orientation counts
+    whatever other EXIF tags hold; one that cannot be read leaves the pixels as they are stored.
+    Metadata of a PNG file that is too large or damaged is left out.
 
     Args:
         path: file of any format that Pillow reads.
@@ -63,23 +67,33 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     """
     path = Path(path)
     try:
-        with _open(path) as image:
-            _check_size(path, image, max_megapixels)
-            _forget_metadata(image)
-            image.load()
-            # A copy: the array of a Pillow image is read-only.
-            return np.array(_as_rgb(_upright(image)))
+        try:
+            return _decode(path, path, max_megapixels)
+        except _DECODING_FAULTS:
+            pixels_alone = without_metadata(path)
+            if pixels_alone is None:
+                raise
+            return _decode(path, io.BytesIO(pixels_alone), max_megapixels)
     except _DECODING_FAULTS as error:
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDArray[np.uint8]:
+    with _open(source) as image:
+        _check_size(path, image, max_megapixels)
+        _forget_metadata(image)
+        image.load()
+        # A copy: the array of a Pillow image is read-only.
+        return np.array(_as_rgb(_upright(image)))
+
+
+def _open(source: Path | IO[bytes]) -> Image.Image:
     # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
     # header, whatever this function was asked for. The limit is checked right after instead.
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

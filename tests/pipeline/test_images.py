@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, TiffImagePlugin, TiffTags
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
@@ -143,20 +143,70 @@ def test_sixteen_bit_rgb_keeps_its_colours(tmp_path):
     assert load_image(tmp_path / "a.png")[0].tolist() == [[0, 128, 255], [255, 0, 1]]
 
 
-def rgb16_png(rows):
-    def chunk(kind, content):
-        return (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
-        )
+def png_chunk(kind, content, *, is_sound=True):
+    checksum = zlib.crc32(kind + content) if is_sound else 0
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
+
+def rgb16_png(rows):
     raw = b"".join(b"\0" + b"".join(struct.pack(">3H", *colour) for colour in row) for row in rows)
     header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 16, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b""))
+        (
+            png_chunk(b"IHDR", header),
+            png_chunk(b"IDAT", zlib.compress(raw)),
+            png_chunk(b"IEND", b""),
+        )
     )
+
+
+MEGABYTES = b"x" * (3 << 20)
+LARGE = zlib.compress(MEGABYTES)
+METADATA = {
+    "text": png_chunk(b"tEXt", b"k\0" + MEGABYTES) * 23,  # together above Pillow's 64 MiB
+    "compressed text": png_chunk(b"zTXt", b"Comment\0\0" + LARGE),
+    "international text": png_chunk(b"iTXt", b"k\0\0\0en\0k\0" + MEGABYTES) * 23,
+    "compressed international text": png_chunk(b"iTXt", b"k\0\1\0en\0k\0" + LARGE),
+    "many texts": png_chunk(b"zTXt", b"k\0\0" + zlib.compress(MEGABYTES[: 1 << 18])) * 300,
+    "text at the limit": png_chunk(b"zTXt", b"k\0\0" + zlib.compress(MEGABYTES[: 1 << 20])),
+    "profile": png_chunk(b"iCCP", b"sRGB\0\0" + LARGE),
+    "profile by another method": png_chunk(b"iCCP", b"sRGB\0\7" + LARGE),
+    "wrong checksum": png_chunk(b"tEXt", b"k\0text", is_sound=False),
+    "too short": png_chunk(b"pHYs", b"\0"),
+}
+
+
+@pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_metadata_of_a_png_does_not_matter(tmp_path, pixels, metadata, is_first):
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif_of(ORIENTATION))
+    content = (tmp_path / "a.png").read_bytes()
+    cut = content.index(b"IDAT") - 4 if is_first else len(content) - 12
+    (tmp_path / "a.png").write_bytes(content[:cut] + metadata + content[cut:])
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
+def test_large_metadata_hides_no_damage_of_the_pixels(tmp_path, pixels, metadata):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    cut = content.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(content[:cut] + metadata + content[cut : cut + 40])
+    with pytest.raises(DataError, match=r"a\.png is damaged"):
+        load_image(tmp_path / "a.png")
+
+
+def test_transparency_and_orientation_stay_beside_large_metadata(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putdata([0, 1])
+    xmp = PngImagePlugin.PngInfo()
+    xmp.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="8"/>')
+    image.save(tmp_path / "a.png", transparency=1, pnginfo=xmp)
+    content = (tmp_path / "a.png").read_bytes()
+    cut = content.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(content[:cut] + METADATA["compressed text"] + content[cut:])
+    assert load_image(tmp_path / "a.png")[:, 0].tolist() == [[255, 255, 255], [255, 0, 0]]
 
 
 def test_transparent_pixels_lie_on_white(tmp_path):
