@@ -10,6 +10,7 @@ EXTRAS = {
     "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
     "torchvision": ["torchvision", "onnx>=1.16"],
     "scatter": ["torch-scatter>=2.1.2"],
+    "heif": ["pillow-heif>=0.16"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
     "serve": ["flask>=3"],
@@ -17,6 +18,7 @@ EXTRAS = {
     "test": [
         "hypothesis>=6.100",
         "onnx>=1.16",
+        "pillow-heif>=0.16",
         "pyright>=1.1.380",
         "pytest>=8.2",
         "pytest-cov>=5",

@@ -4,18 +4,26 @@ import io
 import struct
 import threading
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from pipeline.errors import DataError
 from pipeline.png_metadata import without_metadata
 
 MAX_MEGAPIXELS = 80.0
 """Larger pictures are refused: decoding takes at least four bytes per pixel."""
+
+HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+"""Endings of HEIC pictures, which Pillow reads with the package pillow-heif alone."""
+
+_UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats that Pillow opens but cannot decode by itself: it only knows their names, needs Windows
+(WMF), or would start Ghostscript (EPS)."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,6 +86,31 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
 
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Endings of the names of pictures that can be decoded here, in lower case with their dot."""
+    _open_heif()
+    Image.init()
+    unread = set(_UNREAD)
+    if not features.check("jpg_2000"):
+        unread.add("JPEG2000")
+    return frozenset(
+        suffix
+        for suffix, format in Image.registered_extensions().items()
+        if format in Image.OPEN and format not in unread
+    )
+
+
+@cache
+def _open_heif() -> None:
+    """Let Pillow open HEIC pictures, where the extra `heif` is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener()
+
+
 def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDArray[np.uint8]:
     with _open(source) as image:
         _check_size(path, image, max_megapixels)
@@ -90,6 +123,7 @@ def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDAr
 def _open(source: Path | IO[bytes]) -> Image.Image:
     # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
     # header, whatever this function was asked for. The limit is checked right after instead.
+    _open_heif()
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

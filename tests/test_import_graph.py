@@ -24,6 +24,7 @@ ORDER = {
         shards
         manifests
         tables images
+        png_metadata
         fingerprint
         errors
     """,

@@ -1,9 +1,8 @@
 """Manifests: the images, captions, splits and licence of a data set, as YAML files.
 
-Your own pictures need no manifest: `folder_images` and `tsv_captions` give the same items.
+Your own pictures need no manifest: `picture_folder` and `tsv_captions` give the same items.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic import model_validator as validator
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifests.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from pipeline.manifests.caption_files import CaptionedImage, CaptionFormat, read_captions
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -207,35 +204,6 @@ def load_manifest(path: Path) -> Manifest:
         raise SettingsError(
             f"{path} is not a manifest of a data set: {'; '.join(faults[:3])}{more}"
         ) from error
-
-
-def folder_images(folder: Path) -> list[ImageItem]:
-    """The pictures in a folder and its subfolders, sorted by name, in the split `all`.
-
-    An image's id is its path relative to the folder, so that captions `file#k` find it.
-
-    Raises:
-        DataError: there is no such folder, it has no picture, or a file name is not UTF-8.
-    """
-    if not folder.is_dir():
-        raise DataError(f"expected a folder of pictures at {folder}, but there is no such folder.")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not found:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"no picture in {folder}: expected files that end in {known}.")
-    items = [ImageItem(path.relative_to(folder).as_posix(), path, WHOLE) for path in found]
-    for item in items:
-        if not item.image_id.isprintable():
-            raise DataError(
-                f"the name of the picture {item.image_id!a} in {folder} is not "
-                "printable UTF-8, so no id can be made of it. Rename the file."
-            )
-    return sorted(items, key=lambda item: item.image_id)
 
 
 def tsv_captions(file: Path) -> list[CaptionItem]:

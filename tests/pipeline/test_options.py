@@ -83,6 +83,14 @@ def test_a_folder_of_pictures_needs_no_manifest(run, pictures, tmp_path):
     assert "3 images in 2 shards" in result.stdout
 
 
+def test_one_picture_is_taken_and_what_is_passed_over_is_said(run, pictures, tmp_path):
+    result = run("mean-colour", "--images", pictures / "b.jpg", "--out", tmp_path / "one")
+    assert result.exit_code == 0, result.output
+    assert ShardReader(tmp_path / "one", "regions").ids == ["b.jpg"]
+    result = run("mean-colour", "--images", pictures, "--out", tmp_path / "out")
+    assert f"passed over in {pictures}: .txt: 1 (notes.txt)\n" in result.stderr
+
+
 def test_a_manifest_gives_the_same_pictures_with_their_splits(run, pictures, tmp_path):
     images = [
         {"filename": name, "split": split, "sentences": [{"raw": "a red field"}]}

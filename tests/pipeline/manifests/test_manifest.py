@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import caption_fault, read_captions
-from pipeline.manifests.manifest import Manifest, folder_images, load_manifest, tsv_captions
+from pipeline.manifests.manifest import Manifest, load_manifest, tsv_captions
+from pipeline.manifests.picture_folder import folder_images
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
@@ -213,18 +214,3 @@ def test_what_is_no_manifest(tmp_path, content):
         load_manifest(tmp_path / "m.yaml")
     with pytest.raises(SettingsError, match="no such file"):
         load_manifest(tmp_path / "x.yaml")
-
-
-def test_a_folder_of_pictures_is_sorted_and_deep(tmp_path):
-    for name in ["b.JPG", "a.png", "deep/er/c.jpeg", "notes.txt"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    items = folder_images(tmp_path)
-    assert [item.image_id for item in items] == ["a.png", "b.JPG", "deep/er/c.jpeg"]
-    assert items[2].path == tmp_path / "deep/er/c.jpeg"
-
-
-def test_a_name_that_no_id_can_be_made_of(tmp_path):
-    Path(str(tmp_path / "caf\udce9.jpg")).touch()
-    with pytest.raises(DataError, match=r"caf\\udce9"):
-        folder_images(tmp_path)
