@@ -28,11 +28,13 @@ class CaptionedImage:
     """One image of a caption file.
 
     Attributes:
-        image_id: its file name, or the name of its row if the format has no file names.
+        image_id: its file name, or the name of its row if the format has no file names; its path if
+            file names of the data set repeat.
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
         numbers: the number k of each caption's id `image#k`.
+        file: its file name, if that is not its id.
     """
 
     image_id: str
@@ -40,6 +42,7 @@ class CaptionedImage:
     split: str
     captions: tuple[str, ...]
     numbers: tuple[str, ...]
+    file: str | None = None
 
 
 def read_captions(

@@ -4,7 +4,7 @@ Your own pictures need no manifest: `picture_folder` and `tsv_captions` give the
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -149,8 +149,12 @@ class Manifest(ManifestPart):
     def captioned_images(
         self, root: Path, *, keep_undecodable: bool = False
     ) -> list[CaptionedImage]:
-        """The images of the caption files with their captions; see `read_captions`."""
-        return [
+        """The images of the caption files with their captions; see `read_captions`.
+
+        Where a file name stands for several pictures, in several folders, the path by
+        `image_pattern` is the id of every image.
+        """
+        images = [
             image
             for entry in self.caption_files
             for image in read_captions(
@@ -162,6 +166,13 @@ class Manifest(ManifestPart):
                 keep_undecodable=keep_undecodable,
             )
         ]
+        paths = [self._path(image) for image in images]
+        if len(set(paths)) <= len({image.image_id for image in images}):
+            return images
+        return [
+            replace(image, image_id=path, file=image.image_id)
+            for image, path in zip(images, paths, strict=True)
+        ]
 
     def image_item(self, root: Path, image: CaptionedImage) -> ImageItem:
         """The item of an image, with the path of its picture below `root`."""
@@ -170,10 +181,14 @@ class Manifest(ManifestPart):
                 f"the data set {self.name} has captions but no pictures: its manifest names no "
                 "image_pattern. Add one, or import its region features instead."
             )
-        path = self.image_pattern.format(
-            file=image.image_id, folder=image.folder, split=image.split
+        return ImageItem(image.image_id, root / self._path(image), image.split)
+
+    def _path(self, image: CaptionedImage) -> str:
+        """Path of an image relative to the root, or what it would be if there were pictures."""
+        pattern = self.image_pattern or ("{folder}/{file}" if image.folder else "{file}")
+        return pattern.format(
+            file=image.file or image.image_id, folder=image.folder, split=image.split
         )
-        return ImageItem(image.image_id, root / path, image.split)
 
 
 def load_manifest(path: Path) -> Manifest:

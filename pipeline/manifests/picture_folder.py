@@ -59,7 +59,8 @@ def read_picture_folder(folder: Path) -> PictureFolder:
         return PictureFolder(folder, [_item(folder.name, folder)])
     if not folder.is_dir():
         raise DataError(
-            f"expected a folder of pictures, or a picture, at {folder}, but there is no such folder or file."
+            f"expected a folder of pictures, or a picture, at {folder}, "
+            "but there is no such folder or file."
         )
     images, passed_over, suffixes = [], {}, picture_suffixes()
     for path, reason in _entries(folder):

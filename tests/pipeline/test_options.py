@@ -188,7 +188,11 @@ def test_an_id_that_comes_twice_is_refused(run, pictures, tmp_path):
     (tmp_path / "m.yaml").write_text(MANIFEST)
     source = ("--manifest", tmp_path / "m.yaml", "--root", tmp_path)
     result = run("mean-colour", *source, "--out", tmp_path / "out")
-    assert_error(result, 1, "1 are repeated, the first 'a.PNG'")
+    assert_error(result, 1, "1 are repeated, the first 'a.PNG' (2 times in split train)")
+    content = {"images": [image, image | {"split": "val"}]}
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    result = run("mean-colour", *source, "--out", tmp_path / "out")
+    assert_error(result, 1, "(2 times in split train and val)", "image_pattern has {folder}")
 
 
 def test_a_folder_that_may_not_be_made(run, pictures, tmp_path):

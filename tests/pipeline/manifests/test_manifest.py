@@ -91,6 +91,51 @@ def test_karpathy_json(tmp_path):
     ]
 
 
+def karpathy(*images):
+    """Karpathy's JSON of (folder, file, split), a caption each."""
+    keys = ("filepath", "filename", "split")
+    return json.dumps(
+        {"images": [dict(zip(keys, i, strict=True), sentences=[{"raw": i[1]}]) for i in images]}
+    )
+
+
+SAME_NAMES = [("cats", "1.jpg", "train"), ("dogs", "1.jpg", "train"), ("dogs", "2.jpg", "val")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("{folder}/{file}", ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]),
+        ("pictures/{folder}-{file}", [f"pictures/{n}.jpg" for n in ("cats-1", "dogs-1", "dogs-2")]),
+        (None, ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]),
+    ],
+)
+def test_pictures_of_one_name_in_two_folders_are_two_images(tmp_path, pattern, ids):
+    (tmp_path / "captions.json").write_text(karpathy(*SAME_NAMES))
+    small = manifest(image_pattern=pattern)
+    captions = small.captions(tmp_path)
+    assert [caption.image_id for caption in captions] == ids
+    assert [caption.id for caption in captions] == [f"{id_}#0" for id_ in ids]
+    assert [caption.text for caption in captions] == ["1.jpg", "1.jpg", "2.jpg"]
+    if pattern is not None:
+        images = small.images(tmp_path)
+        assert [image.image_id for image in images] == ids
+        assert [image.path for image in images] == [tmp_path / id_ for id_ in ids]
+
+
+def test_pictures_of_one_name_in_two_splits_are_two_images(tmp_path):
+    (tmp_path / "captions.json").write_text(karpathy(("", "1.jpg", "train"), ("", "1.jpg", "test")))
+    images = manifest(image_pattern="{split}/{file}").images(tmp_path)
+    assert [image.image_id for image in images] == ["train/1.jpg", "test/1.jpg"]
+
+
+def test_file_names_stay_ids_where_each_is_of_one_picture(tmp_path):
+    images = [("train2014", "1.jpg", "train"), ("val2014", "2.jpg", "test")]
+    (tmp_path / "captions.json").write_text(karpathy(*images))
+    captions = manifest(image_pattern="{folder}/{file}").captions(tmp_path)
+    assert [caption.image_id for caption in captions] == ["1.jpg", "2.jpg"]
+
+
 def test_coco_json(tmp_path):
     content = {
         "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 3, "file_name": "b.jpg"}],
