@@ -24,7 +24,7 @@ ORDER = {
         shards
         manifests
         tables images
-        png_metadata
+        png_metadata image_ids
         fingerprint
         errors
     """,

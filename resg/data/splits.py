@@ -10,8 +10,10 @@ import numpy as np
 import psutil
 import torch
 
+from pipeline.fingerprint import file_digest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
+from pipeline.shards.splits import JoinedSplit, open_split
 from resg.config import RunSettings
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, FeatureCache, ImageTable
@@ -37,10 +39,23 @@ class SplitTables:
 
 @dataclass(frozen=True)
 class SplitReaders:
-    """Readers of the region and caption shards of one split."""
+    """Readers of the region and caption shards of one split.
 
-    regions: ShardReader
-    captions: ShardReader
+    Attributes:
+        joined: its images and captions.
+    """
+
+    joined: JoinedSplit
+
+    @property
+    def regions(self) -> ShardReader[ImageRegions]:
+        """Reader of the shards that hold its images."""
+        return self.joined.images.reader
+
+    @property
+    def captions(self) -> ShardReader[ParsedCaption]:
+        """Reader of the shards that hold its captions."""
+        return self.joined.captions.reader
 
     @classmethod
     def open(cls, shards: Path, split: str) -> "SplitReaders":
@@ -49,7 +64,7 @@ class SplitReaders:
         Raises:
             pipeline.errors.DataError: a kind of shard is missing, damaged, or has no such split.
         """
-        return cls(ShardReader(shards, "regions", split), ShardReader(shards, "captions", split))
+        return cls(open_split(shards, split))
 
     def vocabulary(self, settings: RunSettings) -> Vocabulary:
         """Words and edge types of this split, which must be the training split."""
@@ -69,7 +84,9 @@ class SplitReaders:
             DataError: no captions, no images, or captions of images without regions.
         """
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
-        images = ImageTable(cast(list[ImageRegions], self.regions), cache, device)
+        images = ImageTable(self.joined.images, cache, device)
+        other_ids = self.joined.image_of.items()
+        images.row |= {ours: images.row[id_] for ours, id_ in other_ids if id_ in images.row}
         captions = CaptionTable(
             self.parsed_captions(),
             images.row,
@@ -77,17 +94,18 @@ class SplitReaders:
             settings.model.textual_graph.edges,
             make_tokeniser(settings.model.text.encoder),
         )
-        return SplitTables(images, captions, self.captions.ids)
+        return SplitTables(images, captions, self.joined.captions.ids)
 
     def parsed_captions(self) -> list[ParsedCaption]:
         """All captions in order."""
-        return [cast(ParsedCaption, caption) for caption in self.captions]
+        return list(self.joined.captions)
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes of all features."""
+        """Bytes of all features, nearly: a part of the images counts as that part of the bytes."""
         stored = [sidecar.datasets["features"] for sidecar in self.regions.sidecars]
-        return sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
+        total = sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
+        return total * len(self.joined.images) // max(1, len(self.regions))
 
     def fingerprints(self) -> dict[str, Mapping[str, Any]]:
         """Which detector and parser made the shards: a run stores it and refuses others.
@@ -101,9 +119,10 @@ class SplitReaders:
         }
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each shard by file name."""
+        """SHA-256 by file name of each shard, and of what else says what is in the split."""
         sidecars = (*self.regions.sidecars, *self.captions.sidecars)
-        return {sidecar.file: sidecar.sha256 for sidecar in sidecars}
+        hashes = {sidecar.file: sidecar.sha256 for sidecar in sidecars}
+        return hashes | {file.name: file_digest(file) for file in self.joined.files}
 
 
 def choose_cache(wanted: str, feature_bytes: int, device: torch.device) -> FeatureCache:
