@@ -11,6 +11,7 @@ manifests has the same rule: captions and regions join by it.
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS: tuple[str, ...] = ()
 
@@ -90,7 +91,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
         )
     if num_captions is not None:
         _check_captions(captions_file, num_captions, num_images)
-    records = _records(path, array, copies, ids)
+    records = _records(path, array, copies, ids, options.skip_faulty)
     return Source((path,), split, records, tuple(notices))
 
 
@@ -175,20 +176,24 @@ def _check_captions(file: Path, num_captions: int, num_images: int) -> None:
 
 
 def _records(
-    path: Path, array: NDArray[Any], copies: int, ids: Sequence[str]
-) -> Iterator[ImageRegions]:
-    check = RowChecks(image_id="id", features="array")
+    path: Path, array: NDArray[Any], copies: int, ids: Sequence[str], skip_faulty: bool
+) -> Iterator[ImageRegions | Failure]:
+    check = RowChecks(skip_faulty=skip_faulty, image_id="id", features="array")
     for number, image_id in enumerate(ids):
         row = number * copies
         where = f"{path}, row {row}"
-        features = np.asarray(array[row])
-        if features.ndim != 2 or features.dtype.kind != "f":
-            raise DataError(
-                f"{where}, field array: expected floats [regions, width], "
-                f"found {features.dtype} {list(features.shape)}.\nMend or remove it."
-            )
-        # A copy: a view of the file's map would keep every page that was read in memory.
-        yield check(ImageRegions(image_id, features.astype(np.float32)), where)
+        yield check.outcome(partial(_record, array[row], image_id, where), image_id, where)
+
+
+def _record(row: NDArray[Any], image_id: str, where: str) -> ImageRegions:
+    features = np.asarray(row)
+    if features.ndim != 2 or features.dtype.kind != "f":
+        raise DataError(
+            f"{where}, field array: expected floats [regions, width], "
+            f"found {features.dtype} {list(features.shape)}.\nMend or remove it."
+        )
+    # A copy: a view of the file's map would keep every page that was read in memory.
+    return ImageRegions(image_id, features.astype(np.float32))
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:

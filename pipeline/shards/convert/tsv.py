@@ -14,6 +14,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -37,11 +38,30 @@ class Row:
 
     Attributes:
         where: the file and the row's number, counted from 1, as a user should read it.
-        fields: the text of each column by its name.
+        line: its bytes, without the line end.
+        columns: names of the columns, in order.
     """
 
     where: str
-    fields: Mapping[str, bytes]
+    line: bytes
+    columns: Sequence[str]
+
+    @cached_property
+    def fields(self) -> Mapping[str, bytes]:
+        """The text of each column by its name.
+
+        Raises:
+            DataError: there are other columns.
+        """
+        return _fields(self.line, self.columns, self.where)
+
+    @property
+    def image_id(self) -> str:
+        """The first column if it can be read, else the place of the row."""
+        try:
+            return self.text(self.columns[0]) or self.where
+        except DataError:
+            return self.where
 
     def text(self, field: str) -> str:
         """The field as text.
@@ -122,7 +142,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         columns: names of the columns, in order.
 
     Raises:
-        DataError: a row has other columns or does not end, or the gzip file is cut or damaged.
+        DataError: a row does not end, or the gzip file is cut or damaged.
     """
     number = 0
     try:
@@ -137,7 +157,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                     )
                 line = line.rstrip(b"\r\n")
                 if line:
-                    yield Row(where, _fields(line, columns, where))
+                    yield Row(where, line, columns)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: the gzip data ends or breaks after row {number} ({error}).\n"
