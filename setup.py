@@ -69,6 +69,7 @@ setup(
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
+            "caption_sentences=resg.spacy_factories:make_caption_sentences",
             "relation_triples=resg.spacy_factories:make_relation_triples",
             "scene_graph=resg.spacy_factories:make_scene_graph",
             "stepwise_parser=resg.spacy_factories:make_stepwise_parser",

@@ -6,16 +6,14 @@
 `scan-txt`       SCAN's `*_caps.txt`: one caption per line, a fixed number of lines per image
 """
 
-import gzip
 import json
-import unicodedata
-import zlib
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import DataError
+from pipeline.text_files import lines_of, read_text
 
 CaptionFormat = Literal["karpathy-json", "token-tsv", "coco-json", "scan-txt"]
 
@@ -57,7 +55,7 @@ def read_captions(
     """The images of a caption file with their captions, in the file's order.
 
     Args:
-        file: the caption file; `.gz` is unpacked.
+        file: the caption file; gzip is unpacked.
         format: how it is written.
         split: the split of all its images, if the file itself names none.
         ids: for `scan-txt`, a file of image ids, one per line.
@@ -67,17 +65,17 @@ def read_captions(
     Raises:
         DataError: the file is missing, not UTF-8, or not of that format; the line is named.
     """
-    text = _read_text(file, keep_undecodable)
+    text = read_text(file, "caption file", keep_undecodable=keep_undecodable)
     try:
         match format:
             case "karpathy-json":
-                return _karpathy(json.loads(text), split)
+                return _only_texts(_karpathy(json.loads(text), split), file)
             case "coco-json":
-                return _coco(json.loads(text), split)
+                return _only_texts(_coco(json.loads(text), split), file)
             case "token-tsv":
                 return _token_tsv(text, file, split)
             case "scan-txt":
-                rows = _lines(_read_text(ids, keep_undecodable)) if ids else None
+                rows = lines_of(read_text(ids, "file of ids")) if ids else None
                 return _scan(text, file, split or WHOLE, rows, captions_per_image)
     except json.JSONDecodeError as error:
         raise DataError(
@@ -89,51 +87,6 @@ def read_captions(
             f"{file} is JSON but not {format}: {type(error).__name__} at {error}. "
             "Check the caption format in the manifest."
         ) from error
-
-
-def caption_fault(text: str) -> str | None:
-    """Why a caption cannot be parsed, as a sentence, or None.
-
-    A caption needs at least one character that is not white space, and none that is a control
-    character (tabs included) or a byte that was not UTF-8.
-    """
-    if not text.strip():
-        return "the caption is empty"
-    for place, character in enumerate(text):
-        category = unicodedata.category(character)
-        if category == "Cc":
-            return f"the caption has the control character U+{ord(character):04X} at place {place}"
-        if category == "Cs":
-            return f"the caption has a byte that is not UTF-8 at place {place}"
-    return None
-
-
-def _read_text(file: Path, keep_undecodable: bool) -> str:
-    unpack: Callable[[bytes], bytes] = gzip.decompress if file.suffix == ".gz" else bytes
-    try:
-        content = unpack(file.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"the caption file {file} is missing. Check the path, or the manifest and --root."
-        ) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{file} is not a complete gzip file: {error}. Download it again."
-        ) from error
-    try:
-        return content.decode("utf-8-sig", "surrogateescape" if keep_undecodable else "strict")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{file} should be UTF-8, but line {line} has the byte 0x{content[error.start]:02x} "
-            f"at offset {error.start}. Convert it, for example with: iconv -f latin1 -t utf-8"
-        ) from error
-
-
-def _lines(text: str) -> list[str]:
-    # Not splitlines(): it also cuts at control characters that may stand inside a caption.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _karpathy(content: dict[str, Any], split: str | None) -> list[CaptionedImage]:
@@ -170,7 +123,7 @@ def _coco(content: dict[str, Any], split: str | None) -> list[CaptionedImage]:
 
 def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]:
     captions: dict[str, list[tuple[str, str]]] = {}
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         key, tab, caption = line.partition("\t")
         image_id, hash_sign, k = key.rpartition("#")
         if not (tab and hash_sign and image_id and k):
@@ -194,7 +147,7 @@ def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]
 def _scan(
     text: str, file: Path, split: str, ids: list[str] | None, captions_per_image: int
 ) -> list[CaptionedImage]:
-    lines = _lines(text)
+    lines = lines_of(text)
     count, rest = divmod(len(lines), captions_per_image)
     if rest:
         raise DataError(
@@ -218,6 +171,18 @@ def _scan(
         )
         for row in range(count)
     ]
+
+
+def _only_texts(images: list[CaptionedImage], file: Path) -> list[CaptionedImage]:
+    """The images; a caption of another JSON type, such as null, is refused."""
+    for image in images:
+        for number, caption in zip(image.numbers, image.captions, strict=True):
+            if not isinstance(caption, str):
+                raise DataError(
+                    f"{file}: caption {number} of {image.image_id} is {caption!r}, expected text. "
+                    "Correct or remove it."
+                )
+    return images
 
 
 def _counted(captions: Sized) -> tuple[str, ...]:

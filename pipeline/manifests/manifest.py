@@ -198,7 +198,7 @@ def load_manifest(path: Path) -> Manifest:
         SettingsError: the file is missing, not YAML or not a manifest; the message says why.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingsError(
             f"expected a manifest of a data set at {path}, but there is no such file."

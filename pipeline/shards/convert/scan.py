@@ -24,6 +24,7 @@ from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import Failure, ImageRegions
+from pipeline.text_files import lines_of, read_text
 
 NEEDS: tuple[str, ...] = ()
 
@@ -143,10 +144,7 @@ def _copies(array: NDArray[Any], num_captions: int | None, ids: Sequence[str] | 
 
 
 def _read_ids(file: Path) -> list[str]:
-    try:
-        ids = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected UTF-8 text, one id a line ({error}).") from error
+    ids = [line.strip() for line in lines_of(read_text(file, "file of ids"))]
     while ids and not ids[-1]:
         ids.pop()
     return ids

@@ -7,6 +7,7 @@ delimiter and \r\n as line end; only an id can need its quotes.
 
 import base64
 import binascii
+import codecs
 import csv
 import gzip
 import io
@@ -155,7 +156,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                         f"{where}: no line end in {MAX_ROW_BYTES:,} bytes; "
                         f"expected {len(columns)} columns between tabs. Is this such a file?"
                     )
-                line = line.rstrip(b"\r\n")
+                line = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
                 if line:
                     yield Row(where, line, columns)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
