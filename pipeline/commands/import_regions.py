@@ -28,7 +28,8 @@ from pipeline.options import format_option
     "--ids",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="File of image ids for a SCAN array, one per line.  [default: SPLIT:NUMBER]",
+    help="File of image ids: one per line in the images' order, or lines OLD<TAB>NEW.  "
+    "[default: the input's ids, SPLIT:NUMBER for scan]",
 )
 @click.option(
     "--split", metavar="NAME", help="Split of the images.  [default for scan: from the file name]"

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError, SettingsError
+from pipeline.errors import DataError
 from pipeline.fingerprint import as_json, differences, file_digest
 from pipeline.shards.arrays import open_shard
 from pipeline.shards.convert.formats import format_named
+from pipeline.shards.convert.new_ids import renamed
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import Failure, ImageRegions
 from pipeline.shards.sidecar import (
@@ -78,15 +79,15 @@ def import_regions(
         on_shard: called with the sidecar of each shard that was written.
 
     Raises:
-        SettingsError: the format is unknown, or does not accept these options.
+        SettingsError: the format is unknown, or ids are given for several SCAN arrays.
         DataError: the input is faulty (the message names file, row and field), `out` has regions of
             another format or precision (the message says what differs), or an image is there
             already.
     """
     options = options or ReadOptions()
-    if options.ids and format_name != "scan":
-        raise SettingsError(f"--ids is for --format scan: {format_name} has ids of its own.")
     sources = format_named(format_name).read(source, options)
+    if options.ids and format_name != "scan":  # whose ids have their own rule, for repeated rows
+        sources = [renamed(part, options.ids) for part in sources]
     settings = {"command": "import-regions", "format": format_name, "dtype": dtype}
     about = {"settings": settings, "fingerprint": {"imported-from": format_name}}
     about_input = about | {"source": as_json(_source(sources, options, shard_size))}

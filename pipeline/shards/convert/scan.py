@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, SettingsError
+from pipeline.shards.convert.new_ids import read_ids
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.records import Failure, ImageRegions
-from pipeline.text_files import lines_of, read_text
 
 NEEDS: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
     if path.name.endswith(ARRAY_SUFFIX) and captions_file.is_file():
         with captions_file.open("rb") as stream:
             num_captions = sum(1 for _ in stream)
-    named = None if options.ids is None else _read_ids(options.ids)
+    named = None if options.ids is None else read_ids(options.ids)
     copies = _copies(array, num_captions, named)
     num_images = len(array) // copies
     ids = [f"{split}:{number}" for number in range(num_images)]
@@ -141,13 +141,6 @@ def _copies(array: NDArray[Any], num_captions: int | None, ids: Sequence[str] | 
             if not np.array_equal(array[row], first):  # ends here at once for distinct images
                 return 1
     return CAPTIONS_PER_IMAGE
-
-
-def _read_ids(file: Path) -> list[str]:
-    ids = [line.strip() for line in lines_of(read_text(file, "file of ids"))]
-    while ids and not ids[-1]:
-        ids.pop()
-    return ids
 
 
 def _one_an_image(ids: list[str], file: Path, num_images: int) -> list[str]:

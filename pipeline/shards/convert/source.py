@@ -13,7 +13,7 @@ class ReadOptions:
 
     Attributes:
         split: the split that the images belong to; None leaves it to the format.
-        ids: a file of image ids, see `ids`.
+        ids: a file of image ids, see `new_ids`.
         trust_pickle: whether pickled arrays may be loaded, which can run any code.
         skip_faulty: whether a faulty image becomes a `Failure`, instead of ending the import.
     """

@@ -137,6 +137,48 @@ def test_faulty_rows_are_skipped(tmp_path, form, make_image):
     assert set(report.failures) == {"b", "c", *wheres}
 
 
+def test_ids_of_a_file_by_order_and_by_name(inputs, tmp_path, form, run):
+    (tmp_path / "order.txt").write_bytes("\ufeffA.jpg\r\nB.jpg\r\nC.jpg\r\n".encode())
+    (tmp_path / "names.tsv").write_text("c\tC.jpg\na\tA.jpg\nz\tZ.jpg\nb\tB.jpg\n")
+    for ids in ("order.txt", "names.tsv"):
+        command = ("import-regions", "--format", form, "--input", inputs["train"], "--ids")
+        code, output = run(*command, tmp_path / ids, "--out", tmp_path / ids[:5], "--trust-pickle")
+        assert code == 0, output
+        assert ShardReader(tmp_path / ids[:5], "regions").ids == ["A.jpg", "B.jpg", "C.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("A\nB\n", "has 2 ids, but there are more images"),
+        ("A\nB\nC\nD\n", "has 4 ids, but there are 3 images"),
+        ("A\nB\nA\n", "'A' stands there 2 times"),
+        ("A\n\nC\n", "expected an id on each line"),
+        ("", "expected an id on each line"),
+        ("a\tA\nb\nc\tC\n", "expected an id on each line"),
+        ("a\tA\nb\tB\n", "no new id for the image 'c'"),
+    ],
+)
+def test_a_file_of_ids_that_does_not_fit(inputs, tmp_path, form, lines, said, run):
+    (tmp_path / "ids").write_text(lines)
+    code, output = run("import-regions", "--format", form, "--input", inputs["train"], "--ids",
+                       tmp_path / "ids", "--out", tmp_path / "s", "--trust-pickle")  # fmt: skip
+    assert (code, said in output) == (1, True), output
+    assert list((tmp_path / "s").glob("regions*")) == []
+
+
+@pytest.mark.parametrize("names", ["x\ny\nz\n", "a\tx\nb\ty\nc\tz\n"])
+def test_skipped_images_have_their_new_ids(tmp_path, make_image, names):
+    features = np.full((3, 8), np.nan, np.float32)
+    images = [make_image("a"), make_image("b", features=features), make_image("c")]
+    lxmert_tsv.write(images, tmp_path / "in.tsv", 3)
+    (tmp_path / "ids").write_text(names)
+    options = ReadOptions(ids=tmp_path / "ids", skip_faulty=True)
+    report = import_regions(tmp_path / "in.tsv", tmp_path / "s", "lxmert-tsv", options=options)
+    assert list(report.failures) == ["y"]
+    assert ShardReader(tmp_path / "s", "regions").ids == ["x", "z"]
+
+
 def test_an_input_without_a_sound_image_is_an_error(tmp_path, make_image):
     path = tmp_path / "in.tsv"
     features = np.full((3, 8), np.nan, np.float32)
