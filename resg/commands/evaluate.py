@@ -21,7 +21,13 @@ from resg.options import device_option, json_option, pairs_option, shards_option
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Evaluate this .npy of images x captions, five captions for each image in order.",
+    help="Evaluate this .npy of images x captions.",
+)
+@click.option(
+    "--owners",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For --matrix: one line per caption with its image, as a row from 0 or an id; .npy too.  "
+    "[default: five captions for each image, in order]",
 )
 @shards_option
 @split_option
@@ -39,6 +45,7 @@ def evaluate(
     runs: tuple[Path, ...],
     each: bool,
     matrix: Path | None,
+    owners: Path | None,
     shards: Path | None,
     split: str,
     protocol: Any,
@@ -54,14 +61,17 @@ def evaluate(
       resg evaluate --run runs/a --run runs/b              (their ensemble)
       resg evaluate --run runs/a --run runs/b --each       (one row for each)
       resg evaluate --matrix scores.npy --json
+      resg evaluate --matrix coco.npy --owners image_of_caption.txt
     """
     from resg.evaluation.protocols import evaluate_scores, load_matrix
     from resg.progress import metrics_table
 
     if (matrix is None) == (not runs):
         raise click.UsageError("expected either --run RUN (one or more) or --matrix FILE.")
+    if matrix is None and owners is not None:
+        raise click.UsageError("--owners is for --matrix: a run knows the images of its captions.")
     if matrix is not None:
-        rows = {matrix.name: evaluate_scores(*load_matrix(matrix), protocol).as_json()}
+        rows = {matrix.name: evaluate_scores(*load_matrix(matrix, owners), protocol).as_json()}
     else:
         from resg.devices import choose_device
         from resg.jobs import evaluate_runs  # starts PyTorch, which a matrix does not need
