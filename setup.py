@@ -42,7 +42,12 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
-        "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*", "training/*.yaml"],
+        "pipeline.detectors": [
+            "detectron2/configs/*.yaml",
+            "photos/*",
+            "scenes/*",
+            "training/*.yaml",
+        ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg.models": ["presets/*.yaml"],

@@ -18,10 +18,10 @@ from pathlib import Path
 import click
 
 from pipeline.execution import ExecutionSettings, run_stage
+from pipeline.manifests.caption_text import clean_text
 from pipeline.manifests.manifest import tsv_captions
 from pipeline.parsing.parser import BATCH, cached_parser
 from pipeline.parsing.stage import ParseCaptions
-from pipeline.manifests.caption_text import clean_text
 from pipeline.shards.writer import write_shard
 
 WARM_UP = 500

@@ -56,6 +56,12 @@ class DetectionBatch:
     words: Tensor
     has_words: Tensor
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.images.shape[-2:]
+        return height, width
+
 
 def batches(
     pictures: PictureSet,

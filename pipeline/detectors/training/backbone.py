@@ -28,7 +28,6 @@ SCALES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 """Factors of width and depth."""
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
-BATCH_NORM = {"momentum": 0.01, "eps": 1e-3}
 
 
 def scaled_channels(channels: int, factor: float) -> int:
@@ -36,6 +35,10 @@ def scaled_channels(channels: int, factor: float) -> int:
     scaled = channels * factor
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, momentum=0.01, eps=1e-3)
 
 
 class SameConv2d(nn.Conv2d):
@@ -61,19 +64,15 @@ class InvertedBottleneck(nn.Module):
         inner = channels * expansion
         self.has_skip = stride == 1 and channels == out
         self.expand = (
-            nn.Sequential(
-                nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner, **BATCH_NORM)
-            )
+            nn.Sequential(nn.Conv2d(channels, inner, 1, bias=False), _norm(inner))
             if expansion != 1
             else None
         )
         self.depthwise = nn.Sequential(
             SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False),
-            nn.BatchNorm2d(inner, **BATCH_NORM),
+            _norm(inner),
         )
-        self.project = nn.Sequential(
-            nn.Conv2d(inner, out, 1, bias=False), nn.BatchNorm2d(out, **BATCH_NORM)
-        )
+        self.project = nn.Sequential(nn.Conv2d(inner, out, 1, bias=False), _norm(out))
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]` to `[B, C', H / stride, W / stride]`."""
@@ -97,7 +96,7 @@ class EfficientNetLite(nn.Module):
         width, depth = SCALES[size]
         self.stem = nn.Sequential(
             SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False),
-            nn.BatchNorm2d(STEM_CHANNELS, **BATCH_NORM),
+            _norm(STEM_CHANNELS),
         )
         self.blocks = nn.ModuleList()
         channels, stride, last_of = STEM_CHANNELS, 2, {}
@@ -111,7 +110,7 @@ class EfficientNetLite(nn.Module):
                 last_of[stride] = (len(self.blocks) - 1, out)
         self.head = nn.Sequential(
             nn.Conv2d(channels, HEAD_CHANNELS, 1, bias=False),
-            nn.BatchNorm2d(HEAD_CHANNELS, **BATCH_NORM),
+            _norm(HEAD_CHANNELS),
         )
         self.last_blocks = {last_of[stride][0] for stride in (8, 16, 32)}
         self.channels = tuple(last_of[stride][1] for stride in (8, 16, 32))

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def evaluate_detector(detector: RegionDetector, images: Path, instances: Path) -
     for image in content["images"]:
         (regions,) = detector.detect([load_image(images / image["file_name"])])
         found += _results(regions, image["id"], [category["id"] for category in categories])
-    truth = COCO()
+    truth: Any = COCO()  # its annotations can only be set from outside
     truth.dataset = _complete(content)
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
@@ -49,7 +50,9 @@ def evaluate_detector(detector: RegionDetector, images: Path, instances: Path) -
     }
 
 
-def _results(regions: DetectedRegions, image_id: int, category_ids: list[int]) -> list[dict]:
+def _results(
+    regions: DetectedRegions, image_id: int, category_ids: list[int]
+) -> list[dict[str, Any]]:
     corners = regions.boxes[:MOST_REGIONS].astype(float)
     sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
     return [
@@ -63,7 +66,7 @@ def _results(regions: DetectedRegions, image_id: int, category_ids: list[int]) -
     ]
 
 
-def _complete(content: dict) -> dict:
+def _complete(content: dict[str, Any]) -> dict[str, Any]:
     """With the keys that pycocotools expects of every annotation."""
     annotations = [
         {"iscrowd": 0, "area": a["bbox"][2] * a["bbox"][3], "id": number} | a
@@ -72,7 +75,7 @@ def _complete(content: dict) -> dict:
     return {"info": {}} | content | {"annotations": annotations}
 
 
-def _measure(truth, found, *, use_classes: bool) -> np.ndarray:  # noqa: ANN001 - no types there
+def _measure(truth: Any, found: Any, *, use_classes: bool) -> np.ndarray:
     from pycocotools.cocoeval import COCOeval
 
     measure = COCOeval(truth, found, "bbox")

@@ -76,7 +76,7 @@ class DetectionLosses(nn.Module):
         Returns:
             `objectness`, `anchor_boxes`, `classes`, `boxes`, and `words` where they are predicted.
         """
-        network, size = self.network, tuple(batch.images.shape[-2:])
+        network, size = self.network, batch.size
         images = (batch.images - PIXEL_MEAN) / PIXEL_STD
         features = network.backbone(images)
         levels = list(features.values())
@@ -161,7 +161,7 @@ class DetectionLosses(nn.Module):
         batch: DetectionBatch,
     ) -> dict[str, Tensor]:
         settings, heads = self.settings, self.network.roi_heads
-        num_images, size = len(batch.images), tuple(batch.images.shape[-2:])
+        num_images, size = len(batch.images), batch.size
         code = heads.box_coder.weights
         with torch.no_grad():
             is_object_BG = (batch.labels >= 0) & ~batch.is_weak

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, distributed, nn
@@ -214,7 +215,7 @@ class _Log:
         line = json.dumps({"step": step + 1, "seconds_a_step": round(seconds, 4)} | means)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        print(f"{step + 1}/{self.iterations} {line}", flush=True)
+        click.echo(f"{step + 1}/{self.iterations} {line}", err=True)
         self.sums, self.started = {}, time.monotonic()
 
 
@@ -225,7 +226,9 @@ def detector_info(classes: Sequence[str], recipe: TrainingRecipe) -> DetectorInf
         domain="photographs",
         classes=tuple(classes),
         feature_width=recipe.network.feature_width,
-        resize=ResizePolicy(short_side=recipe.short_side, max_side=recipe.max_side),
+        resize=ResizePolicy(
+            short_side=recipe.short_side, max_side=recipe.max_side, filter="pillow"
+        ),
         channels="RGB",
         pixel_mean=(PIXEL_MEAN,) * 3,
         pixel_std=(PIXEL_STD,) * 3,
