@@ -80,17 +80,20 @@ image_source = _item_source(
 )
 
 caption_source = _item_source(
-    "captions", "FILE", "File of lines file#k<TAB>caption (may be .gz), instead of a manifest."
+    "captions",
+    "FILE",
+    "File of captions, instead of a manifest: lines file#k<TAB>caption, CSV or TSV with a header, "
+    "JSON lines, Karpathy's or COCO's JSON; may be .gz.",
 )
 
 
 def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list[Any]:
     """The items of the manifest, or of the folder or file given instead."""
-    from pipeline.manifests.manifest import load_manifest, tsv_captions
+    from pipeline.manifests.manifest import file_captions, load_manifest
 
     manifest, root, own = source.values()
     if own is not None and manifest is None and root is None:
-        return _folder_images(own) if name == "images" else tsv_captions(own)
+        return _folder_images(own) if name == "images" else file_captions(own)
     if own is None and manifest is not None and root is not None:
         data_set = load_manifest(manifest)
         return data_set.images(root) if name == "images" else data_set.captions(root)

@@ -1,6 +1,6 @@
 """Manifests: the images, captions, splits and licence of a data set, as YAML files.
 
-Your own pictures need no manifest: `picture_folder` and `tsv_captions` give the same items.
+Your own pictures need no manifest: `picture_folder` and `file_captions` give the same items.
 """
 
 from collections.abc import Iterable
@@ -221,13 +221,13 @@ def load_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def tsv_captions(file: Path) -> list[CaptionItem]:
-    """The captions of a file of lines `file#k<TAB>caption` (may be .gz), in the split `all`.
+def file_captions(file: Path) -> list[CaptionItem]:
+    """The captions of a file whose format is recognised, in the split that it names or `all`.
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8, or a line has another form.
+        DataError: the file is missing, empty, not UTF-8, or of no known format.
     """
-    captions = caption_items(read_captions(file, "token-tsv"))
+    captions = caption_items(read_captions(file))
     if not captions:
         raise DataError(f"{file} has no captions: expected lines `file#k<TAB>caption`.")
     return captions

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import read_captions
 from pipeline.manifests.caption_text import caption_fault
-from pipeline.manifests.manifest import Manifest, load_manifest, tsv_captions
+from pipeline.manifests.manifest import Manifest, file_captions, load_manifest
 from pipeline.manifests.picture_folder import folder_images
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
@@ -53,7 +53,7 @@ def test_karpathy_counts():
 @pytest.mark.real_data
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_flickr30k_counts_are_those_of_the_real_captions(shared_data, split):
-    captions = tsv_captions(shared_data / "captions" / f"flickr30k_{split}.tsv.gz")
+    captions = file_captions(shared_data / "captions" / f"flickr30k_{split}.tsv.gz")
     expected = load_manifest(MANIFESTS / "flickr30k.yaml").splits[split]
     assert len(captions) == expected.captions
     assert len({caption.image_id for caption in captions}) == expected.images
@@ -63,7 +63,7 @@ def test_flickr30k_counts_are_those_of_the_real_captions(shared_data, split):
 @pytest.mark.real_data
 def test_real_photographs_and_captions_meet_without_a_manifest(shared_data, folder):
     images = folder_images(shared_data / folder / "images")
-    captions = tsv_captions(shared_data / folder / "captions.tsv")
+    captions = file_captions(shared_data / folder / "captions.tsv")
     assert {image.image_id for image in images} == {caption.image_id for caption in captions}
     assert len(captions) == 5 * len(images)
     assert len({caption.id for caption in captions}) == len(captions)
@@ -175,7 +175,7 @@ def test_scan_txt(tmp_path):
 def test_token_tsv_is_unpacked_and_grouped_by_image(tmp_path):
     lines = "a.jpg#0\tA dog\r\nb.jpg#0\tA\u2028cat\x0bsits\na.jpg#1\tTwo\tdogs\n"
     (tmp_path / "c.tsv.gz").write_bytes(gzip.compress(lines.encode()))
-    captions = tsv_captions(tmp_path / "c.tsv.gz")
+    captions = file_captions(tmp_path / "c.tsv.gz")
     assert [(c.id, c.text) for c in captions] == [
         ("a.jpg#0", "A dog"),
         ("a.jpg#1", "Two\tdogs"),
@@ -192,7 +192,7 @@ def test_any_text_comes_back_from_a_tsv(tmp_path_factory, captions):
     file = tmp_path_factory.mktemp("tsv") / "c.tsv"
     lines = "".join(f"a.jpg#{k}\t{text}\n" for k, text in enumerate(captions))
     file.write_bytes(lines.encode())
-    assert [caption.text for caption in tsv_captions(file)] == captions
+    assert [caption.text for caption in file_captions(file)] == captions
 
 
 def test_a_file_of_another_format_is_named(tmp_path):
@@ -218,7 +218,7 @@ def test_a_caption_that_is_no_text_is_named(tmp_path, caption):
 def test_bytes_that_are_not_utf8_are_refused_or_kept_apart(tmp_path):
     (tmp_path / "c.tsv").write_bytes(b"a.jpg#0\tcaf\xe9\n")
     with pytest.raises(DataError, match="line 1 has the byte 0xe9 at offset 11"):
-        tsv_captions(tmp_path / "c.tsv")
+        file_captions(tmp_path / "c.tsv")
     (image,) = read_captions(tmp_path / "c.tsv", "token-tsv", keep_undecodable=True)
     assert caption_fault(image.captions[0]) == "the caption has a byte that is not UTF-8"
 
