@@ -30,7 +30,7 @@ from pipeline.errors import DataError
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_folder, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
-from pipeline.shards.convert.source import ReadOptions, Source
+from pipeline.shards.convert.source import ReadOptions, Source, input_files
 from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS = ("boxes", "image_size")
@@ -52,7 +52,7 @@ def _npz_files(source: Path) -> list[Path]:
         raise DataError(f"{source} does not exist: expected an .npz file, or a folder of them.")
     if not source.is_dir():
         return [source]
-    files = sorted(source.rglob("*.npz"))
+    files = input_files(source, "*.npz", is_deep=True)
     if not files:
         raise DataError(f"no *.npz in {source}: expected one an image.")
     return files

@@ -23,7 +23,7 @@ from pipeline.shards.convert.new_ids import read_ids
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
-from pipeline.shards.convert.source import ReadOptions, Source
+from pipeline.shards.convert.source import ReadOptions, Source, input_files
 from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ def _array_files(source: Path, options: ReadOptions) -> list[Path]:
         raise DataError(f"{source} does not exist: expected an array, or a folder of *_ims.npy.")
     if not source.is_dir():
         return [source]
-    found = sorted(source.glob("*" + ARRAY_SUFFIX))
+    found = input_files(source, "*" + ARRAY_SUFFIX)
     if not found:
         raise DataError(f"no *{ARRAY_SUFFIX} in {source}: name the array itself.")
     if len(found) > 1 and options.ids:

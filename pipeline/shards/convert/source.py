@@ -24,6 +24,25 @@ class ReadOptions:
     skip_faulty: bool = False
 
 
+def input_files(folder: Path, pattern: str, *, is_deep: bool = False) -> list[Path]:
+    """The files of a folder, sorted, without hidden ones: macOS leaves `._x.npz` beside `x.npz`.
+
+    Args:
+        folder: where they are.
+        pattern: of their names.
+        is_deep: also look into subfolders.
+    """
+    found = folder.rglob(pattern) if is_deep else folder.glob(pattern)
+    return sorted(
+        path
+        for path in found
+        if path.is_file()
+        and not any(
+            part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Source:
     """The images of one split of an input, read lazily.

@@ -2,7 +2,8 @@ r"""Tab-separated rows with base64 arrays, the common part of the BUTD and LXMER
 
 A file is read row by row, gzip or not, and a row without an end is refused: memory is bounded by
 the longest row, whatever the file's size. Fields are what Python's csv module wrote with a tab as
-delimiter and \r\n as line end; only an id can need its quotes.
+delimiter and \r\n as line end; only an id can need its quotes. Two habits of other writers are
+accepted: a header, and `b'...'` around base64.
 """
 
 import base64
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.shards.convert.source import input_files
 
 MAX_ROW_BYTES = 1 << 28
 """Longest row accepted; a usual one (36 regions of 2,048 float32) has 0.4 MB."""
@@ -99,7 +101,7 @@ class Row:
             DataError: the field is not base64, or its bytes do not fill that shape.
         """
         try:
-            data = binascii.a2b_base64(self.fields[field], strict_mode=True)
+            data = binascii.a2b_base64(_without_literal(self.fields[field]), strict_mode=True)
         except binascii.Error as error:
             raise self.refuse(field, f"expected base64 ({error})") from error
         unit = np.dtype(dtype).itemsize * math.prod(n for n in shape if n >= 0)
@@ -129,14 +131,14 @@ def tsv_files(source: Path) -> list[Path]:
         raise DataError(f"{source} does not exist: expected a TSV file, or a folder of them.")
     if not source.is_dir():
         return [source]
-    files = sorted(p for p in source.iterdir() if p.is_file() and ".tsv" in p.suffixes)
+    files = [path for path in input_files(source, "*") if ".tsv" in path.suffixes]
     if not files:
         raise DataError(f"no *.tsv, *.tsv.gz or *.tsv.0 in {source}: name the file itself.")
     return files
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Each row of a file.
+    """Each row of a file; a header, which pandas would write, is passed over.
 
     Args:
         path: the file, gzip or not.
@@ -145,7 +147,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     Raises:
         DataError: a row does not end, or the gzip file is cut or damaged.
     """
-    number = 0
+    number, header = 0, [column.encode() for column in columns]
     try:
         with open_input(path) as stream:
             while line := stream.readline(MAX_ROW_BYTES):
@@ -157,7 +159,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                         f"expected {len(columns)} columns between tabs. Is this such a file?"
                     )
                 line = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
-                if line:
+                if line and not (number == 1 and line.split(b"\t") == header):
                     yield Row(where, line, columns)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
@@ -166,6 +168,12 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         ) from error
     if number == 0:
         raise DataError(f"{path} is empty: expected rows of {len(columns)} columns.")
+
+
+def _without_literal(text: bytes) -> bytes:
+    """Base64 without the `b''` that Python 3 writes around bytes that were not decoded."""
+    is_literal = text[:2] in (b"b'", b'b"') and text[-1:] == text[1:2]
+    return text[2:-1] if is_literal else text
 
 
 def _fields(line: bytes, columns: Sequence[str], where: str) -> dict[str, bytes]:

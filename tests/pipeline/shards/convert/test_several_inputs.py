@@ -179,6 +179,39 @@ def test_skipped_images_have_their_new_ids(tmp_path, make_image, names):
     assert ShardReader(tmp_path / "s", "regions").ids == ["x", "z"]
 
 
+@pytest.mark.parametrize("form", ["butd-tsv", "lxmert-tsv"])
+def test_rows_of_other_writers_are_read(tmp_path, form, make_image):
+    FORMATS[form].write([make_image("a"), make_image("b")], tmp_path / "plain.tsv", 2)
+    plain = (tmp_path / "plain.tsv").read_bytes()
+    columns = "\t".join(FORMATS[form].COLUMNS).encode()
+    cells = [line.split(b"\t") for line in plain.splitlines()]
+    literal = [[b"b'%s'" % cell if len(cell) > 9 else cell for cell in row] for row in cells]
+    variants = {
+        "lines": plain.replace(b"\r\n", b"\n").rstrip(b"\n"),
+        "header": columns + b"\r\n" + plain,
+        "literal": b"\n".join(b"\t".join(row) for row in literal),
+        "gzip": gzip.compress(plain),
+    }
+    expected = take(tmp_path / "plain.tsv", tmp_path / "plain", form)
+    features = [image.features for image in ShardReader(tmp_path / "plain", "regions")]
+    for name, content in variants.items():
+        (tmp_path / f"{name}.tsv").write_bytes(content)
+        assert take(tmp_path / f"{name}.tsv", tmp_path / name, form).images == expected.images
+        found = [image.features for image in ShardReader(tmp_path / name, "regions")]
+        np.testing.assert_array_equal(found, features)
+
+
+def test_hidden_files_beside_the_input_are_no_input(inputs, tmp_path, form):
+    folder = tmp_path / "folder"
+    ending = ".npz" if form == "npz" else ".tsv.gz"
+    for hidden in ("__MACOSX", ".cache"):
+        (folder / hidden).mkdir(parents=True)
+        (folder / hidden / f"a{ending}").write_bytes(b"Mac OS X")
+    (folder / f"._a{ending}").write_bytes(b"Mac OS X")
+    inputs["train"].rename(folder / ("files" if form == "npz" else "a.tsv.gz"))
+    assert take(folder, tmp_path / "s", form).images == 3
+
+
 def test_an_input_without_a_sound_image_is_an_error(tmp_path, make_image):
     path = tmp_path / "in.tsv"
     features = np.full((3, 8), np.nan, np.float32)
