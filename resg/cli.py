@@ -1,7 +1,5 @@
 """resg: the click group; its commands are the modules of `resg.commands`."""
 
-import click
-
 from pipeline.commandline import CommandFolder
 from pipeline.errors import PipelineError
 from resg.errors import ResgError
@@ -13,4 +11,3 @@ main = CommandFolder(
     help="Train, evaluate and use relationship-enhanced semantic graphs for image-text matching.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-click.version_option(package_name="resg", prog_name="resg")(main)
