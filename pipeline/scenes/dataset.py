@@ -117,12 +117,12 @@ def _check_number(num_images: int) -> None:
     if num_images < MIN_IMAGES:
         raise SettingsError(
             f"expected at least {MIN_IMAGES} images, as each split needs a pair of twins; "
-            f"{num_images} came. Ask for more: --images {MIN_IMAGES}"
+            f"got {num_images}. Use at least --images {MIN_IMAGES}"
         )
     if num_images % 2:
         raise SettingsError(
-            f"expected an even number of images, as they come in pairs of twins; {num_images} "
-            f"came. Ask for one more: --images {num_images + 1}"
+            f"expected an even number of images, as they come in pairs of twins; "
+            f"got {num_images}. Use --images {num_images + 1}"
         )
 
 

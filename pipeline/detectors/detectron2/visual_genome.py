@@ -45,7 +45,7 @@ def dialect_of(weights: Weights, path: Path) -> Dialect:
         if all(key in weights for key in keys):
             return dialect
     raise DataError(
-        f"{path} is no attribute detector of bottom-up attention: expected under {PREDICTOR} "
+        f"{path} is not an attribute detector of bottom-up attention: expected under {PREDICTOR} "
         "cls_embed, attr_linear1, attr_linear2 or cls_embedding, fc_attr, attr_score; its keys "
         f"begin with {', '.join(sorted(weights)[:3])}. Another detector is given as "
         "detectron2:CONFIG.yaml,WEIGHTS."
