@@ -42,7 +42,7 @@ class OnnxNetwork:
         self.session = open_session(path, device, threads)
         self.info = detector_info(self.session, path)
         for fault in contract_faults(self.session, self.info):
-            raise DataError(f"{path} {fault}; write it anew with: pipeline export-detector.")
+            raise DataError(f"{path} {fault}; write it again with: pipeline export-detector.")
         self.outputs = expected_outputs(self.info)
 
     def start(self, pictures_B3HW: NDArray[np.floating[Any]]) -> Callable[[], list[Candidates]]:
@@ -137,7 +137,7 @@ def detector_info(session: Any, path: Path) -> DetectorInfo:
         where = ".".join(map(str, fault["loc"])) or "its JSON"
         raise DataError(
             f"{path} describes its detector wrongly ({where}: {fault['msg']}); "
-            "write it anew with: pipeline export-detector."
+            "write it again with: pipeline export-detector."
         ) from error
 
 

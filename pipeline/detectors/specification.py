@@ -49,7 +49,7 @@ class DetectorSpec:
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSpec":
-        """From what stands after `--detector`.
+        """Parse the value of `--detector`.
 
         Raises:
             SettingsError: none of the known forms.

@@ -134,7 +134,7 @@ def _is_there(out: Path, settings: dict[str, int]) -> bool:
         return False
     if not (out / "scenes.yaml").is_file():
         raise DataError(
-            f"expected a new or empty folder, {out} holds files but no whole set of scenes "
+            f"expected a new or empty folder, {out} holds files but no complete set of scenes "
             "(another thing, or a run that was stopped).\nGive --out another folder, or delete it."
         )
     try:
@@ -158,7 +158,7 @@ def _said(settings: dict[str, Any]) -> str:
 
 
 def _plan_pairs(num_pairs: int, seed: int) -> list[_PairPlan]:
-    """Split and core relation of each pair: drawn by lot, each relation as often in each split."""
+    """Random split and core relation of each pair, each relation equally often in each split."""
     held_out = max(1, round(HELD_OUT * num_pairs))
     order = np.random.default_rng([seed, _SPLIT]).permutation(num_pairs)
     bounds = {"test": order[:held_out], "val": order[held_out : 2 * held_out]}

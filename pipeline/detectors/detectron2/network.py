@@ -66,7 +66,7 @@ class RegionHeads(nn.Module):
         self.attributes: Any = getattr(heads, "attributes", None)
 
     def arrange_for_gpu(self) -> None:
-        """Fuse what cuDNN can fuse, and lay maps out as tensor cores want them.
+        """Fuse what cuDNN can fuse, and use the memory layout that tensor cores need.
 
         Else cuDNN turns every map to channels last and back. For tensor cores alone: without them
         channels last in single precision is many times slower.

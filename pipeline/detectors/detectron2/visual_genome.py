@@ -83,7 +83,7 @@ def _check_widths(weights: Weights, dialect: Dialect, path: Path) -> None:
         deltas = weights["proposal_generator.rpn_head.anchor_deltas.weight"].shape[0]
         embedded = weights[ATTRIBUTES + "embedding.weight"].shape[0]
     except KeyError as error:
-        raise DataError(f"{path} lacks {error}; fetch it again.") from error
+        raise DataError(f"{path} lacks {error}; download it again.") from error
     is_caffe = dialect == "caffe"
     expected = {
         "logits of objectness": (logits, deltas // 4 * (2 if is_caffe else 1)),
