@@ -15,7 +15,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "runs",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
+    help="Run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
 )
 @click.option("--each", is_flag=True, help="One row for each run, no ensemble.")
 @click.option(
@@ -62,7 +62,7 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Recall@K of images for captions and captions for images; ties count against the run.
+    """Compute Recall@K of images for captions and captions for images; ties count against the run.
 
     \b
     Examples:
