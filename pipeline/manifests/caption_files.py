@@ -4,18 +4,23 @@
 `token-tsv`      lines `file#k<TAB>caption`, as Flickr8k and Flickr30K are published; may end in .gz
 `coco-json`      COCO's captions_*.json: images with file names, annotations with captions
 `scan-txt`       SCAN's `*_caps.txt`: one caption per line, a fixed number of lines per image
+`table`          CSV or TSV whose header names an image and a caption column, perhaps a split
+`json-records`   objects of an image and its captions: one per line, in a list, or by image
 """
 
 import json
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import DataError
+from pipeline.manifests.caption_rows import CaptionRow, recognise, record_rows, table_rows
 from pipeline.text_files import composed, lines_of, read_text
 
-CaptionFormat = Literal["karpathy-json", "token-tsv", "coco-json", "scan-txt"]
+CaptionFormat = Literal[
+    "karpathy-json", "token-tsv", "coco-json", "scan-txt", "table", "json-records"
+]
 
 WHOLE = "all"
 """The split of images and captions whose source names none."""
@@ -26,12 +31,13 @@ class CaptionedImage:
     """One image of a caption file.
 
     Attributes:
-        image_id: its file name, or the name of its row if the format has no file names; its letters
-            are composed (`composed`).
+        image_id: its file name, or the name of its row if the format has no file names; its path if
+            file names of the data set repeat. Its letters are composed (`composed`).
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
         numbers: the number k of each caption's id `image#k`.
+        file: its file name, if that is not its id.
     """
 
     image_id: str
@@ -39,6 +45,7 @@ class CaptionedImage:
     split: str
     captions: tuple[str, ...]
     numbers: tuple[str, ...]
+    file: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_id", composed(self.image_id))
@@ -46,7 +53,7 @@ class CaptionedImage:
 
 def read_captions(
     file: Path,
-    format: CaptionFormat,
+    format: CaptionFormat | None = None,
     *,
     split: str | None = None,
     ids: Path | None = None,
@@ -57,7 +64,7 @@ def read_captions(
 
     Args:
         file: the caption file; gzip is unpacked.
-        format: how it is written.
+        format: how it is written; None to recognise it, which nothing tells of `scan-txt`.
         split: the split of all its images, if the file itself names none.
         ids: for `scan-txt`, a file of image ids, one per line.
         captions_per_image: for `scan-txt`, the number of lines per image.
@@ -68,14 +75,18 @@ def read_captions(
     """
     text = read_text(file, "caption file", keep_undecodable=keep_undecodable)
     try:
-        match format:
+        match format or recognise(text, file):
             case "karpathy-json":
                 return _only_texts(_karpathy(json.loads(text), split), file)
             case "coco-json":
                 return _only_texts(_coco(json.loads(text), split), file)
             case "token-tsv":
                 return _token_tsv(text, file, split)
-            case "scan-txt":
+            case "table":
+                return _by_image(table_rows(text, file), file, split)
+            case "json-records":
+                return _by_image(record_rows(text, file), file, split)
+            case _:  # scan-txt
                 rows = lines_of(read_text(ids, "file of ids")) if ids else None
                 return _scan(text, file, split or WHOLE, rows, captions_per_image)
     except json.JSONDecodeError as error:
@@ -142,6 +153,28 @@ def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]
             numbers=tuple(k for k, _ in rows),
         )
         for image_id, rows in captions.items()
+    ]
+
+
+def _by_image(rows: Iterable[CaptionRow], file: Path, split: str | None) -> list[CaptionedImage]:
+    captions: dict[str, list[str]] = {}
+    splits: dict[str, str | None] = {}
+    for row in rows:
+        captions.setdefault(row.image, []).append(row.caption)
+        if splits.setdefault(row.image, row.split) != row.split:
+            raise DataError(
+                f"{file}: the image {row.image!r} is in the splits {splits[row.image]} and "
+                f"{row.split}. Keep one of them."
+            )
+    return [
+        CaptionedImage(
+            image_id=image,
+            folder="",
+            split=split or splits[image] or WHOLE,
+            captions=tuple(texts),
+            numbers=_counted(texts),
+        )
+        for image, texts in captions.items()
     ]
 
 

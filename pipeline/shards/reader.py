@@ -43,6 +43,18 @@ _open_order_lock = threading.Lock()
 _MADE_BY = {"regions": "pipeline extract-regions", "captions": "pipeline parse-captions"}
 
 
+class MissingSplitError(DataError):
+    """A folder has shards, but none of the split that was asked for.
+
+    Attributes:
+        splits: those that it has.
+    """
+
+    def __init__(self, message: str, splits: set[str | None]) -> None:
+        super().__init__(message)
+        self.splits = splits
+
+
 class ShardReader(Generic[Record]):
     """The shards of one kind in a folder, as one sequence of records.
 
@@ -257,7 +269,7 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
             "pipeline import-regions again."
         )
     sidecars: list[Sidecar] = []
-    splits = set()
+    splits: set[str | None] = set()
     known_names: KnownNames = {}
     for path in find_sidecars(directory, kind):
         sidecar = read_sidecar(path, known_names)
@@ -267,7 +279,9 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
             sidecars.append(_alike(sidecar, sidecars[0]) if sidecars else sidecar)
     if not sidecars and splits:
         there = ", ".join(sorted(str(s) for s in splits))
-        raise DataError(f"{directory} has no {kind} of split {split!r}, only of {there}.")
+        raise MissingSplitError(
+            f"{directory} has no {kind} of split {split!r}, only of {there}.", splits
+        )
     if not sidecars:
         raise DataError(
             f"{directory} has no shards of {kind}: expected {kind}-00000.h5 and its .json. "

@@ -45,6 +45,7 @@ def write_shard(
     failures: Iterable[Failure] = (),
     dtype: str = "float16",
     notices: Iterable[str] = (),
+    source: Mapping[str, Any] | None = None,
 ) -> Sidecar:
     """Write a shard, then its sidecar, which makes the shard valid.
 
@@ -62,6 +63,7 @@ def write_shard(
         failures: items without a record; read after the last record, so the list may grow.
         dtype: of features and scores, float16 or float32.
         notices: sentences that a user of the shard should read; also read after the last record.
+        source: the input that it is imported from, as JSON can hold it.
 
     Returns:
         The sidecar as it was written.
@@ -103,6 +105,7 @@ def write_shard(
             counts=encoder.counts(),
             failures=failed,
             notices=tuple(notices),
+            source=as_json(source) if source is not None else None,
             datasets=datasets,
         )
         _commit(temporary, path, sidecar)

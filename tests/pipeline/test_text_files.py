@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.manifests.manifest import tsv_captions
+from pipeline.manifests.manifest import file_captions
 from pipeline.text_files import lines_of, read_text
 
 TEXT = "a.jpg#0\tA man’s dog runs “fast” – on the café terrace.\nb.jpg#0\tTwo men.\n"
@@ -33,7 +33,7 @@ def test_utf8_with_or_without_a_mark_is_read(tmp_path, encoding, name):
     content = TEXT.encode(encoding)
     (tmp_path / name).write_bytes(content if name == "c.tsv" else gzip.compress(content))
     assert read_text(tmp_path / name) == TEXT
-    assert [caption.id for caption in tsv_captions(tmp_path / name)] == ["a.jpg#0", "b.jpg#0"]
+    assert [caption.id for caption in file_captions(tmp_path / name)] == ["a.jpg#0", "b.jpg#0"]
 
 
 @pytest.mark.parametrize(

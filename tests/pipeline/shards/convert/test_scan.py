@@ -135,15 +135,6 @@ class TestIds:
                 options=ReadOptions(ids=tmp_path / "ids.txt"),
             )  # fmt: skip
 
-    def test_formats_with_ids_take_none(self, tmp_path, run):
-        (tmp_path / "ids.txt").write_text("a\n", encoding="utf-8")
-        code, output = run(
-            "import-regions", "--format", "npz", "--input", tmp_path, "--out", tmp_path / "s",
-            "--ids", tmp_path / "ids.txt",
-        )  # fmt: skip
-        assert code == 2
-        assert "npz has ids of its own" in output
-
 
 @pytest.mark.parametrize(
     ("array", "says"),
