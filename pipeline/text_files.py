@@ -55,17 +55,11 @@ def read_text(file: Path, kind: str = "file", *, keep_undecodable: bool = False)
         raise DataError(f"{file} {_undecodable(file, content, error.start)}") from error
 
 
-def composed(name: str) -> str:
-    """A name with composed letters (Unicode's NFC), as ids are stored.
-
-    Some systems write `é` as one letter and others, macOS among them, as `e` and an accent (NFD);
-    both look alike and are one name.
-    """
-    return unicodedata.normalize("NFC", name)
-
-
 def existing_path(path: Path) -> Path:
-    """The path, or the one that exists and differs from it in the composition of letters alone."""
+    """The path, or one that exists and has the same letters in Unicode's other composition.
+
+    Some systems write `é` as one letter (NFC), others, macOS among them, as `e` and an accent (NFD).
+    """
     if str(path).isascii() or path.exists():
         return path
     others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pipeline.errors import DataError
 from pipeline.manifests.caption_rows import CaptionRow, recognise, record_rows, table_rows
-from pipeline.text_files import composed, lines_of, read_text
+from pipeline.text_files import lines_of, read_text
 
 CaptionFormat = Literal[
     "karpathy-json", "token-tsv", "coco-json", "scan-txt", "table", "json-records"
@@ -32,7 +32,7 @@ class CaptionedImage:
 
     Attributes:
         image_id: its file name, or the name of its row if the format has no file names; its path if
-            file names of the data set repeat. Its letters are composed (`composed`).
+            file names of the data set repeat.
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
@@ -46,9 +46,6 @@ class CaptionedImage:
     captions: tuple[str, ...]
     numbers: tuple[str, ...]
     file: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "image_id", composed(self.image_id))
 
 
 def read_captions(

@@ -14,21 +14,18 @@ from pydantic import model_validator as validator
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import CaptionedImage, CaptionFormat, read_captions
-from pipeline.text_files import composed, existing_path
+from pipeline.text_files import existing_path
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 @dataclass(frozen=True)
 class ImageItem:
-    """An image to process; letters of its id are composed, as those of captions' ids are."""
+    """An image to process."""
 
     image_id: str
     path: Path
     split: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "image_id", composed(self.image_id))
 
     @property
     def id(self) -> str:
