@@ -1,5 +1,6 @@
 """The click group of both packages: one module per command, one place that prints errors."""
 
+import difflib
 import importlib
 import pkgutil
 import traceback
@@ -53,6 +54,18 @@ class CommandFolder(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         return getattr(importlib.import_module(f"{self.package}.{name}"), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of the first argument; an unknown name is an error with the nearest one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]}?" if near else f"See {self.name} --help."
+            error.message = f"{error.message} {hint}"
+            raise
 
     def _print_version(self, ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:

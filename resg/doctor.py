@@ -1,5 +1,6 @@
 """Diagnosis of an installation and of a run: versions, devices, kernels, weights, shards."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from resg.data.splits import SplitReaders
 from resg.devices import device_name
 from resg.errors import ResgError
 from resg.kernels.graph_attention import BACKENDS
-from resg.run_folder import load_matcher, open_run, package_versions
+from resg.run_folder import load_matcher, open_run, package_versions, runs_in
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,20 @@ class Diagnosis:
     facts: Mapping[str, str]
     faults: tuple[str, ...]
 
+    def to_json(self) -> str:
+        """Facts and faults as JSON."""
+        return json.dumps({"facts": dict(self.facts), "faults": self.faults}, ensure_ascii=False)
+
+    def to_table(self) -> str:
+        """One line per fact."""
+        return "\n".join(f"{name:24} {fact}" for name, fact in self.facts.items())
+
 
 def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diagnosis:
     """Look up packages, devices and kernels; check a run and its training shards if one is given.
 
     Args:
-        run_folder: a run to open with its best weights, or None.
+        run_folder: a run to open with its best weights, or the folder of several seeds; or None.
         shards: folder of its shards, if not the one of training.
     """
     facts = dict(package_versions())
@@ -39,11 +48,14 @@ def diagnose(run_folder: Path | None = None, shards: Path | None = None) -> Diag
     for backend in BACKENDS.names:
         facts[f"kernels: {backend}"] = _availability(backend)
     faults: list[str] = []
-    if run_folder is not None:
+    for folder in [] if run_folder is None else runs_in(run_folder):
+        prefix = "" if folder == run_folder else f"{folder.name}: "
         try:
-            facts |= _check_run(run_folder, shards)
+            told = _check_run(folder, shards)
         except (ResgError, PipelineError) as error:
-            faults.append(str(error))
+            faults.append(f"{prefix}{error}")
+        else:
+            facts |= {f"{prefix}{name}": fact for name, fact in told.items()}
     return Diagnosis(facts, tuple(faults))
 
 

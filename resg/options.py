@@ -14,7 +14,8 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="cpu, cuda, cuda:1, ...; auto takes the GPU if there is one.",
+    metavar="auto|cpu|cuda[:N]",
+    help="Where the model runs; auto takes a GPU if PyTorch sees one (resg doctor lists them).",
 )
 
 split_option = click.option("--split", default="test", show_default=True, help="Split to evaluate.")
@@ -26,3 +27,17 @@ pairs_option = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file of hard pairs, as make-scenes writes it; adds the accuracy on them.",
 )
+
+
+def complete_preset(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of presets that begin as typed, for the shell's completion."""
+    from resg.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(typed)]
+
+
+def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    """Names of settings that begin as typed, each with its `=`, for the shell's completion."""
+    from resg.presets import setting_paths
+
+    return [f"{path}=" for path in setting_paths() if path.startswith(typed)]

@@ -86,8 +86,10 @@ def _read_preset(preset: str) -> dict[str, Any]:
     elif Path(preset).is_file():
         text = Path(preset).read_text(encoding="utf-8-sig")
     else:
+        near = difflib.get_close_matches(preset, preset_names(), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(
-            f"expected a preset ({', '.join(preset_names())}) or a YAML file, got {preset!r}."
+            f"expected a preset ({', '.join(preset_names())}) or a YAML file, got {preset!r}.{hint}"
         )
     content = _read_yaml(text, preset) or {}
     if not isinstance(content, dict):

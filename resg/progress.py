@@ -3,12 +3,15 @@
 import shlex
 import time
 from collections.abc import Mapping
+from io import StringIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
+
+from pipeline.terminal import error_console
 
 if TYPE_CHECKING:
     from resg.evaluation.probes import ProbeReport
@@ -24,7 +27,7 @@ class TrainingTable:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = error_console()
         self.live = Live(console=self.console, refresh_per_second=4, transient=True)
         self.start: Mapping[str, Any] = {}
         self.began = 0.0
@@ -227,10 +230,10 @@ def probe_table(report: "ProbeReport") -> str:
 
 
 def _as_text(table: Table) -> str:
-    console = Console(width=200, no_color=True)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get().rstrip()
+    """The table without escape codes, as wide as its figures: none is cut on a narrow terminal."""
+    out = StringIO()
+    Console(file=out, color_system=None, width=10_000).print(table)
+    return out.getvalue().rstrip()
 
 
 def _figure(value: float, deviation: float | None) -> str:

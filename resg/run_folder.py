@@ -163,6 +163,11 @@ def create_run(
     return RunFolder(folder, settings, vocabulary, data)
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The runs of a folder that `resg train --seeds` made, in order; else the folder itself."""
+    return sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name)) or [folder]
+
+
 def open_run(folder: Path) -> RunFolder:
     """Read a run folder.
 

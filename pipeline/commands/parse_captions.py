@@ -19,8 +19,7 @@ def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -
     \b
     Examples:
       pipeline parse-captions --captions captions.tsv --out data/captions
-      pipeline parse-captions --manifest data_manifests/flickr30k.yaml \\
-          --root data/flickr30k --out data/f30k-captions --workers 2
+      pipeline parse-captions --manifest flickr30k.yaml --root data/f30k --out shards
     """
     from pipeline.execution import run_stage
     from pipeline.parsing.stage import ParseCaptions

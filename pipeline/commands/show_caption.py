@@ -33,5 +33,6 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
     doc = parse_caption(caption, model)
     click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
+        svg.parent.mkdir(parents=True, exist_ok=True)
         svg.write_text(arcs_svg(doc), encoding="utf-8")
         click.echo(f"arcs drawn in {svg}")

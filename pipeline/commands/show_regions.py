@@ -14,7 +14,12 @@ import click
     metavar="SPEC",
     help="As for extract-regions.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The PNG file.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The picture to write; its name says the format (.png, .jpg, ...).",
+)
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
 @click.option(
     "--device",
@@ -32,7 +37,7 @@ def show_regions(image: Path, detector: str, out: Path, regions: str | None, dev
       pipeline show-regions data/scenes/images/000001.png --detector scenes --out regions.png
     """
     from pipeline.detectors.domain import domain_warning
-    from pipeline.detectors.drawing import draw_regions  # lazy: --help stays fast
+    from pipeline.detectors.drawing import draw_regions, save_picture  # lazy: --help stays fast
     from pipeline.detectors.specification import open_detector
     from pipeline.images import load_image
 
@@ -42,7 +47,7 @@ def show_regions(image: Path, detector: str, out: Path, regions: str | None, dev
     if warning:
         click.echo(warning, err=True)
     (found,) = opened.detect([picture])
-    draw_regions(picture, found, opened.info).save(out, format="PNG")
+    save_picture(draw_regions(picture, found, opened.info), out)
     filled = f", {found.num_filled} of them only to reach the minimum" if found.num_filled else ""
     click.echo(
         f"{out}: {len(found.boxes)} regions{filled}, found by {opened.info.name}, for "

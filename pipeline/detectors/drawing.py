@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.detectors.base import DetectedRegions, DetectorInfo, Picture
+from pipeline.errors import SettingsError
 
 CANVAS_SIDE = 1000
 """Pixels of the drawn picture's long side, so that the labels of a small one are legible."""
+
+WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Endings of the pictures that are written."""
 
 PALETTE = (
     (230, 25, 75),
@@ -145,3 +150,17 @@ def _write(
 ) -> None:
     pen.rectangle((tag.x, tag.y, tag.x + tag.width, tag.y + tag.height), fill=_colour(k))
     pen.text((tag.x + 3, tag.y), text, fill="white", font=font)
+
+
+def save_picture(picture: Image.Image, out: Path) -> None:
+    """Write a picture in the format that the ending of its name says; its folder is made.
+
+    Raises:
+        SettingsError: it says none of WRITTEN.
+    """
+    if out.suffix.lower() not in WRITTEN:
+        raise SettingsError(
+            f"expected the name of a picture, such as regions.png or regions.jpg, got {out.name!r}."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.convert("RGB").save(out)

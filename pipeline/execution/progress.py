@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pipeline.execution.plan import ShardJob
 from pipeline.execution.stage import ExecutionSettings
 from pipeline.execution.task import ShardOutcome
+from pipeline.terminal import error_console
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -53,7 +54,7 @@ def open_listeners(execution: ExecutionSettings, extent: Extent) -> Iterator[Seq
         if execution.log_json is not None:
             listeners.append(stack.enter_context(_json_log(execution.log_json, extent)))
         if execution.progress:
-            console = Console(stderr=True)
+            console = error_console()
             shown = _bar(console, extent) if console.is_terminal else _lines(console, extent)
             listeners.append(stack.enter_context(shown))
         yield listeners

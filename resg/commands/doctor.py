@@ -4,17 +4,18 @@ from pathlib import Path
 
 import click
 
-from resg.options import shards_option
+from resg.options import json_option, shards_option
 
 
 @click.command()
 @click.option(
     "--run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Run folder to check.",
+    help="Run folder to check; a folder of seeds has several.",
 )
 @shards_option
-def doctor(run: Path | None, shards: Path | None) -> None:
+@json_option
+def doctor(run: Path | None, shards: Path | None, as_json: bool) -> None:
     """Print versions, devices and kernel backends; with --run, check the run and its shards.
 
     \b
@@ -28,8 +29,7 @@ def doctor(run: Path | None, shards: Path | None) -> None:
     from resg.doctor import diagnose
 
     diagnosis = diagnose(run, shards)
-    for name, fact in diagnosis.facts.items():
-        click.echo(f"{name:24} {fact}")
-    for fault in diagnosis.faults:
+    click.echo(diagnosis.to_json() if as_json else diagnosis.to_table())
+    for fault in () if as_json else diagnosis.faults:
         click.echo(f"Error: {fault}", err=True)
     raise SystemExit(1 if diagnosis.faults else 0)

@@ -15,7 +15,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "folder",
     required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Run folder.",
+    help="Run folder; a folder of seeds gives a table for each.",
 )
 @shards_option
 @split_option
@@ -48,8 +48,19 @@ def probe(
     from resg.evaluation.probes import probe_run
     from resg.live import caption_parser
     from resg.progress import probe_table
-    from resg.run_folder import open_run
+    from resg.run_folder import open_run, runs_in
 
-    run = open_run(folder)
-    report = probe_run(run, split, choose_device(device), caption_parser(run, model), shards, pairs)
-    click.echo(json.dumps(asdict(report)) if as_json else probe_table(report))
+    target = choose_device(device)
+    folders = runs_in(folder)
+    reports = {}
+    for each in folders:
+        run = open_run(each)
+        reports[each.name] = probe_run(
+            run, split, target, caption_parser(run, model), shards, pairs
+        )
+    if as_json:
+        told = {name: asdict(report) for name, report in reports.items()}
+        click.echo(json.dumps(told if folders != [folder] else told[folder.name]))
+        return
+    for name, report in reports.items():
+        click.echo(f"{name}\n{probe_table(report)}" if len(reports) > 1 else probe_table(report))

@@ -5,28 +5,36 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from resg.options import device_option, shards_option
+from resg.options import complete_preset, complete_setting, device_option, shards_option
 
 
 @click.command()
 @shards_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder to create.")
 @click.option(
-    "--preset", default="resg-gru", show_default=True, help="Name of a preset, or YAML file."
+    "--preset",
+    default="resg-gru",
+    show_default=True,
+    metavar="NAME_OR_FILE",
+    shell_complete=complete_preset,
+    help="vse++, vse-inf, scan-t2i, scan-i2t, resg-gru, resg-bert or resg-no-edges, or a YAML file "
+    "of settings (docs/training.md lists both).",
 )
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change a setting; may be repeated.",
+    shell_complete=complete_setting,
+    help="Change a setting, such as train.epochs=10; may be repeated. docs/training.md lists all.",
 )
 @click.option(
     "--seeds",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Number of seeds to train with, one run each.",
+    help="Number of runs that differ in their seed alone: train.seed and those after it, in the "
+    "folders seed-N of --out.",
 )
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Run folder to resume."

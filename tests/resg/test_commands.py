@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import pipeline
 from resg.cli import main
+from resg.options import complete_preset, complete_setting
 from resg.presets import preset_names
 from resg.run_folder import open_run
 from resg.training.checkpoint import last_checkpoint
@@ -246,3 +248,44 @@ def test_doctor_finds_changed_shards_and_damaged_runs(run, shards, world, tmp_pa
     torn = shutil.copytree(run, tmp_path / "torn")
     (torn / "run.json").write_text('{"settings"')
     assert "run.json is damaged" in resg("doctor", "--run", torn).stderr
+
+
+def test_doctor_checks_every_seed_and_prints_json(shards, tmp_path):
+    train(shards, tmp_path / "seeds", "--seeds", "2")
+    done = resg("doctor", "--run", tmp_path / "seeds", "--json")
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)["facts"]
+    assert {"seed-0: run", "seed-1: run", "devices"} <= set(facts)
+    (tmp_path / "seeds/seed-1/best.safetensors").write_bytes(b"half")
+    broken = resg("doctor", "--run", tmp_path / "seeds", "--json")
+    assert broken.exit_code == 1
+    (fault,) = json.loads(broken.stdout)["faults"]
+    assert fault.startswith("seed-1: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("evalute",), "Did you mean evaluate?"),
+        (("prob",), "Did you mean probe?"),
+        (("zzz",), "See resg --help."),
+    ],
+)
+def test_an_unknown_command_is_told_the_nearest(arguments, said):
+    done = resg(*arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_an_unknown_preset_is_told_the_nearest(shards, tmp_path):
+    done = resg("train", "--shards", shards, "--out", tmp_path / "x", "--preset", "resg-gro")
+    assert "Did you mean resg-gru?" in done.stderr
+
+
+def test_the_version_is_printed():
+    assert resg("--version").output == f"resg {pipeline.__version__}\n"
+
+
+def test_presets_and_settings_are_completed():
+    assert complete_preset(None, None, "scan") == ["scan-i2t", "scan-t2i"]
+    assert "train.epochs=" in complete_setting(None, None, "train.e")

@@ -9,9 +9,11 @@ from PIL import Image
 
 from pipeline.cli import main
 from pipeline.detectors import specification, stage
+from pipeline.detectors.drawing import save_picture
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
+from pipeline.errors import SettingsError
 from pipeline.manifests.picture_folder import folder_images
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
@@ -238,3 +240,16 @@ def test_an_exported_detector_is_not_exported_again(tmp_path):
     result = run("export-detector", "--detector", "scenes", "--out", tmp_path / "x.onnx")
     assert result.exit_code == 2
     assert "exported already" in result.output
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.jpg", "JPEG"), ("new/b.webp", "WEBP")])
+def test_the_ending_says_the_format_of_a_drawn_picture(tmp_path, name, format):
+    save_picture(Image.new("RGB", (8, 6)), tmp_path / name)
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == format
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.h5"])
+def test_a_picture_is_not_written_under_the_name_of_another_file(tmp_path, name):
+    with pytest.raises(SettingsError, match=r"such as regions\.png"):
+        save_picture(Image.new("RGB", (8, 6)), tmp_path / name)
