@@ -64,8 +64,7 @@ class CommandFolder(click.Group):
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5)
             hint = f"Did you mean {near[0]}?" if near else f"See {self.name} --help."
-            error.message = f"{error.message} {hint}"
-            raise
+            raise click.UsageError(f"{error.message} {hint}", ctx) from error
 
     def _print_version(self, ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:

@@ -119,7 +119,8 @@ def set_triples(
             return [*NO_WORD, span.string]
         return [begins[span.start], ends[span.end - 1], span.string]
 
-    doc.user_data[(*_KEY, 0, len(text))] = [
+    user_data: dict[Any, Any] = doc.user_data  # spaCy's stubs know keys of text alone
+    user_data[(*_KEY, 0, len(text))] = [
         text,
         [packed(span) for span in objects],
         [
@@ -151,8 +152,9 @@ def stored_graph(doc: Doc) -> Graph:
         for subject, predicate, object_, attribute, rule in its_triples:
             said = tokens.span(predicate)
             attribute_said = attribute and tokens.span(attribute)
-            is_whole = said is not None and (attribute is None or attribute_said is not None)
-            if is_whole and subject in place and object_ in place:
+            if said is None or (attribute is not None and attribute_said is None):
+                continue
+            if subject in place and object_ in place:
                 triples.append(
                     CaptionTriple(place[subject], said, place[object_], attribute_said, rule)
                 )

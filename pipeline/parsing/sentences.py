@@ -131,7 +131,7 @@ def _is_verb(word: Token) -> bool:
 
 
 def _is_finite(word: Token) -> bool:
-    return word.pos_ in ("VERB", "AUX") and "Fin" in word.morph.get("VerbForm")
+    return word.pos_ in ("VERB", "AUX") and "Fin" in word.morph.get("VerbForm", [])
 
 
 def _is_participle(word: Token) -> bool:
@@ -139,8 +139,8 @@ def _is_participle(word: Token) -> bool:
 
 
 def _is_possessive(word: Token) -> bool:
-    return "Yes" in word.morph.get("Poss")
+    return "Yes" in word.morph.get("Poss", [])
 
 
 def _is_pronoun(word: Token) -> bool:
-    return "Prs" in word.morph.get("PronType") and not _is_possessive(word)
+    return "Prs" in word.morph.get("PronType", []) and not _is_possessive(word)
