@@ -15,7 +15,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "runs",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
+    help="Run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
 )
 @click.option("--each", is_flag=True, help="One row for each run, no ensemble.")
 @click.option(
@@ -30,6 +30,12 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     metavar="FILE.npy",
     help="Write the scores of the whole split, and the ids of its images and captions to "
     "FILE.ids.json.",
+)
+@click.option(
+    "--owners",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For --matrix: one line per caption with its image, as a row from 0 or an id; .npy too.  "
+    "[default: five captions for each image, in order]",
 )
 @shards_option
 @split_option
@@ -48,6 +54,7 @@ def evaluate(
     each: bool,
     matrix: Path | None,
     save_matrix: Path | None,
+    owners: Path | None,
     shards: Path | None,
     split: str,
     protocol: Any,
@@ -55,7 +62,7 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Recall@K of images for captions and captions for images; ties count against the run.
+    """Compute Recall@K of images for captions and captions for images; ties count against the run.
 
     \b
     Examples:
@@ -64,12 +71,15 @@ def evaluate(
       resg evaluate --run runs/a --run runs/b --each       (one row for each)
       resg evaluate --run runs/first --save-matrix scores.npy
       resg evaluate --matrix scores.npy --json
+      resg evaluate --matrix coco.npy --owners image_of_caption.txt
     """
     from resg.evaluation.protocols import evaluate_matrix
     from resg.progress import evaluation_text
 
     if (matrix is None) == (not runs):
         raise click.UsageError("expected either --run RUN (one or more) or --matrix FILE.")
+    if matrix is None and owners is not None:
+        raise click.UsageError("--owners is for --matrix: a run knows the images of its captions.")
     if save_matrix is not None and each and len(runs) > 1:
         raise click.UsageError(
             "expected one matrix to save, --each scores several: name one --run, or leave out "
@@ -79,7 +89,7 @@ def evaluate(
         if pairs is not None or save_matrix is not None:
             option = "--save-matrix" if pairs is None else "--pairs"
             raise click.UsageError(f"expected --run RUN with {option}, got --matrix.")
-        rows = {matrix.name: evaluate_matrix(matrix, protocol)}
+        rows = {matrix.name: evaluate_matrix(matrix, protocol, owners)}
     else:
         from resg.devices import choose_device
         from resg.jobs import evaluate_runs  # starts PyTorch, which a matrix does not need

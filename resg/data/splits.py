@@ -1,7 +1,7 @@
 """Readers and tables of a split, from the shards in a folder."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,10 @@ import numpy as np
 import psutil
 import torch
 
+from pipeline.fingerprint import file_digest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
+from pipeline.shards.splits import JoinedSplit, Subset, open_split
 from resg.config import RunSettings
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable
@@ -66,10 +68,23 @@ class SplitTables:
 
 @dataclass(frozen=True)
 class SplitReaders:
-    """Readers of the region and caption shards of one split."""
+    """Readers of the region and caption shards of one split.
 
-    regions: ShardReader
-    captions: ShardReader
+    Attributes:
+        joined: its images and captions.
+    """
+
+    joined: JoinedSplit
+
+    @property
+    def regions(self) -> ShardReader[ImageRegions]:
+        """Reader of the shards that hold its images."""
+        return self.joined.images.reader
+
+    @property
+    def captions(self) -> ShardReader[ParsedCaption]:
+        """Reader of the shards that hold its captions."""
+        return self.joined.captions.reader
 
     @classmethod
     def open(cls, shards: Path, split: str) -> "SplitReaders":
@@ -78,7 +93,7 @@ class SplitReaders:
         Raises:
             pipeline.errors.DataError: a kind of shard is missing, damaged, or has no such split.
         """
-        return cls(ShardReader(shards, "regions", split), ShardReader(shards, "captions", split))
+        return cls(open_split(shards, split))
 
     def vocabulary(self, settings: RunSettings) -> Vocabulary:
         """Words and edge types of this split, which must be the training split.
@@ -105,6 +120,8 @@ class SplitReaders:
         parsed = self.parsed_captions()
         cache = choose_cache(settings.train.cache, self.feature_bytes, device)
         images = ImageTable(self.images, cache, device)
+        other_ids = self.joined.image_of.items()
+        images.row |= {ours: images.row[id_] for ours, id_ in other_ids if id_ in images.row}
         captions = CaptionTable(
             parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
         )
@@ -112,12 +129,10 @@ class SplitReaders:
         return SplitTables(images, captions, ids, self.left_out)
 
     @cached_property
-    def images(self) -> Sequence[ImageRegions]:
+    def images(self) -> Subset[ImageRegions]:
         """The images that have a region, in order; they are read when they are needed."""
-        if self.regions.lengths.all():
-            return cast(Sequence[ImageRegions], self.regions)
-        rows = self.regions.lengths.nonzero()[0].tolist()
-        return cast(Sequence[ImageRegions], self.regions.batch(rows))
+        rows = [row for row in self.joined.images.rows if self.regions.lengths[row]]
+        return Subset(self.regions, rows)
 
     def parsed_captions(self) -> list[ParsedCaption]:
         """The captions of `images`, in order.
@@ -125,40 +140,43 @@ class SplitReaders:
         Raises:
             DataError: no caption has an image with regions.
         """
-        owners = self.captions.image_ids
-        kept = [row for row, image_id in enumerate(owners) if image_id in self._image_ids]
+        image_ids = set(self.images.ids)
+        rows, owners = self.joined.captions.rows, self._image_of_caption
+        kept = [row for row, owner in zip(rows, owners, strict=True) if owner in image_ids]
         if not kept:
             raise DataError(
                 f"expected captions of images with regions in split {self.captions.split!r} of "
                 f"{self.captions.directory}, got none.\n"
-                f"Images with regions: {_examples(self._image_ids)}. "
-                f"Images of captions: {_examples(dict.fromkeys(owners))}.\n"
+                f"Images with regions: {_examples(self.images.ids)}. "
+                f"Images of captions: {_examples(list(dict.fromkeys(owners)))}.\n"
                 "Give both the same image ids: extract the regions and parse the captions of the "
                 "same manifest. Skipped images are listed in the sidecars, under `failures`."
             )
-        return cast(list[ParsedCaption], self.captions.batch(kept))
+        return list(Subset(self.captions, kept))
 
     @cached_property
     def left_out(self) -> LeftOut:
         """The captions whose image has no regions: the detector could not read or skipped it."""
-        pairs = zip(self.captions.ids, self.captions.image_ids, strict=True)
-        lost = [pair for pair in pairs if pair[1] not in self._image_ids]
+        image_ids = set(self.images.ids)
+        pairs = zip(self.joined.captions.ids, self._image_of_caption, strict=True)
+        lost = [pair for pair in pairs if pair[1] not in image_ids]
         return LeftOut(
             tuple(caption_id for caption_id, _ in lost),
             tuple(dict.fromkeys(image_id for _, image_id in lost)),
         )
 
     @cached_property
-    def _image_ids(self) -> dict[str, None]:
-        """Ids of `images`, in order."""
-        counts = zip(self.regions.ids, self.regions.lengths, strict=True)
-        return {image_id: None for image_id, num_regions in counts if num_regions}
+    def _image_of_caption(self) -> list[str]:
+        """Id of each caption's image, as the region shards have it."""
+        given, renamed = self.captions.image_ids, self.joined.image_of
+        return [renamed.get(given[row], given[row]) for row in self.joined.captions.rows]
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes of all features."""
+        """Bytes of all features, nearly: a part of the images counts as that part of the bytes."""
         stored = [sidecar.datasets["features"] for sidecar in self.regions.sidecars]
-        return sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
+        total = sum(math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in stored)
+        return total * len(self.images) // max(1, len(self.regions))
 
     def fingerprints(self) -> dict[str, Mapping[str, Any]]:
         """Which detector and parser made the shards: a run stores it and refuses others.
@@ -172,14 +190,15 @@ class SplitReaders:
         }
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each shard by file name."""
+        """SHA-256 by file name of each shard, and of what else says what is in the split."""
         sidecars = (*self.regions.sidecars, *self.captions.sidecars)
-        return {sidecar.file: sidecar.sha256 for sidecar in sidecars}
+        hashes = {sidecar.file: sidecar.sha256 for sidecar in sidecars}
+        return hashes | {file.name: file_digest(file) for file in self.joined.files}
 
 
-def _examples(ids: Mapping[str, None]) -> str:
+def _examples(ids: list[str]) -> str:
     """The first ids, and how many there are."""
-    shown = ", ".join(list(ids)[:EXAMPLES])
+    shown = ", ".join(ids[:EXAMPLES])
     return f"{shown} ({len(ids):,} in all)" if ids else "none"
 
 

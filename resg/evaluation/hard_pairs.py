@@ -37,7 +37,7 @@ def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
         ResgError: the file holds none of that split, or is not such a file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         pairs = [
             HardPair(*(pair[name] for name in HardPair.__dataclass_fields__))
             for pair in content["pairs"]

@@ -71,11 +71,14 @@ def ids_path(path: Path) -> Path:
 
 
 def load_matrix(
-    path: Path,
+    path: Path, owners: Path | None = None
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64], str | None]:
     """Load a score matrix of images x captions.
 
-    Without ids beside it, it must have five captions for each image, in order.
+    Args:
+        path: an .npy file. Without owners and without ids beside it, it must have five captions for
+            each image, in order.
+        owners: which image each caption describes, see `load_owners`.
 
     Returns:
         `[I, C]` scores, `[C]` row of each caption's image, and the split where the ids tell it.
@@ -94,6 +97,8 @@ def load_matrix(
             f"expected one numpy matrix in {path}, got an archive of several. "
             "Write the scores alone with numpy.save."
         )
+    if owners is not None and scores_IC.ndim == 2 and scores_IC.dtype.kind in "iuf":
+        return scores_IC, load_owners(owners, *scores_IC.shape), None
     if ids_path(path).exists():
         ids = _read_ids(ids_path(path))
         _check_shape(path, scores_IC, (len(ids.image_ids), len(ids.caption_ids)))
@@ -101,6 +106,57 @@ def load_matrix(
     num_images = len(scores_IC) if scores_IC.ndim else 0
     _check_shape(path, scores_IC, (num_images, CAPTIONS_PER_IMAGE * num_images))
     return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE), None
+
+
+def load_owners(path: Path, num_images: int, num_captions: int) -> NDArray[np.int64]:
+    """The row of each caption's image in a score matrix.
+
+    Args:
+        path: an .npy array of rows, or a text file with one line per caption: the row of its image,
+            counted from 0, or the image's id. Ids stand for rows in the order in which they first
+            appear; numbers are ids if one of them is no row.
+        num_images: rows of the matrix.
+        num_captions: its columns.
+
+    Returns:
+        `[C]` rows.
+
+    Raises:
+        ResgError: the file is no list of that form, or does not fit the matrix.
+    """
+    lines = _owner_lines(path)
+    if len(lines) != num_captions:
+        raise ResgError(
+            f"expected a line for each of {num_captions} captions in {path}, got {len(lines)}. "
+            "Is it of another matrix?"
+        )
+    if all(line.isdecimal() and int(line) < num_images for line in lines):
+        return np.array([int(line) for line in lines], np.int64)
+    row_of = {id_: row for row, id_ in enumerate(dict.fromkeys(lines))}
+    if len(row_of) != num_images:
+        raise ResgError(
+            f"expected ids of {num_images} images in {path}, one for each row of the matrix, got "
+            f"{len(row_of)}. A row without a caption has no rank: leave it out of the matrix."
+        )
+    return np.array([row_of[line] for line in lines], np.int64)
+
+
+def _owner_lines(path: Path) -> list[str]:
+    if path.suffix != ".npy":
+        try:
+            return [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise ResgError(f"expected a UTF-8 text or an .npy file in {path}: {error}.") from error
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ResgError(f"expected a numpy array in {path}, got: {error}.") from error
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        raise ResgError(
+            f"expected a row or an id for each caption in {path}, "
+            f"got shape {array.shape} of {array.dtype}."
+        )
+    return [str(value) for value in array.tolist()]
 
 
 def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
@@ -143,5 +199,5 @@ def _check_shape(path: Path, scores_IC: NDArray[Any], shape: tuple[int, int]) ->
         )
     raise ResgError(
         f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, or "
-        f"their ids beside it in {ids_path(path).name}, {got}"
+        f"their ids beside it in {ids_path(path).name}, or --owners FILE, {got}"
     )

@@ -107,12 +107,14 @@ def evaluate_scores(
     return Evaluation(protocol, tuple(folds), mean_of(chances))
 
 
-def evaluate_matrix(path: Path, protocol: Protocol = "full") -> dict[str, Any]:
+def evaluate_matrix(
+    path: Path, protocol: Protocol = "full", owners: Path | None = None
+) -> dict[str, Any]:
     """Figures of a score matrix in a NumPy file, and its split where the ids beside it tell it.
 
     Raises:
         ResgError: as `load_matrix` and `evaluate_scores`.
     """
-    scores_IC, image_of_caption_C, split = load_matrix(path)
+    scores_IC, image_of_caption_C, split = load_matrix(path, owners)
     figures = evaluate_scores(scores_IC, image_of_caption_C, protocol).as_json()
     return figures if split is None else {"split": split, **figures}

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.errors import DataError as ShardError
+from pipeline.shards import reader as shard_reader
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
 from pipeline.shards.writer import write_shard
 from resg.data.sampling import seeded_generator as generator
+from resg.data.splits import SplitReaders
 from resg.data.tables import CaptionTable, DataError, ImageTable, drop_words
 from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
@@ -53,6 +56,27 @@ def test_a_batch_holds_the_chosen_images_wherever_features_are_kept(cache, world
     assert batch.layout.ptr.tolist() == [0, 3, 6]
     assert batch.sizes.tolist() == [[40, 60], [40, 60]]
     assert np.array_equal(batch.boxes.numpy()[3:], images[0].boxes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
+@pytest.mark.parametrize("cache", ["ram", "map"])
+def test_more_shards_than_open_files_are_trained_on(cache, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_reader, "MAX_OPEN_SHARDS", 3)
+    for number in range(40):
+        image, captions = world.make_split("train", 1, number)
+        image = replace(image[0], image_id=f"{number}")
+        captions = [replace(c, image_id=f"{number}", caption_id=f"{number}#{c.caption_id[-1]}")
+                    for c in captions]  # fmt: skip
+        world.write_split(tmp_path, number, "train", [image], captions)
+    readers = SplitReaders.open(tmp_path, "train")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    settings = small("resg-gru", f"train.cache={cache}")
+    tables = readers.tables(settings, readers.vocabulary(settings), CPU)
+    rows = torch.arange(40)
+    batch = tables.images.batch(rows)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
+    assert np.array_equal(batch.features, np.concatenate([r.features for r in readers.regions]))
+    assert tables.images.boxes is not None
 
 
 def test_dropped_regions_are_gone_with_their_relations_and_each_image_keeps_its_first(world):

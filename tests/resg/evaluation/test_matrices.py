@@ -12,7 +12,7 @@ from resg.evaluation.matrices import (
     save_matrix,
 )
 from resg.evaluation.protocols import evaluate_matrix, evaluate_scores
-from resg.evaluation.ranking import ScoreError
+from resg.evaluation.ranking import ScoreError, score_matrix_metrics
 
 
 def random_scores(images):
@@ -127,3 +127,69 @@ def test_a_nan_anywhere_in_a_matrix_is_an_error(tmp_path):
     np.save(tmp_path / "scores.npy", scores)
     with pytest.raises(ScoreError, match="image 7 and caption 31"):
         evaluate_matrix(tmp_path / "scores.npy")
+
+
+COUNTS = [5, 6, 1, 7, 5]  # captions of each image, as COCO has them
+
+
+def uneven_scores():
+    owner = np.repeat(np.arange(len(COUNTS)), COUNTS)
+    scores = np.random.default_rng(0).normal(size=(len(COUNTS), len(owner)))
+    return scores, owner
+
+
+NAMES = {
+    "rows": lambda owner: [str(row) for row in owner],
+    "ids": lambda owner: [f"image-{row}.jpg" for row in owner],
+    "ids that are numbers": lambda owner: [str(391895 - row) for row in owner],
+    "a row and a number": lambda owner: [str(row + 1) for row in owner],  # 5 is no row
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("suffix", [".txt", ".npy"])
+def test_a_matrix_of_uneven_numbers_of_captions_has_owners(tmp_path, names, suffix):
+    scores, owner = uneven_scores()
+    np.save(tmp_path / "scores.npy", scores)
+    lines = names(owner)
+    if suffix == ".npy":
+        is_number = all(line.isdecimal() for line in lines)
+        np.save(tmp_path / "owners.npy", np.array(lines, int if is_number else str))
+    else:
+        (tmp_path / "owners.txt").write_text("\n".join(lines) + "\n")
+    loaded = load_matrix(tmp_path / "scores.npy", tmp_path / f"owners{suffix}")
+    np.testing.assert_array_equal(loaded[1], owner)
+    assert evaluate_scores(*loaded[:2]).folds[0] == score_matrix_metrics(scores, owner)
+
+
+def test_owners_may_come_in_any_order(tmp_path):
+    scores, owner = uneven_scores()
+    order = np.random.default_rng(1).permutation(len(owner))
+    np.save(tmp_path / "scores.npy", scores[:, order])
+    np.save(tmp_path / "owners.npy", owner[order])
+    loaded = load_matrix(tmp_path / "scores.npy", tmp_path / "owners.npy")
+    assert evaluate_scores(*loaded[:2]).folds[0] == score_matrix_metrics(scores, owner)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["0"] * 23, "expected a line for each of 24 captions in .*, got 23"),
+        (["a"] * 24, "expected ids of 5 images in .*, got 1"),
+        (["0"] * 24, "expected a caption for every image, got none for 4 of 5"),
+    ],
+)
+def test_owners_that_do_not_fit_the_matrix_are_refused(tmp_path, lines, said):
+    np.save(tmp_path / "scores.npy", uneven_scores()[0])
+    (tmp_path / "owners.txt").write_text("\n".join(lines))
+    with pytest.raises(ResgError, match=said):
+        evaluate_matrix(tmp_path / "scores.npy", owners=tmp_path / "owners.txt")
+    np.save(tmp_path / "owners.npy", np.zeros((2, 12)))
+    with pytest.raises(ResgError, match=r"got shape \(2, 12\) of float64"):
+        load_matrix(tmp_path / "scores.npy", tmp_path / "owners.npy")
+
+
+def test_a_matrix_without_owners_says_how_to_give_them(tmp_path):
+    np.save(tmp_path / "scores.npy", uneven_scores()[0])
+    with pytest.raises(ResgError, match="--owners FILE"):
+        load_matrix(tmp_path / "scores.npy")
