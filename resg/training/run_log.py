@@ -83,6 +83,7 @@ def draw_curves(folder: Path) -> Path:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     events = read_metrics(folder)
     steps = [event for event in events if event["kind"] == "step"]
@@ -107,7 +108,7 @@ def draw_curves(folder: Path) -> Path:
     recall.axvline(best["epoch"], color="grey", linewidth=0.8, linestyle=":")
     recall.set(xlabel="epoch", ylabel="rSum (of 600)")
     recall.set_title(f"Validation: best {best['rsum']:.1f} in epoch {best['epoch']}")
-    recall.xaxis.get_major_locator().set_params(integer=True)
+    recall.xaxis.set_major_locator(MaxNLocator(integer=True))
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     return path
