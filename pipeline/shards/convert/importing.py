@@ -220,8 +220,8 @@ def _new_ones(
     An image would have two records, perhaps in two splits.
     """
     for outcome in outcomes:
-        there = known.get(outcome.image_id) if isinstance(outcome, ImageRegions) else None
-        if there is not None:
+        if isinstance(outcome, ImageRegions) and outcome.image_id in known:
+            there = known[outcome.image_id]
             raise DataError(
                 f"the image {outcome.image_id!r} is in {there.file} of split {there.split} "
                 "already: an earlier import has brought it.\n"
