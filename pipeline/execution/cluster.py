@@ -168,8 +168,8 @@ def _gpus(wanted: int) -> list[str]:
         devices = [str(i) for i in range(torch.cuda.device_count())]
     if len(devices) < wanted:
         raise SettingsError(
-            f"{wanted} workers with a GPU each were asked for (--gpus), this machine offers "
-            f"{len(devices)} GPUs. Ask for fewer, or leave --gpus out to work on the CPU."
+            f"{wanted} workers with a GPU each were requested (--gpus), this machine has "
+            f"{len(devices)} GPUs. Request fewer, or leave --gpus out to run on the CPU."
         )
     return devices[:wanted]
 
@@ -189,7 +189,7 @@ def _checked(client: Client, execution: ExecutionSettings) -> Workers:
             for resources, count in Counter(_resources(worker) for worker in offers).items()
         )
         raise SettingsError(
-            f"{execution.gpus} workers with the resource GPU=1 were asked for (--gpus), the "
+            f"{execution.gpus} workers with the resource GPU=1 were requested (--gpus), the "
             f"scheduler at {execution.scheduler} has {len(able)}; its workers are: {offered}.\n"
             "Start each with: CUDA_VISIBLE_DEVICES=N dask worker ADDRESS --nthreads 1 --resources "
             '"GPU=1"'

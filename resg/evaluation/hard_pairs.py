@@ -53,6 +53,22 @@ def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
     return pairs
 
 
+def without_left_out(pairs: Sequence[HardPair], tables: SplitTables) -> list[HardPair]:
+    """The pairs whose two captions are scored: their images have regions.
+
+    Raises:
+        ResgError: there are none.
+    """
+    left_out = set(tables.left_out.caption_ids)
+    kept = [pair for pair in pairs if not left_out & {pair.caption_id, pair.wrong_caption_id}]
+    if not kept:
+        raise ResgError(
+            f"expected hard pairs of images with regions, got {len(pairs)} whose images have none. "
+            "Extract the regions of their images, or leave out --pairs."
+        )
+    return kept
+
+
 def hard_pair_accuracy(
     scores_IC: NDArray[np.floating[Any]], tables: SplitTables, pairs: Sequence[HardPair]
 ) -> dict[str, float]:

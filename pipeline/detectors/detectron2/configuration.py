@@ -69,7 +69,7 @@ def read_config(path: Path) -> Any:
     if not path.is_file():
         raise SettingsError(
             f"expected a detectron2 config file or one of {', '.join(config_names())}, "
-            f"came {path}, which does not exist."
+            f"got {path}, which does not exist."
         )
     try:
         config.merge_from_file(str(path))

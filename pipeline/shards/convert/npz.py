@@ -11,7 +11,7 @@ Their contents, according to the code that writes and reads them:
 - OpenVQA (openvqa/datasets/vqa/vqa_loader.py): `x` is [2048, R] and there is no `info`; extractors
   made for it add `cls_prob` [R, C + 1] and `attr_prob` [R, A + 1], background first.
 
-Which way `x` lies is told by the number of boxes; without boxes it is [R, 2048].
+The number of boxes decides whether `x` is transposed; without boxes it is [R, 2048].
 """
 
 import pickle
@@ -87,7 +87,7 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
     """All arrays of a file; pickled ones only if trusted."""
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no zip file, or is cut short")
+            raise ValueError("it is not a zip file, or it is truncated")
         with cast(NpzFile, np.load(path, allow_pickle=trust_pickle)) as archive:
             for name in archive.files:
                 with cast(zipfile.ZipFile, archive.zip).open(f"{name}.npy") as stream:
@@ -96,7 +96,7 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
         raise DataError(
-            f"{path}: expected an .npz archive of arrays ({error}). Make or fetch it anew."
+            f"{path}: expected an .npz archive of arrays ({error}). Create or download it again."
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError, RuntimeError) as error:
         raise DataError(f"{path}: a pickled array cannot be loaded here ({error}).") from error
@@ -130,7 +130,7 @@ def _num_regions(path: Path, arrays: Arrays) -> int | None:
     if said is not None and counted is not None and said != counted:
         raise DataError(
             f"{path}, field num_bbox: it says {said} regions, bbox holds {counted}.\n"
-            "Mend or remove the file."
+            "Fix or remove the file."
         )
     return said if counted is None else counted
 
@@ -155,7 +155,7 @@ def _features(path: Path, x: NDArray[Any], num_regions: int | None) -> NDArray[A
             return np.ascontiguousarray(x.T, dtype=np.float32)
     raise DataError(
         f"{path}, field x: expected floats [R, D] or [D, R] with R = {num_regions} regions, "
-        f"found {x.dtype} {list(x.shape)}.\nMend or remove the file."
+        f"found {x.dtype} {list(x.shape)}.\nFix or remove the file."
     )
 
 
@@ -175,7 +175,7 @@ def _named_classes(path: Path, arrays: Arrays) -> dict[str, Any]:
         field = "info" if "info" in arrays else "cls_prob, attr_prob"
         raise DataError(
             f"{path}, field {field}: classes and probabilities do not fit together ({error}).\n"
-            "Mend or remove the file."
+            "Fix or remove the file."
         ) from error
 
 

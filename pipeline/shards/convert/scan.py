@@ -113,7 +113,7 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
     except (ValueError, EOFError) as error:
         raise DataError(
             f"{path}: expected a complete, uncompressed .npy array ({error}). "
-            "Decompress it, or fetch it anew."
+            "Decompress it, or download it again."
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError) as error:
         raise DataError(f"{path}: the pickled array cannot be loaded here ({error}).") from error
@@ -162,7 +162,7 @@ def _check_captions(file: Path, num_captions: int, num_images: int) -> None:
         raise DataError(
             f"{file}: expected {CAPTIONS_PER_IMAGE} captions an image, one a line, "
             f"found {num_captions:,} for {num_images:,} images.\n"
-            "Is it of another split, or cut short?"
+            "Does it belong to another split, or is it truncated?"
         )
 
 

@@ -164,7 +164,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: the gzip data ends or breaks after row {number} ({error}).\n"
-            "Fetch the file anew."
+            "Download the file again."
         ) from error
     if number == 0:
         raise DataError(f"{path} is empty: expected rows of {len(columns)} columns.")
@@ -183,7 +183,7 @@ def _fields(line: bytes, columns: Sequence[str], where: str) -> dict[str, bytes]
     if len(values) != len(columns):
         raise DataError(
             f"{where}: expected {len(columns)} columns ({', '.join(columns)}), "
-            f"found {len(values)}.\nIs this file of another format, or cut short?"
+            f"found {len(values)}.\nDoes this file have another format, or is it truncated?"
         )
     return dict(zip(columns, values, strict=True))
 
@@ -193,7 +193,7 @@ def _unquoted(line: bytes, where: str) -> list[bytes]:
     try:
         values = next(csv.reader([line.decode("utf-8")], delimiter="\t", strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: the quotes do not match ({error}). Mend the row.") from error
+        raise DataError(f"{where}: the quotes do not match ({error}). Fix the row.") from error
     return [value.encode("utf-8") for value in values]
 
 

@@ -38,6 +38,12 @@ def write_splits(world, folder, **counts):
     return folder
 
 
+def without_regions(image):
+    """The record of an image in which the detector found nothing."""
+    arrays = ("features", "boxes", "labels", "scores")
+    return replace(image, **{name: getattr(image, name)[:0] for name in arrays})
+
+
 # What a batch holds
 
 
@@ -182,8 +188,23 @@ def test_regions_and_captions_of_different_data_are_refused(world, tmp_path):
     _, captions = world.make_split("other", 6, 0)
     world.write_split(tmp_path / "s", 0, "train", images, captions)
     world.write_split(tmp_path / "s", 1, "val", *world.make_split("val", 4, 1))
-    with pytest.raises(DataError, match=r"got none of image 'other-0' \(caption 'other-0#0'\)"):
+    with pytest.raises(DataError, match="captions of images with regions in split 'train'") as told:
         train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    assert "Images with regions: train-0, train-1, train-2 (6 in all)." in str(told.value)
+    assert "Images of captions: other-0, other-1, other-2 (6 in all)." in str(told.value)
+    assert "of the same manifest" in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_whose_images_have_no_region_at_all_is_refused(world, tmp_path):
+    images, captions = world.make_split("train", 6, 0)
+    bare = [without_regions(image) for image in images]
+    world.write_split(tmp_path / "s", 0, "train", bare, captions)
+    world.write_split(tmp_path / "s", 1, "val", *world.make_split("val", 4, 1))
+    with pytest.raises(DataError, match="split 'train'") as told:
+        train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    assert "Images with regions: none. " in str(told.value)
+    assert "Images of captions: train-0, train-1, train-2 (6 in all)." in str(told.value)
 
 
 def test_a_feature_width_that_is_not_the_runs_is_refused(world, tmp_path):
@@ -201,8 +222,10 @@ def test_a_feature_width_that_is_not_the_runs_is_refused(world, tmp_path):
 def test_a_split_without_captions_or_images_is_refused(world, tmp_path):
     images, _ = world.make_split("train", 6, 0)
     world.write_split(tmp_path / "s", 0, "train", images, [])
-    with pytest.raises(DataError, match="expected captions, got none"):
+    with pytest.raises(DataError, match=r"Images of captions: none\."):
         train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    with pytest.raises(DataError, match="expected captions, got none"):
+        CaptionTable([], {}, Vocabulary.build([]), ())
     with pytest.raises(DataError, match="expected images, got none"):
         ImageTable([], "ram", CPU)
     shards = write_splits(world, tmp_path / "only-train", train=6)
