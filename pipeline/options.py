@@ -127,12 +127,14 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop") -> Decorator:
+def execution_options(
+    *, shard_size: int, processes: bool | None, on_error: str = "stop"
+) -> Decorator:
     """Options for running a stage; the command receives them as `execution`.
 
     Args:
         shard_size: default number of items per shard.
-        processes: whether workers are processes by default.
+        processes: whether workers are processes by default; None for several shards alone.
         on_error: default, `stop` or `skip`.
     """
     options = (
@@ -144,7 +146,7 @@ def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop
         click.option(
             "--processes/--threads",
             default=processes,
-            show_default=True,
+            show_default="processes for several shards" if processes is None else True,
             help="Kind of the workers on this machine.",
         ),
         click.option(

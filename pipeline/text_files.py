@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import unicodedata
 import zlib
 from pathlib import Path
 from shlex import quote
@@ -52,6 +53,17 @@ def read_text(file: Path, kind: str = "file", *, keep_undecodable: bool = False)
         return content.decode("utf-8-sig", "surrogateescape" if keep_undecodable else "strict")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} {_undecodable(file, content, error.start)}") from error
+
+
+def existing_path(path: Path) -> Path:
+    """The path, or one that exists and has the same letters in Unicode's other composition.
+
+    Some systems write `é` as one letter (NFC), others, macOS among them, as `e` and an accent (NFD).
+    """
+    if str(path).isascii() or path.exists():
+        return path
+    others = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((other for other in others if other.exists()), path)
 
 
 def lines_of(text: str) -> list[str]:

@@ -31,10 +31,12 @@ ORDER = {
     "pipeline.parsing": """
         training
         stage display export
+        captions
         parser
         inference
         rules scene_graph
         sentences doc_triples score
+        embedded strings
         __init__
     """,
     "resg": """

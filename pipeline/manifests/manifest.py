@@ -14,6 +14,7 @@ from pydantic import model_validator as validator
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.caption_files import CaptionedImage, CaptionFormat, read_captions
+from pipeline.text_files import existing_path
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -181,7 +182,8 @@ class Manifest(ManifestPart):
                 f"the data set {self.name} has captions but no pictures: its manifest names no "
                 "image_pattern. Add one, or import its region features instead."
             )
-        return ImageItem(image.image_id, root / self._path(image), image.split)
+        path = existing_path(root / self._path(image))
+        return ImageItem(image.image_id, path, image.split)
 
     def _path(self, image: CaptionedImage) -> str:
         """Path of an image relative to the root, or what it would be if there were pictures."""

@@ -26,6 +26,7 @@ from typing import Any
 from spacy.tokens import Doc, Span
 
 from pipeline.errors import DataError
+from pipeline.parsing.strings import strings_of, triple_strings
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 IS = "is"
@@ -175,19 +176,6 @@ def string_tuples(doc: Doc) -> list[tuple[str, ...]]:
     return strings_of(objects, triples)
 
 
-def strings_of(
-    objects: Sequence[CaptionSpan], triples: Sequence[CaptionTriple]
-) -> list[tuple[str, ...]]:
-    """`string_tuples` of records."""
-    tuples: list[tuple[str, ...]] = []
-    related = set()
-    for triple in triples:
-        related |= {triple.subject, triple.object}
-        tuples.append(_strings(triple, objects))
-    tuples += [(span.string,) for i, span in enumerate(objects) if i not in related]
-    return tuples
-
-
 def _check(triple: CaptionTriple, num_objects: int, num_tokens: int) -> None:
     if (triple.attribute is None) != (0 <= triple.object < num_objects):
         raise ValueError(f"{triple} needs either an attribute or one of {num_objects} objects")
@@ -247,11 +235,6 @@ class _TokensAt:
         )
 
 
-def _strings(triple: CaptionTriple, objects: Sequence[CaptionSpan]) -> tuple[str, str, str]:
-    last = triple.attribute or objects[triple.object]
-    return objects[triple.subject].string, triple.predicate.string, last.string
-
-
 def _span(doc: Doc, span: CaptionSpan) -> Span | None:
     return None if (span.start, span.end) == NO_WORD else doc[span.start : span.end]
 
@@ -268,7 +251,7 @@ def _triples(doc: Doc) -> list[RelationTriple]:
             subject=spans[triple.subject],
             predicate=_span(doc, triple.predicate),
             object=_span(doc, triple.attribute) if triple.attribute else spans[triple.object],
-            strings=_strings(triple, objects),
+            strings=triple_strings(triple, objects),
             is_attribute=triple.attribute is not None,
             rule=triple.rule,
         )

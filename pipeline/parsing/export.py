@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import cast
 
-from pipeline.parsing.doc_triples import strings_of
+from pipeline.parsing.strings import strings_of
 from pipeline.shards.convert.output import new_file
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ParsedCaption

@@ -12,7 +12,7 @@ Example:
 from spacy.language import Language
 from spacy.tokens import Doc, Token
 
-SENTENCES = "caption_sentences"
+from pipeline.parsing.embedded import SENTENCES
 
 _ENDS = frozenset((".", "..", "!", "!!", "?", "??", "?!", "!?", ";"))
 _JOINTS = frozenset((",", ":", "-", "--", "–", "—", "...", "…", ",,"))

@@ -12,8 +12,8 @@ import torch
 import resg
 import resg.run
 from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
-from pipeline.parsing.stage import caption_record
 from resg.evaluation import ranking
 from resg.jobs import score_run, train_run
 from resg.presets import load_settings

@@ -12,10 +12,6 @@ from pipeline.parsing.rules.schemes import caption_tree
 from pipeline.parsing.sentences import sentence_starts
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
-RULES_VERSION = 3
-"""Raised when the program makes other triples of the same model's arcs, by these rules or in
-`scene_graph`, so that shards of different rules are not mixed."""
-
 
 class RelationTriples:
     """Sets `doc._.objects`, `doc._.triples` and `doc._.negated` by rules over the parser's arcs.

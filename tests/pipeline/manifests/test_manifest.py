@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError, SettingsError
+from pipeline.image_ids import join_ids
 from pipeline.manifests.caption_files import read_captions
 from pipeline.manifests.caption_text import caption_fault
 from pipeline.manifests.manifest import Manifest, file_captions, load_manifest
@@ -252,3 +253,21 @@ def test_what_is_no_manifest(tmp_path, content):
         load_manifest(tmp_path / "m.yaml")
     with pytest.raises(SettingsError, match="no such file"):
         load_manifest(tmp_path / "x.yaml")
+
+
+NFC, NFD = "caf\u00e9.jpg", "cafe\u0301.jpg"
+
+
+@pytest.mark.parametrize("in_captions", [NFC, NFD])
+@pytest.mark.parametrize("on_disk", [NFC, NFD])
+def test_names_of_composed_and_decomposed_letters_are_one(tmp_path, on_disk, in_captions):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / on_disk).touch()
+    (tmp_path / "c.tsv").write_text(f"{in_captions}#0\tA dog\n", encoding="utf-8")
+    (caption,) = file_captions(tmp_path / "c.tsv")
+    (image,) = folder_images(tmp_path / "images")
+    assert join_ids([caption.image_id], [image.image_id]) == {in_captions: on_disk}
+    files = [{"file": "c.tsv", "format": "token-tsv", "split": "test"}]
+    (listed,) = manifest(caption_files=files).images(tmp_path)
+    assert (listed.image_id, listed.path.name) == (in_captions, on_disk)
+    assert listed.path.is_file()

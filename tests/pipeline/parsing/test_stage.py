@@ -2,6 +2,10 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.stage import ParseCaptions
+from pipeline.parsing.strings import strings_of
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 
@@ -135,3 +140,43 @@ def test_unknown_model_is_an_error_of_the_command_line():
     result = CliRunner().invoke(main, ["show-caption", "a dog", "--model", "en_nothing"])
     assert result.exit_code == 2
     assert "no model 'en_nothing'" in result.output
+
+
+def test_the_embedded_model_is_identified_without_loading_it():
+    from pipeline.parsing.parser import cached_parser, model_fingerprint
+
+    assert ParseCaptions("embedded").fingerprint() == model_fingerprint(cached_parser("embedded"))
+
+
+def modules_after(arguments):
+    """Names of the modules that a command has imported in its own process when it is done."""
+    code = (
+        "import sys; from pipeline.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print(*sorted(m for m in sys.modules if '.' not in m))"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_small_input_is_parsed_in_the_process_itself_without_torch_and_dask_workers(tmp_path):
+    (tmp_path / "c.tsv").write_text("a.jpg#0\ta man riding a horse\n")
+    loaded = modules_after(
+        ["parse-captions", "--captions", tmp_path / "c.tsv", "--out", tmp_path / "shards"]
+    )
+    assert "spacy" in loaded
+    assert not loaded & {"torch", "distributed"}
+    (caption,) = ShardReader(tmp_path / "shards", "captions")
+    assert strings_of(caption.objects, caption.triples) == [("man", "ride", "horse")]
+
+
+def test_several_shards_are_parsed_in_processes_and_give_the_same(tmp_path):
+    (tmp_path / "c.tsv").write_text("a.jpg#0\ta man riding a horse\nb.jpg#0\ta dog on a bed\n")
+    given = ["parse-captions", "--captions", tmp_path / "c.tsv", "--shard-size", 1, "--out"]
+    loaded = modules_after([*given, tmp_path / "processes", "--workers", 2])
+    assert "distributed" in loaded
+    assert not loaded & {"spacy", "torch"}
+    assert modules_after([*given, tmp_path / "threads", "--threads"]) >= {"spacy"}
+    one, two = (list(ShardReader(tmp_path / n, "captions")) for n in ("processes", "threads"))
+    assert one == two

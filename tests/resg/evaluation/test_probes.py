@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
-from pipeline.parsing.stage import caption_record
 from resg.data.splits import LeftOut, SplitReaders
 from resg.errors import ResgError
 from resg.evaluation.hard_pairs import HardPair, read_hard_pairs, without_left_out
