@@ -39,6 +39,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """Name of a GPU, or `cpu` and how many threads PyTorch takes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} threads)" if threads > 1 else "cpu (1 thread)"
+
+
 def local_rank() -> int:
     """Index of this process on its machine, as torchrun sets it; 0 without torchrun."""
     return int(os.environ.get("LOCAL_RANK", "0"))

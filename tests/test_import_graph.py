@@ -23,7 +23,8 @@ ORDER = {
         detectors parsing scenes execution
         shards
         manifests
-        tables images
+        tables images text_files
+        png_metadata image_ids
         fingerprint
         errors
     """,
@@ -33,7 +34,7 @@ ORDER = {
         parser
         inference
         rules scene_graph
-        doc_triples score text
+        sentences doc_triples score
         __init__
     """,
     "resg": """

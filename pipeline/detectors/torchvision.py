@@ -223,7 +223,7 @@ def _categories(state: Weights, file: Path, published: Any) -> list[str]:
     count = state[CLASS_WEIGHT].shape[0] - 1
     names = file.with_name("classes.txt")
     if names.is_file():
-        lines = names.read_text(encoding="utf-8").splitlines()
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
         listed = [line.strip() for line in lines if line.strip()]
         if len(listed) != count:
             raise DataError(

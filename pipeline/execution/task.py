@@ -18,7 +18,16 @@ from pipeline.shards.writer import write_shard
 Record = ImageRegions | ParsedCaption
 
 # Errors of the system that a retry does not solve.
-_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_LASTING = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+}
 
 
 stopped_runs: set[str] = set()

@@ -8,13 +8,14 @@ from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.pipeline import Tok2Vec
+from spacy.pipeline import DependencyParser, Tok2Vec
 from spacy.tokens import Doc
 from thinc.api import Model, NumpyOps
 
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import digest, file_digest
-from pipeline.parsing.text import clean_text, fault_of
+from pipeline.manifests.caption_text import clean_text, fault_of
+from pipeline.parsing.sentences import SENTENCES
 
 STOCK_MODEL = "en_core_web_sm"
 EMBEDDED = "embedded"
@@ -60,6 +61,9 @@ def load_parser(model: str = EMBEDDED) -> Language:
         if isinstance(component, Tok2Vec):
             keep_word_vectors(component.model)
     _check(nlp, model)
+    parsers = [name for name, part in nlp.pipeline if isinstance(part, DependencyParser)]
+    if parsers and SENTENCES not in nlp.pipe_names:
+        nlp.add_pipe(SENTENCES, before=parsers[0])
     if LEARNED not in nlp.pipe_names and RULES not in nlp.pipe_names:
         nlp.add_pipe(RULES)
     return nlp

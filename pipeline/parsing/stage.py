@@ -9,10 +9,10 @@ from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from pipeline.manifests.caption_text import clean_text, fault_of
 from pipeline.manifests.manifest import CaptionItem
-from pipeline.parsing.doc_triples import stored_objects, stored_triples
+from pipeline.parsing.doc_triples import stored_graph
 from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.parsing.text import clean_text, fault_of
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind
 
@@ -64,6 +64,7 @@ def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
     forms, lemmas, pos, deprels = (
         tuple([strings[code] for code in codes]) for codes in columns[:4].tolist()
     )
+    objects, triples, _ = stored_graph(doc)
     return ParsedCaption(
         caption_id=item.caption_id,
         image_id=item.image_id,
@@ -73,8 +74,8 @@ def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
         pos=pos,
         heads=tuple([token + offset for token, offset in enumerate(offsets)]),
         deprels=deprels,
-        objects=stored_objects(doc),
-        triples=stored_triples(doc),
+        objects=objects,
+        triples=triples,
     )
 
 

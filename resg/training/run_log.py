@@ -15,13 +15,17 @@ class RunLog:
 
     Args:
         folder: of the run.
-        on_event: is called with every line.
+        on_event: is called with every line, and with what is announced.
     """
 
     def __init__(self, folder: Path, on_event: Callable[[Mapping[str, Any]], None]) -> None:
         self.path = folder / METRICS_FILE
         self.on_event = on_event
         self.board = _tensorboard(folder)
+
+    def announce(self, event: Mapping[str, Any]) -> None:
+        """The start or the end of training, which are no metrics."""
+        self.on_event(event)
 
     def step(self, event: Mapping[str, Any]) -> None:
         """One training step."""
@@ -38,6 +42,8 @@ class RunLog:
 
     def cut(self, step: int) -> None:
         """Drop what was written after the checkpoint of this step, which training resumes from."""
+        if not self.path.exists():  # it was stopped before the first step
+            return
         kept = [
             event
             for event in read_metrics(self.path.parent)

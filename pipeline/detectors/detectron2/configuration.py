@@ -80,7 +80,7 @@ def read_config(path: Path) -> Any:
         ) from error
     names = path.with_name("classes.txt")
     if not config.MODEL.CLASSES and names.is_file():
-        config.MODEL.CLASSES = names.read_text(encoding="utf-8").split("\n")
+        config.MODEL.CLASSES = names.read_text(encoding="utf-8-sig").split("\n")
         config.MODEL.CLASSES = [name.strip() for name in config.MODEL.CLASSES if name.strip()]
     return config
 

@@ -162,7 +162,7 @@ def _names(file: Path, count: int) -> list[str]:
     """Names of a vocabulary file, a line each, the first of synonyms; else numbers."""
     if not file.is_file():
         return [str(k) for k in range(count)]
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
     names = [line.split(",")[0].strip() for line in lines if line.strip()]
     if len(names) != count:
         raise DataError(f"{file} names {len(names)} classes, the detector beside it has {count}.")

@@ -18,6 +18,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,8 +30,8 @@ from pipeline.errors import DataError
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_folder, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
-from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.convert.source import ReadOptions, Source, input_files
+from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS = ("boxes", "image_size")
 
@@ -42,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of one .npz file, or of all in a folder and its subfolders, as one split."""
     files = _npz_files(source)
-    records = _records(files, options.trust_pickle)
+    records = _records(files, options)
     return [Source(files=files, split=options.split, records=records)]
 
 
@@ -51,14 +52,15 @@ def _npz_files(source: Path) -> list[Path]:
         raise DataError(f"{source} does not exist: expected an .npz file, or a folder of them.")
     if not source.is_dir():
         return [source]
-    files = sorted(source.rglob("*.npz"))
+    files = input_files(source, "*.npz", is_deep=True)
     if not files:
         raise DataError(f"no *.npz in {source}: expected one an image.")
     return files
 
 
-def _records(files: list[Path], trust_pickle: bool) -> Iterator[ImageRegions]:
+def _records(files: list[Path], options: ReadOptions) -> Iterator[ImageRegions | Failure]:
     check = RowChecks(
+        skip_faulty=options.skip_faulty,
         image_id="file name",
         features="x",
         boxes="bbox",
@@ -69,7 +71,16 @@ def _records(files: list[Path], trust_pickle: bool) -> Iterator[ImageRegions]:
         attribute_scores="info.attrs_conf",
     )
     for path in files:
-        yield check(_record(path, _load(path, trust_pickle)), str(path))
+        read = partial(_read, path, options.trust_pickle)
+        yield check.outcome(read, _image_id(path), str(path))
+
+
+def _read(path: Path, trust_pickle: bool) -> ImageRegions:
+    return _record(path, _load(path, trust_pickle))
+
+
+def _image_id(path: Path) -> str:
+    return path.name.removesuffix(".npz")
 
 
 def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
@@ -101,7 +112,7 @@ def _record(path: Path, arrays: Arrays) -> ImageRegions:
     boxes = arrays.get("bbox")
     features = _features(path, arrays["x"], _num_regions(path, arrays))
     return ImageRegions(
-        image_id=path.name.removesuffix(".npz"),
+        image_id=_image_id(path),
         features=features,
         boxes=None if boxes is None else boxes.astype(np.float32),
         image_size=_image_size(path, arrays),

@@ -12,7 +12,7 @@ from pipeline.detectors import specification, stage
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
-from pipeline.manifests.manifest import folder_images
+from pipeline.manifests.picture_folder import folder_images
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 

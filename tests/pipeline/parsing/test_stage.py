@@ -1,5 +1,6 @@
 """parse-captions and its stage, show-caption and export-triples, on a pipeline without weights."""
 
+import gzip
 import json
 
 import pytest
@@ -77,14 +78,40 @@ def test_command_writes_what_the_reader_reads(shards):
     assert reader.fingerprint["model"]["digest"]
 
 
+def exported(shards, out, *options):
+    command = ["export-triples", str(shards), "--out", str(out), *options]
+    return CliRunner().invoke(main, command)
+
+
 def test_export_gives_a_line_a_caption(shards, tmp_path):
-    out = tmp_path / "triples.jsonl"
-    result = CliRunner().invoke(main, ["export-triples", str(shards), "--out", str(out)])
+    out = tmp_path / "new/folder/triples.jsonl"
+    result = exported(shards, out)
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert lines[0] == {"caption": "a dog on a bench", "triples": [["dog", "on", "bench"]]}
-    assert lines[-1] == {"caption": "a red bench", "triples": [["bench", "is", "red"]]}
+    assert lines[-1] == {
+        "caption_id": "y.jpg#0",
+        "image_id": "y.jpg",
+        "caption": "a red bench",
+        "triples": [["bench", "is", "red"]],
+    }
     assert len(lines) == len(GOOD) + 1
+
+
+def test_export_without_ids_and_gzipped(shards, tmp_path):
+    out = tmp_path / "triples.jsonl.gz"
+    assert exported(shards, out, "--plain").exit_code == 0
+    lines = [json.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
+    assert lines[0] == {"caption": "a dog on a bench", "triples": [["dog", "on", "bench"]]}
+
+
+def test_export_overwrites_on_request_alone(shards, tmp_path):
+    out = tmp_path / "triples.jsonl"
+    out.write_text("mine")
+    refused = exported(shards, out)
+    assert (refused.exit_code, out.read_text()) == (1, "mine")
+    assert "exists already" in refused.stderr
+    assert exported(shards, out, "--overwrite").exit_code == 0
+    assert "y.jpg#0" in out.read_text(encoding="utf-8")
 
 
 def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
