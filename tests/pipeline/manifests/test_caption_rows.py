@@ -103,7 +103,7 @@ def test_a_quoted_caption_may_have_several_lines(tmp_path):
         ("image,caption\n,A dog\n", r"line 2: the column image is empty"),
         ("image_name| n| comment\na.jpg| 4 A dog\n", r"line 2: expected 3 columns"),
         ("image,split,caption\na,train,x\na,val,y\n", r"'a' is in the splits train and val"),
-        ('{"image": "a"}\n{"image": "b"}\n', r"line 1: expected {\"image\": .*, came"),
+        ('{"image": "a"}\n{"image": "b"}\n', r"line 1: expected {\"image\": .*, got"),
         ('{"image": "a", "caption": "x"}\n{"image": \n', r"line 2: expected a JSON object"),
         ('[{"caption": "x"}]', r"object 1: expected {\"image\""),
         ('{"image": "a", "caption": null}', r"object 1: expected"),
