@@ -97,8 +97,8 @@ def test_a_quoted_caption_may_have_several_lines(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("image,caption\na.jpg,A dog, running\n", r"line 2: expected 2 columns .* came 3"),
-        ("image,caption\na.jpg\n", r"line 2: expected 2 columns .* came 1"),
+        ("image,caption\na.jpg,A dog, running\n", r"line 2: expected 2 columns .* got 3"),
+        ("image,caption\na.jpg\n", r"line 2: expected 2 columns .* got 1"),
         ('image,caption\na.jpg,"A dog\n', r"line 2: unexpected end of data"),
         ("image,caption\n,A dog\n", r"line 2: the column image is empty"),
         ("image_name| n| comment\na.jpg| 4 A dog\n", r"line 2: expected 3 columns"),
@@ -107,7 +107,7 @@ def test_a_quoted_caption_may_have_several_lines(tmp_path):
         ('{"image": "a", "caption": "x"}\n{"image": \n', r"line 2: expected a JSON object"),
         ('[{"caption": "x"}]', r"object 1: expected {\"image\""),
         ('{"image": "a", "caption": null}', r"object 1: expected"),
-        ("[1, 2]", r"object 1: expected .* came '1'"),
+        ("[1, 2]", r"object 1: expected .* got '1'"),
         ("no captions here\n", r"line 1: expected `file#k<TAB>caption`"),
         ("image,caption\n", r"has no captions"),
     ],
