@@ -16,7 +16,7 @@ def choose_device(name: str) -> torch.device:
     OMP_NUM_THREADS says how many.
 
     Raises:
-        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
+        SettingsError: there is no device of that name, or CUDA is requested and not available.
     """
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
