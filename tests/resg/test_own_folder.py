@@ -43,7 +43,11 @@ def own_folder(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "heading"), [("docs/inputs.md", "## From a folder to an evaluated run")]
+    ("page", "heading"),
+    [
+        ("README.md", "### Your own pictures and captions"),
+        ("docs/inputs.md", "## From a folder to an evaluated run"),
+    ],
 )
 def test_the_lines_of_a_page_run_one_after_the_other(own_folder, page, heading):
     outputs = {}
