@@ -42,7 +42,7 @@ def join_ids(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
         return joined
     partners = _by_key(theirs)
     for key, own in _by_key(ours).items():
-        partner = partners.get(key, ())
+        partner = partners.get(key, [])
         if len(own) == len(partner) == 1:
             joined[own[0]] = partner[0]
     return joined

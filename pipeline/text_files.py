@@ -58,8 +58,7 @@ def read_text(file: Path, kind: str = "file", *, keep_undecodable: bool = False)
 def existing_path(path: Path) -> Path:
     """The path, or one that exists and has the same letters in Unicode's other composition.
 
-    Some systems write `é` as one letter (NFC); others, macOS among them, as `e` and an accent
-    (NFD).
+    Some systems write `é` as one letter (NFC), others, such as macOS, as `e` and an accent (NFD).
     """
     if str(path).isascii() or path.exists():
         return path

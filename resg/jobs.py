@@ -215,7 +215,7 @@ def _fit(trainer: Trainer) -> Metrics:
         try:
             return trainer.fit()
         finally:
-            if trainer.log is not None and trainer.state.step:
+            if trainer.log is not None and trainer.state.epoch:
                 draw_curves(trainer.run.folder)
 
 

@@ -25,11 +25,12 @@ def caption_parser(
     from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
 
     nlp = load_parser(model)
-    told = differences(run.data["fingerprints"]["captions"], model_fingerprint(nlp))
-    if told:
+    differing = differences(model_fingerprint(nlp), run.data["fingerprints"]["captions"])
+    if differing:
         raise ResgError(
-            f"the captions of {run.folder} were parsed by another model: {told[0]}.\n"
-            "Give the one that parsed them: --model NAME_OR_PATH (parser=... of resg.load)."
+            f"the captions of {run.folder} were parsed by another model: {differing[0]}.\n"
+            "Give that model by --model NAME_OR_PATH (parser=... of resg.load), or parse the "
+            "captions again and train a new run."
         )
 
     def parse(texts: Sequence[str]) -> list[ParsedCaption]:

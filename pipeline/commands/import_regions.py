@@ -73,8 +73,8 @@ def import_regions(
 ) -> None:
     """Convert region features of another project to shards.
 
-    Files of several splits go into one folder, one import each. An import that fails leaves nothing
-    behind.
+    Files of several splits go into one folder, one import each. A faulty input leaves nothing
+    behind; an interrupted import goes on when it is repeated.
 
     \b
     Examples:

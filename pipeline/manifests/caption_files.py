@@ -138,7 +138,7 @@ def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]
         if not (tab and hash_sign and image_id and k):
             raise DataError(
                 f"{file}, line {number}: expected `file#k<TAB>caption`, "
-                f"came {line[:60]!r}. Fix or remove the line."
+                f"got {line[:60]!r}. Fix or remove the line."
             )
         captions.setdefault(image_id, []).append((k, caption))
     return [

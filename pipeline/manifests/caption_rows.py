@@ -61,7 +61,7 @@ def table_rows(text: str, file: Path) -> Iterator[CaptionRow]:
     if header is None:
         raise DataError(
             f"{file}: expected a header with an image and a caption column, such as "
-            f"`image,caption`, came {text[:60]!r}."
+            f"`image,caption`, got {text[:60]!r}."
         )
     delimiter, names = header
     image, caption, split = (_place(names, known) for known in _KNOWN)
@@ -70,7 +70,7 @@ def table_rows(text: str, file: Path) -> Iterator[CaptionRow]:
     for number, values in _cells(text, delimiter, file):
         if len(values) != len(names):
             raise DataError(
-                f"{file}, line {number}: expected {len(names)} columns ({', '.join(names)}), came "
+                f"{file}, line {number}: expected {len(names)} columns ({', '.join(names)}), got "
                 f"{len(values)}. Correct the line, or put quotes around a caption with commas."
             )
         if not values[image].strip():
@@ -98,7 +98,7 @@ def record_rows(text: str, file: Path) -> Iterator[CaptionRow]:
         if not is_named or not isinstance(captions, list) or not all(map(_is_text, captions)):
             raise DataError(
                 f'{where}: expected {{"image": "a.jpg", "caption": "..."}}, or a list of captions, '
-                f"came {str(record)[:60]!r}."
+                f"got {str(record)[:60]!r}."
             )
         for caption in captions:
             yield CaptionRow(str(image), caption, None if split is None else str(split))

@@ -36,14 +36,14 @@ class PictureFolder:
     images: list[ImageItem]
     passed_over: dict[str, list[str]] = field(default_factory=dict)
 
-    def notice(self) -> str | None:
-        """A line that counts what was passed over and why; None if nothing was."""
+    def notice(self) -> str:
+        """A line that counts what was passed over and why; empty if nothing was."""
         reasons = []
         for reason, names in self.passed_over.items():
             shown = [name if name.isprintable() else ascii(name) for name in names[:SHOWN]]
             more = ["..."] if len(names) > SHOWN else []
             reasons.append(f"{reason}: {len(names):,} ({', '.join(shown + more)})")
-        return f"passed over in {self.folder}: {'; '.join(reasons)}" if reasons else None
+        return f"passed over in {self.folder}: {'; '.join(reasons)}" if reasons else ""
 
 
 def read_picture_folder(folder: Path) -> PictureFolder:

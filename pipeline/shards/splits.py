@@ -7,7 +7,7 @@ and `splits.json` beside the shards, which never change, says which image is in 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,32 +82,52 @@ class JoinedSplit:
 def open_split(shards: Path, split: str) -> JoinedSplit:
     """The images and captions of a split of a folder of shards.
 
-    Images without a caption are left out unless the shards of both kinds name the split; captions
-    of an image that failed likewise.
+    If the captions name the split, it has all of them, whether their image is there or not. Unless
+    the images name it too, images without a caption are left out.
 
     Raises:
-        DataError: a kind of shard is missing or damaged, there is no such split, or no image in the
-            shards is that of a caption.
+        DataError: a kind of shard is missing or damaged, there is no such split, or captions that
+            name no split are of an image that is not there.
     """
     regions, captions = _reader(shards, "regions", split), _reader(shards, "captions", split)
-    if regions.split and captions.split:
+    if captions.split is None:
+        return _by_images(shards, split, regions, captions)
+    if regions.split is not None:
         joined = join_ids(captions.image_ids, regions.ids)
-        other = {ours: theirs for ours, theirs in joined.items() if ours != theirs}
-        return JoinedSplit(_all(regions), _all(captions), other)
-    all_captions = captions if captions.split is None else ShardReader(shards, "captions")
-    joined = _join(all_captions.image_ids, regions)
-    files: tuple[Path, ...] = ()
-    if regions.split or captions.split:
-        wanted = set(joined.values())
-    else:
-        wanted, files = set(_drawn(shards, split)), (shards / FILE,)
-    caption_rows = [
-        row for row, image in enumerate(captions.image_ids) if joined.get(image) in wanted
-    ]
-    described = {joined[captions.image_ids[row]] for row in caption_rows}
-    image_rows = [row for row, image in enumerate(regions.ids) if image in described]
-    other = {ours: theirs for ours, theirs in joined.items() if ours != theirs}
-    return JoinedSplit(Subset(regions, image_rows), Subset(captions, caption_rows), other, files)
+        return JoinedSplit(_all(regions), _all(captions), _other_ids(joined))
+    joined = join_ids(ShardReader(shards, "captions").image_ids, regions.ids)
+    described = {joined.get(image) for image in captions.image_ids}
+    return JoinedSplit(_with_image(regions, described), _all(captions), _other_ids(joined))
+
+
+def _by_images(
+    shards: Path,
+    split: str,
+    regions: ShardReader[ImageRegions],
+    captions: ShardReader[ParsedCaption],
+) -> JoinedSplit:
+    """A split that the images name, or `splits.json` for them; captions go with their image."""
+    everything = ShardReader(shards, "regions") if regions.split else regions
+    joined = _join(captions.image_ids, everything)
+    wanted = set(regions.ids) if regions.split else set(_drawn(shards, split))
+    rows = [row for row, image in enumerate(captions.image_ids) if joined.get(image) in wanted]
+    described = {joined[captions.image_ids[row]] for row in rows}
+    return JoinedSplit(
+        images=_with_image(regions, described),
+        captions=Subset(captions, rows),
+        image_of=_other_ids(joined),
+        files=() if regions.split else (shards / FILE,),
+    )
+
+
+def _with_image(
+    regions: ShardReader[ImageRegions], images: Container[str | None]
+) -> Subset[ImageRegions]:
+    return Subset(regions, [row for row, image in enumerate(regions.ids) if image in images])
+
+
+def _other_ids(joined: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for ours, theirs in joined.items() if ours != theirs}
 
 
 def _all(reader: ShardReader[Record]) -> Subset[Record]:
@@ -133,7 +153,7 @@ def _join(images: Sequence[str], regions: ShardReader[ImageRegions]) -> dict[str
     failed = {id_ for sidecar in regions.sidecars for id_ in sidecar.failures}
     joined = join_ids(images, [*regions.ids, *failed])
     lone = [image for image in dict.fromkeys(images) if image not in joined]
-    if lone and regions.split is None:
+    if lone:
         raise DataError(
             f"{regions.directory} has no regions of {len(lone):,} images that captions describe, "
             f"such as {', '.join(map(repr, lone[:3]))}; its images are called "

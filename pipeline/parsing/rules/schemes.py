@@ -62,7 +62,6 @@ UNIVERSAL = {
 _ROLES = CLEARNLP | UNIVERSAL
 _NOMINAL = frozenset(("NOUN", "PROPN", "PRON", "NUM", "X", "SYM"))
 _BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am", "'s", "'re"))
-_STAY_WITH_COPULA = frozenset(("cop", "aux"))
 
 
 class CaptionTree:

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -66,7 +67,8 @@ def import_regions(
 
     Memory holds the arrays of one shard and one image of the input. Shards are written to
     `out/regions.partial` and moved when all are finished; while that folder exists, readers refuse
-    `out`. An interrupted import starts over. The inputs of a data set, such as a file for each
+    `out`. An interrupted import goes on after its last finished shard when it is repeated with the
+    same input. The inputs of a data set, such as a file for each
     split, may come into one folder, one import after the other.
 
     Args:
@@ -97,21 +99,26 @@ def import_regions(
     if same and not partial.exists():
         return _report(same, sources, is_new=False)
     out.mkdir(parents=True, exist_ok=True)
-    others = _without_unfinished(partial, out, found, about_input["source"])
-    partial.mkdir()
+    finished = _finished(partial, about_input)
+    others = _without_unfinished(partial, out, found, about_input["source"], finished)
+    partial.mkdir(exist_ok=True)
     try:
         sidecars = []
         known = _known_ids(out, others)
         first = 1 + max((shard_number(out / sidecar.file) for sidecar in others), default=-1)
         for part in sources:
             number = first + len(sidecars)
-            for sidecar in _write(part, partial, number, shard_size, dtype, known, about_input):
+            records = _new_ones(part.records, known)
+            part = replace(part, records=records)
+            for sidecar in _write(part, partial, number, shard_size, dtype, finished, about_input):
                 sidecars.append(sidecar)
                 if on_shard:
                     on_shard(sidecar)
         _check_not_empty(sidecars, source)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        # An interrupted import goes on after its finished shards; a faulty input leaves nothing.
+        if isinstance(error, DataError) or not _finished(partial, about_input):
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     _move(partial, out)
     return _report(sidecars, sources, is_new=True)
@@ -162,14 +169,36 @@ def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
     return found
 
 
+def _finished(partial: Path, about: dict[str, Any]) -> dict[str, Sidecar]:
+    """Shards of the same input that an interrupted import has finished, by file name."""
+    if not partial.exists():
+        return {}
+    sidecars = [read_sidecar(path) for path in find_sidecars(partial)]
+    return {
+        sidecar.file: sidecar
+        for sidecar in sidecars
+        if (sidecar.source, sidecar.settings) == (about["source"], about["settings"])
+        and (partial / sidecar.file).exists()
+    }
+
+
 def _without_unfinished(
-    partial: Path, out: Path, found: list[Sidecar], source: Any
+    partial: Path, out: Path, found: list[Sidecar], source: Any, finished: Mapping[str, Sidecar]
 ) -> list[Sidecar]:
-    """Remove what an interrupted import left, and of this one all; returns the other sidecars."""
+    """Remove what an interrupted import left, but for its finished shards if it is this one.
+
+    Of an import that was interrupted while its shards were moved, those in the folder go too.
+
+    Returns:
+        The sidecars of the other imports in the folder.
+    """
     unfinished = [source]
     if partial.exists():
         unfinished += [read_sidecar(path).source for path in find_sidecars(partial)]
-        shutil.rmtree(partial)
+        kept = {Path(file).stem for file in finished}
+        for left in partial.iterdir():
+            if left.stem not in kept:
+                left.unlink()
     others = []
     for sidecar in found:
         if sidecar.source in unfinished:
@@ -194,16 +223,22 @@ def _write(
     first: int,
     shard_size: int,
     dtype: str,
-    known: Mapping[str, Sidecar],
+    finished: Mapping[str, Sidecar],
     about: dict[str, Any],
 ) -> Iterator[Sidecar]:
-    outcomes = _with_width(_new_ones(part.records, known))
+    outcomes = _with_width(part.records)
     for number, head in enumerate(outcomes, start=first):
+        path = shard_path(folder, "regions", number)
+        own = chain([head], islice(outcomes, shard_size - 1))
         failures: list[Failure] = []
+        if path.name in finished:
+            deque(own, maxlen=0)  # read again, to check what follows against it
+            yield finished[path.name]
+            continue
         yield write_shard(
-            shard_path(folder, "regions", number),
+            path,
             "regions",
-            _sound(chain([head], islice(outcomes, shard_size - 1)), failures),
+            _sound(own, failures),
             split=part.split,
             failures=failures,
             dtype=dtype,
@@ -220,8 +255,8 @@ def _new_ones(
     An image would have two records, perhaps in two splits.
     """
     for outcome in outcomes:
-        there = known.get(outcome.image_id) if isinstance(outcome, ImageRegions) else None
-        if there is not None:
+        if isinstance(outcome, ImageRegions) and outcome.image_id in known:
+            there = known[outcome.image_id]
             raise DataError(
                 f"the image {outcome.image_id!r} is in {there.file} of split {there.split} "
                 "already: an earlier import has brought it.\n"

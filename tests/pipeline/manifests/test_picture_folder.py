@@ -91,7 +91,7 @@ def test_what_is_passed_over_is_counted_by_reason(tmp_path):
 
 def test_a_folder_of_pictures_alone_gives_no_notice(tmp_path):
     touch(tmp_path, "a.jpg")
-    assert read_picture_folder(tmp_path).notice() is None
+    assert read_picture_folder(tmp_path).notice() == ""
 
 
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path):

@@ -72,11 +72,32 @@ def test_records_come_in_the_order_of_the_shards(write):
     assert [image.image_id for image in found.images[1:]] == ["3"]
 
 
-def test_captions_without_an_image_are_refused_unless_the_image_failed(write):
-    shards = write({None: range(4)}, SPLITS, failures=[Failure("4", "truncated")])
-    assert ids(open_split(shards, "val")) == (["3"], ["3", "3"])
+def test_captions_that_name_their_split_stay_whether_their_image_is_there_or_not(write):
     shards = write({None: range(4)}, SPLITS)
+    assert ids(open_split(shards, "val")) == (["3"], list("3344"))
+
+
+@pytest.mark.parametrize("regions", [{"all": range(4)}, {"train": range(3), "val": [3]}])
+def test_captions_without_split_need_an_image_unless_it_failed(write, regions):
+    everything = {"all": range(5)}
+    shards = write(regions, everything, failures=[Failure("4", "truncated")])
+    if "all" in regions:
+        draw_splits(shards, {"train": 0.5, "val": 0.5})
+    images = {split: ids(open_split(shards, split))[0] for split in ("train", "val")}
+    assert sorted(images["train"] + images["val"]) == list("0123")
+    shards = write(regions, everything)
     with pytest.raises(DataError, match=r"no regions of 1 images .* '4'; its images are called"):
+        open_split(shards, "train")
+
+
+def test_a_name_in_two_splits_joins_neither(write, image, names, made_by):
+    shards = write({"all": range(5)}, {"all": range(5)})
+    for number, split in enumerate(("train", "val")):
+        write_shard(
+            shard_path(shards, "regions", number), "regions", [image(f"{split}/1.jpg")],
+            split=split, names=names, **made_by,
+        )  # fmt: skip
+    with pytest.raises(DataError, match="no regions of 5 images"):
         open_split(shards, "train")
 
 

@@ -175,11 +175,11 @@ class TestExportedCaptions:
 
     @pytest.fixture
     def shards(self, tmp_path, make_image, write_shards):
-        def write(captions_per_image):
+        def write(captions_per_image, ending=""):
             write_shards(tmp_path / "s", [make_image(name) for name in "abc"])
             # In another order than the images, as captions are parsed in shards of their own.
             captions = [
-                ParsedCaption(f"{name}#{k}", name, f"{name} number\n{k}")
+                ParsedCaption(f"{name}{ending}#{k}", name + ending, f"{name} number\n{k}")
                 for name in "cab"
                 for k in range(captions_per_image)
             ]
@@ -195,9 +195,10 @@ class TestExportedCaptions:
 
         return write
 
-    def test_five_lines_an_image(self, shards, tmp_path, run):
+    @pytest.mark.parametrize("ending", ["", ".jpg"])
+    def test_five_lines_an_image(self, shards, tmp_path, run, ending):
         out = tmp_path / "train_ims.npy"
-        code, output = run("export-regions", shards(6), "--format", "scan", "--out", out)
+        code, output = run("export-regions", shards(6, ending), "--format", "scan", "--out", out)
         assert code == 0, output
         assert "3 images have more than five captions" in output
         lines = (tmp_path / "train_caps.txt").read_text(encoding="utf-8").splitlines()

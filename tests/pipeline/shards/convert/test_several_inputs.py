@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.shards.convert import butd_tsv, lxmert_tsv, npz
+from pipeline.shards.convert import butd_tsv, importing, lxmert_tsv, npz
 from pipeline.shards.convert.importing import import_regions
 from pipeline.shards.convert.source import ReadOptions
 from pipeline.shards.reader import ShardReader
@@ -123,6 +123,58 @@ def test_faulty_images_are_skipped_and_listed(tmp_path, form, make_image, run):
     assert "4 images are faulty and were skipped; the sidecars list them. The first: " in output
 
 
+def interrupt(monkeypatch, calls):
+    """Lets an import write so many shards, then raises as Ctrl-C does; gives the files written."""
+    written = []
+    real = importing.write_shard
+
+    def write_shard(path, *arguments, **settings):
+        if len(written) == calls:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        return real(path, *arguments, **settings)
+
+    monkeypatch.setattr(importing, "write_shard", write_shard)
+    return written
+
+
+def test_an_interrupted_import_goes_on_after_its_finished_shards(
+    tmp_path, form, make_image, monkeypatch, run
+):
+    images = [make_image(id_) for id_ in "abcdefg"]
+    images[1] = make_image("b", features=np.full((3, 8), np.nan, np.float32))
+    path, out = tmp_path / "in", tmp_path / "s"
+    FORMATS[form].write(images, path, 7)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            take(path, out, form, skip=True)
+    with pytest.raises(DataError, match="unfinished import"):
+        ShardReader(out, "regions")
+    written = interrupt(monkeypatch, 9)
+    report = take(path, out, form, skip=True)
+    assert written == ["regions-00002.h5", "regions-00003.h5"]
+    assert (report.images, list(report.failures)) == (6, ["b"])
+    assert take(path, tmp_path / "at-once", form, skip=True) == report
+    for shard in out.iterdir():
+        assert shard.read_bytes() == (tmp_path / "at-once" / shard.name).read_bytes()
+    assert run("verify", out, "--full")[0] == 0
+
+
+def test_finished_shards_of_other_settings_are_not_kept(
+    tmp_path, form, make_image, inputs, monkeypatch
+):
+    out = tmp_path / "s"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            take(inputs["train"], out, form)
+    take(inputs["train"], out, form, "train", dtype="float32")
+    reader = ShardReader(out, "regions", "train")
+    assert reader.ids == ["a", "b", "c"]
+    assert reader[0].features.dtype == np.float32
+
+
 @pytest.mark.parametrize("form", ["butd-tsv", "lxmert-tsv"])
 def test_faulty_rows_are_skipped(tmp_path, form, make_image):
     path = tmp_path / "in.tsv"
@@ -219,5 +271,7 @@ def test_an_input_without_a_sound_image_is_an_error(tmp_path, make_image):
     with pytest.raises(DataError, match=r"no image is sound, 1 are faulty.*NaN"):
         take(path, tmp_path / "s", "butd-tsv", skip=True)
     path.write_bytes(gzip.compress(b"x" * 40)[:20])
-    with pytest.raises(DataError, match="Fetch the file anew"):  # the rest of the file is lost
+    with pytest.raises(
+        DataError, match="the gzip data ends or breaks"
+    ):  # the rest of the file is lost
         take(path, tmp_path / "s", "butd-tsv", skip=True)
