@@ -163,7 +163,7 @@ class ModelSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Weights and margins of the three losses; a weight of 0 turns one off."""
+    """Weights and margins of the losses, means over their anchors; a weight of 0 turns one off."""
 
     triplet_weight: float = Field(
         default=1.0, ge=0, description="Weight of the triplet ranking loss."
@@ -171,20 +171,27 @@ class LossSettings(Settings):
     triplet_margin: float = Field(
         default=0.2, gt=0, description="Cosine by which a match must beat a negative."
     )
-    warmup_epochs: float = Field(
-        default=1.0,
-        ge=0,
-        description="Epochs that sum all violations, before the hardest negatives are taken.",
+    hardest_after: Literal["recall"] | Annotated[float, Field(ge=0)] = Field(
+        default="recall",
+        description="When the triplet loss takes the hardest negatives: `recall`, as far as "
+        "training batches are ranked right, and the mean of all violations for the rest; or a "
+        "number of epochs that sum all violations.",
+    )
+    contrastive_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the contrastive loss (InfoNCE)."
+    )
+    contrastive_temperature: float = Field(
+        default=0.05, gt=0, description="Temperature of its softmax, a cosine."
     )
     center_weight: float = Field(
-        default=0.1, ge=0, description="Weight a of the center hinge loss."
+        default=1.0, ge=0, description="Weight a of the center hinge loss."
     )
     center_margin: float = Field(
         default=0.2,
         gt=0,
         description="Cosine distance by which the own centre must be nearer.",
     )
-    margin_weight: float = Field(default=0.1, ge=0, description="Weight b of the margin loss.")
+    margin_weight: float = Field(default=1.0, ge=0, description="Weight b of the margin loss.")
     positive_margin: float = Field(
         default=0.6, le=1, description="Score that matches should reach."
     )
@@ -228,6 +235,11 @@ class TrainSettings(Settings):
         default=0.1, gt=0, le=1, description="Factor by which the learning rate then decays."
     )
     clip: float = Field(default=2.0, gt=0, description="Norm to which gradients are clipped.")
+    clip_of: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="Whose gradient is clipped: the loss's, a mean over the anchors of a batch, or "
+        "that of the sum over its `2 batch_size` anchors, as VSE++, SCAN and VSE∞ do.",
+    )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resg.errors import ResgError
+from resg.training.losses import PARTS
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -80,9 +81,9 @@ def draw_curves(folder: Path) -> Path:
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, recall = figure.subplots(1, 2)
-    for part in ("loss", "triplet", "center", "margin"):
+    for part in PARTS:
         loss.plot([e["step"] for e in steps], [e[part] for e in steps], label=part, linewidth=1)
-    loss.set_yscale("symlog", linthresh=0.1)  # the warm-up is in the thousands, parts may be 0
+    loss.set_yscale("symlog", linthresh=0.1)  # a sum of all violations is large, parts may be 0
     loss.set(xlabel="step", ylabel="loss", title="Training")
     loss.legend()
     recall.plot([e["step"] for e in validations], [e["rsum"] for e in validations], marker=".")

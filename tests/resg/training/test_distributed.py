@@ -28,7 +28,7 @@ SETTINGS = (
     "train.batch_size=11",  # six pairs for one process, five for the other
     "train.epochs=1",
     "train.decay_after=1",
-    "loss.warmup_epochs=0.5",
+    "loss.hardest_after=0.5",
 )
 
 
