@@ -72,6 +72,15 @@ class ImageEncoderSettings(Settings):
     mlp: bool = Field(
         default=False, description="Add a two-layer perceptron beside the projection (VSE∞)."
     )
+    mlp_norm: bool = Field(
+        default=False,
+        description="Normalise the perceptron's hidden units over the batch's regions (VSE∞).",
+    )
+    start: Literal["linear", "xavier"] = Field(
+        default="linear",
+        description="Initial weights of the projection: PyTorch's of a linear layer, or Xavier's "
+        "uniform ones without bias, as the baselines' released code has it.",
+    )
     pooling: Literal["generalised", "mean"] = Field(
         default="generalised", description="How region nodes become the image's embedding."
     )
@@ -91,6 +100,11 @@ class TextEncoderSettings(Settings):
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of word embeddings' values dropped."
+    )
+    boundaries: bool = Field(
+        default=False,
+        description="Words `<start>` and `<end>` around every caption, nodes without edges "
+        "(gru only).",
     )
     min_count: int = Field(
         default=1,
@@ -258,7 +272,12 @@ class TrainSettings(Settings):
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of words made unknown at random in training.",
+        description="Share of words dropped at random in training (gru only).",
+    )
+    dropped_words: Literal["unknown", "mixed"] = Field(
+        default="unknown",
+        description="What dropped words become: unknown; or, mixed, half of them the word "
+        "`<mask>`, a tenth a random word, and the others are removed (VSE∞).",
     )
     patience: int = Field(
         default=0,

@@ -15,7 +15,7 @@ from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.config import RunSettings
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, FeatureCache, ImageTable
-from resg.data.vocabulary import Vocabulary
+from resg.data.vocabulary import END, MASK, START, Vocabulary
 
 SHARE_OF_MEMORY = 0.5
 
@@ -54,10 +54,12 @@ class SplitReaders:
     def vocabulary(self, settings: RunSettings) -> Vocabulary:
         """Words and edge types of this split, which must be the training split."""
         names = self.regions.names or {}
+        text, own_words = settings.model.text, ()
+        if text.encoder == "gru":
+            own_words = (START, END) if text.boundaries else ()
+            own_words += (MASK,) if settings.train.dropped_words == "mixed" else ()
         return Vocabulary.build(
-            self.parsed_captions(),
-            settings.model.text.min_count,
-            names.get("relations", ()),
+            self.parsed_captions(), text.min_count, names.get("relations", ()), own_words
         )
 
     def tables(

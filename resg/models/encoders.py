@@ -16,6 +16,7 @@ from resg.errors import ResgError
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import Edges
 from resg.kernels.graph_attention import graph_attention
+from resg.models.batch_norm import RowBatchNorm
 from resg.models.recurrent import run_gru
 
 BOX_WIDTH = 7
@@ -27,7 +28,7 @@ class RegionEncoder(nn.Module):
     Args:
         feature_width: D.
         width: d.
-        settings: layer norm, boxes, perceptron.
+        settings: layer norm, boxes, perceptron, start.
     """
 
     def __init__(self, feature_width: int, width: int, settings: ImageEncoderSettings) -> None:
@@ -35,11 +36,12 @@ class RegionEncoder(nn.Module):
         self.project = nn.Linear(feature_width, width)
         self.norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
         self.boxes = nn.Linear(BOX_WIDTH, width) if settings.boxes else None
-        self.mlp: nn.Module | None = None
-        if settings.mlp:
-            self.mlp = nn.Sequential(
-                nn.Linear(feature_width, width // 2), nn.ReLU(), nn.Linear(width // 2, width)
-            )
+        self.mlp = (
+            Perceptron(feature_width, width, has_norm=settings.mlp_norm) if settings.mlp else None
+        )
+        if settings.start == "xavier":
+            nn.init.xavier_uniform_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
 
     def forward(
         self,
@@ -52,11 +54,34 @@ class RegionEncoder(nn.Module):
         features_MD = features_MD.to(self.project.weight.dtype)
         nodes = self.norm(self.project(features_MD))
         if self.mlp is not None:
-            nodes = nodes + self.mlp(features_MD)
+            nodes = nodes + self.mlp(features_MD, layout)
         if self.boxes is not None and boxes_M4 is not None and image_sizes_I2 is not None:
             sizes_M2 = image_sizes_I2[layout.group]
             nodes = nodes + self.boxes(box_geometry(boxes_M4, sizes_M2))
         return nodes
+
+
+class Perceptron(nn.Module):
+    """Perceptron of two layers over region features (Chen et al. 2021).
+
+    Args:
+        feature_width: D.
+        width: d; the hidden layer has half of it.
+        has_norm: normalise the hidden units over the regions of the batch, before the ReLU.
+    """
+
+    def __init__(self, feature_width: int, width: int, *, has_norm: bool) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(feature_width, width // 2)
+        self.norm = RowBatchNorm(width // 2) if has_norm else None
+        self.out = nn.Linear(width // 2, width)
+
+    def forward(self, features_MD: Tensor, layout: Layout) -> Tensor:
+        """`[M, D]` features to `[M, d]`."""
+        hidden = self.hidden(features_MD)
+        if self.norm is not None:
+            hidden = self.norm(hidden, layout)
+        return self.out(hidden.relu())
 
 
 def box_geometry(boxes_M4: Tensor, sizes_M2: Tensor) -> Tensor:

@@ -36,7 +36,9 @@ class Optimiser:
         device = next(matcher.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=autocast_type is torch.float16)
         self.average = (
-            AveragedModel(matcher, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+            AveragedModel(
+                matcher, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
+            )
             if settings.ema
             else None
         )

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from resg.data.batches import PairBatch
 from resg.data.sampling import PairSampler
 from resg.data.splits import SplitTables
-from resg.data.tables import drop_words
+from resg.data.word_drop import DroppedWords
 from resg.evaluation.ranking import Metrics, score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.files import load_tensors, save_tensors
@@ -149,12 +149,25 @@ class Trainer:
         random = self.sampler.random(self.state.epoch, batch_index, rank)
         images = tables.images.batch(tables.captions.image[own], train.region_drop, random)
         captions = tables.captions.batch(own, torch.arange(len(own)))
-        captions = drop_words(captions, train.word_drop, random)
+        words_by_process = tuple(tables.captions.num_words[share] for share in shares)
+        if train.word_drop and captions.subwords is None:
+            # every process draws for all, to know how many words each of them has left
+            drops = [
+                DroppedWords.draw(
+                    counts,
+                    train,
+                    self.run.vocabulary,
+                    self.sampler.random(self.state.epoch, batch_index, len(shares) + process),
+                )
+                for process, counts in enumerate(words_by_process)
+            ]
+            captions = drops[rank].apply(captions)
+            words_by_process = tuple(drop.counts_left for drop in drops)
         batch = PairBatch(
             batch_index,
             rows.tolist(),
             tables.captions.image[rows],
-            tuple(tables.captions.num_words[share] for share in shares),
+            words_by_process,
             *self.scorer.encoder.prepare(images, captions),
         )
         return to_device(batch, self.device)

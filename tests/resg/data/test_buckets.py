@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
+from resg.config import TrainSettings
 from resg.data.buckets import Buckets, BucketShape, pad_captions, pad_edges, pad_images
 from resg.data.sampling import seeded_generator as generator
-from resg.data.tables import CaptionTable, ImageTable, drop_words
+from resg.data.tables import CaptionTable, ImageTable
 from resg.data.vocabulary import Vocabulary
+from resg.data.word_drop import DroppedWords
 from resg.graphs.batch import GraphBatch
 from resg.models.matcher import Matcher
 from resg.presets import load_settings, preset_names
@@ -136,7 +138,9 @@ def test_every_kind_of_visual_edge_is_the_same_in_a_padded_batch(edges, has_boxe
 def test_padding_keeps_dropped_words_and_adds_unknown_ones():
     _, captions, _ = make_tables()
     batch = captions.batch(torch.arange(PAIRS), torch.arange(PAIRS))
-    plain = drop_words(batch, 0.5, generator(2))
+    settings = TrainSettings(word_drop=0.5)
+    vocabulary = Vocabulary(("<unknown>",), ("<none>",))
+    plain = DroppedWords.draw(captions.num_words, settings, vocabulary, generator(2)).apply(batch)
     padded = pad_captions(plain, 16, 128, CPU)
     assert 0 < int((plain.words == 0).sum()) < len(plain.words)
     assert torch.equal(padded.words[padded.layout.valid_rows], plain.words)

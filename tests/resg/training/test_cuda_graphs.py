@@ -160,14 +160,21 @@ def test_batches_are_padded_to_few_shapes(two_lengths, tmp_path, monkeypatch):
         assert layout.longest == (words or 12)
 
 
-@pytest.mark.parametrize("changes", [("train.ema=0.9",), DROPS])
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("resg-gru", ("train.ema=0.9",)),
+        ("resg-gru", DROPS),
+        ("vse-inf", (*DROPS, "train.ema=0.9")),  # batch norm, words removed
+    ],
+)
 def test_a_run_of_padded_batches_has_the_losses_of_one_without(
-    changes, padding_device, shards, tmp_path
+    preset, changes, padding_device, shards, tmp_path
 ):
     precision = "bf16" if padding_device == GPU else "fp32"
     for mode in ("never", "auto"):
-        settings = small(f"train.cuda_graphs={mode}", f"train.precision={precision}", *changes)
-        train_run(shards, tmp_path / mode, settings, padding_device)
+        own = (f"train.cuda_graphs={mode}", f"train.precision={precision}", *changes)
+        train_run(shards, tmp_path / mode, small(*own, preset=preset), padding_device)
     plain, padded = losses(tmp_path / "never"), losses(tmp_path / "auto")
     assert len(plain) == len(padded) == 18
     near, far = (0.01, 0.15) if padding_device == GPU else (1e-5, 1e-2)
