@@ -54,13 +54,29 @@ class GraphEncoderSettings(Settings):
     layers: int = Field(default=2, ge=0, description="Layers of graph attention; 0 for none.")
     heads: int = Field(default=8, ge=1, description="Attention heads; they divide the width.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of attended values dropped.")
+    edge_dropout: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of edges left out at random in training, not those of a node to itself.",
+    )
+    residual: Literal["gated", "normed"] = Field(
+        default="gated",
+        description="How a layer changes a node: gated adds to it what attention finds over "
+        "normalised nodes, by a learned gate that starts at 0, as does the contextual order's; "
+        "normed normalises the sum of both.",
+    )
+    type_values: bool = Field(
+        default=True,
+        description="A node also takes the mean embedding of the types of its edges.",
+    )
     content: bool = Field(
-        default=False,
+        default=True,
         description="Attention scores also depend on the nodes' content (queries and keys), not "
         "only on the types and geometry of edges.",
     )
     contextual_order: bool = Field(
-        default=False, description="Gated GRU over words in order and regions by detection score."
+        default=True, description="Gated GRU over words in order and regions by detection score."
     )
 
 
@@ -240,7 +256,7 @@ class TrainSettings(Settings):
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_steps: int = Field(
-        default=0, ge=0, description="Steps over which the learning rate rises from 0."
+        default=100, ge=0, description="Steps over which the learning rate rises from 0."
     )
     decay_after: float = Field(
         default=0.5, gt=0, le=1, description="Share of the run after which the rate decays."

@@ -75,13 +75,22 @@ class ByHand:
             return nodes
         states = self.gru(f"{graph}.order.gru", nodes)
         gate = sigmoid(self.linear(f"{graph}.order.gate", np.concatenate([nodes, states], 1)))
+        gate = gate * self.weights.get(f"{graph}.order.scale", 1.0)
         return gate * states + (1 - gate) * nodes
 
     def graph_layer(self, name, nodes, edges):
+        """A gated layer, or one with the norm of the sum."""
+        if f"{name}.gate" in self.weights:
+            inner = self.layer_norm(f"{name}.norm", nodes)
+            return nodes + self.weights[f"{name}.gate"] * self.message(name, inner, edges)
+        return self.layer_norm(f"{name}.norm", nodes + self.message(name, nodes, edges))
+
+    def message(self, name, nodes, edges):
         value = self.linear(f"{name}.value", nodes)
         query = key = np.zeros_like(value)
         if f"{name}.query_key.weight" in self.weights:
             query, key = np.split(self.linear(f"{name}.query_key", nodes), 2, axis=1)
+        type_value = self.weights.get(f"{name}.type_value.weight")
         size = WIDTH // HEADS
         attended = np.zeros_like(nodes)
         for target in range(len(nodes)):
@@ -99,7 +108,9 @@ class ByHand:
                 attended[target, own] = sum(
                     share * value[edge[1], own] for share, edge in zip(shares, into, strict=True)
                 )
-        return self.layer_norm(f"{name}.norm", nodes + self.linear(f"{name}.out", attended))
+            if into and type_value is not None:
+                attended[target] += sum(type_value[:, list(e[2])].sum(1) for e in into) / len(into)
+        return self.linear(f"{name}.out", attended)
 
 
 def sigmoid(x):
@@ -225,7 +236,12 @@ def test_scan(preset, temperature, sharpness, world):
 
 
 @pytest.mark.parametrize(
-    "changes", [(), ("model.graph.content=true", "model.graph.contextual_order=true")]
+    "changes",
+    [
+        (),
+        ("model.graph.content=false", "model.graph.contextual_order=false"),
+        ("model.graph.residual=normed", "model.graph.type_values=false"),
+    ],
 )
 @pytest.mark.parametrize("preset", ["resg-gru", "resg-no-edges"])
 def test_resg(preset, changes, world):

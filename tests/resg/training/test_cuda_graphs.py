@@ -31,8 +31,7 @@ SMALL = (
     "model.width=64",
     "model.graph.heads=4",
     "model.graph.dropout=0",
-    "model.graph.content=true",
-    "model.graph.contextual_order=true",
+    "model.graph.edge_dropout=0",
     "model.text.word_width=16",
     "train.batch_size=20",  # each pass over the images ends in a batch of 8
     "train.epochs=3",
@@ -52,8 +51,8 @@ def make_trainer(shards, folder, settings, device=GPU):
     data = {"feature_width": tables.images.feature_width}
     trainer = Trainer(create_run(folder, settings, vocabulary, data), tables, tables, device)
     for name, weight in trainer.matcher.named_parameters():
-        if name.endswith(".out.weight"):  # starts at 0, and no edge would make a difference
-            torch.nn.init.xavier_uniform_(weight)
+        if name.endswith((".gate", ".order.scale")):  # start at 0: no edge would matter
+            torch.nn.init.constant_(weight, 0.5)
     trainer.model.train()
     return trainer
 

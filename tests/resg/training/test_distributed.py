@@ -24,6 +24,7 @@ SETTINGS = (
     "model.width=32",
     "model.graph.heads=4",
     "model.graph.dropout=0",
+    "model.graph.edge_dropout=0",
     "model.text.word_width=16",
     "train.batch_size=11",  # six pairs for one process, five for the other
     "train.epochs=1",
