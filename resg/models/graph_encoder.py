@@ -37,7 +37,7 @@ class GraphEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.num_edge_types, self.self_type = num_edge_types, self_type
-        self.edge_dropout = settings.edge_dropout
+        self.edge_dropout, self.type_values = settings.edge_dropout, settings.type_values
         self.layers = nn.ModuleList(
             GraphLayer(width, num_edge_types, geometry_width, settings)
             for _ in range(settings.layers)
@@ -54,8 +54,9 @@ class GraphEncoder(nn.Module):
             assert edges is not None, "layers of attention have edges to attend along"
             counts_ET = type_counts(edges.types, self.num_edge_types)
             is_open_E = self._open_edges(edges, counts_ET)
+            types_MT = mean_types(edges, counts_ET, is_open_E) if self.type_values else None
             for layer in self.layers:
-                nodes_Md = layer(nodes_Md, edges, counts_ET, is_open_E)
+                nodes_Md = layer(nodes_Md, edges, counts_ET, is_open_E, types_MT)
         return nodes_Md if self.order is None else self.order(nodes_Md, layout)
 
     def _open_edges(self, edges: Edges, counts_ET: Tensor) -> Tensor | None:
@@ -114,9 +115,22 @@ class GraphLayer(nn.Module):
             self.type_value = nn.Linear(num_edge_types, width, bias=False)
 
     def forward(
-        self, nodes_Md: Tensor, edges: Edges, counts_ET: Tensor, is_open_E: Tensor | None
+        self,
+        nodes_Md: Tensor,
+        edges: Edges,
+        counts_ET: Tensor,
+        is_open_E: Tensor | None,
+        types_MT: Tensor | None,
     ) -> Tensor:
-        """`[M, d]` to `[M, d]`; the counts are those of `type_counts`, `is_open_E` the edges."""
+        """`[M, d]` to `[M, d]`.
+
+        Args:
+            nodes_Md: the nodes.
+            edges: between them.
+            counts_ET: of `type_counts`.
+            is_open_E: bool, edges that are attended along; None for all.
+            types_MT: of `mean_types`, or None without type values.
+        """
         inner_Md = nodes_Md if self.gate is None else self.norm(nodes_Md)
         v_MHd = self.value(inner_Md).unflatten(-1, (self.heads, -1))
         q_MHd = k_MHd = torch.zeros_like(v_MHd)
@@ -130,8 +144,8 @@ class GraphLayer(nn.Module):
                 bias_EH = bias_EH.masked_fill(~is_open_E[:, None], -math.inf)
             attended_MHd = graph_attention(q_MHd, k_MHd, v_MHd, edges.graph, bias_EH)
         message_Md = attended_MHd.flatten(1)
-        if self.type_value is not None:
-            message_Md = message_Md + self.type_value(mean_types(edges, counts_ET))
+        if self.type_value is not None and types_MT is not None:
+            message_Md = message_Md + self.type_value(types_MT)
         message_Md = self.dropout(self.out(message_Md))
         if self.gate is None:
             return self.norm(nodes_Md + message_Md)
@@ -148,12 +162,14 @@ def type_counts(types_EK: Tensor, num_types: int) -> Tensor:
     return counts_ET.scatter_add_(1, types_EK, (types_EK > 0).float())
 
 
-def mean_types(edges: Edges, counts_ET: Tensor) -> Tensor:
+def mean_types(edges: Edges, counts_ET: Tensor, is_open_E: Tensor | None = None) -> Tensor:
     """`[M, T]` how often an edge into each node has each type, in the mean; 0 without edges.
 
     Edges are sorted by target, so a node's are a difference of running sums: of whole numbers,
     which float32 adds up exactly.
     """
+    if is_open_E is not None:
+        counts_ET = counts_ET * is_open_E[:, None]
     is_typed_E1 = (counts_ET.sum(1, keepdim=True) > 0).float()
     running = F.pad(torch.cat([counts_ET, is_typed_E1], 1).cumsum(0), (0, 0, 1, 0))
     sums = running[edges.graph.indptr[1:]] - running[edges.graph.indptr[:-1]]

@@ -76,7 +76,7 @@ def test_dropped_edges_are_never_a_nodes_own_nor_padding_and_none_in_evaluation(
 
 
 def test_a_dropped_edge_is_as_one_that_is_not_there():
-    module = open_gates(encoder(dropout=0, edge_dropout=0.1, type_values=False)).eval()
+    module = open_gates(encoder(dropout=0, edge_dropout=0.1)).eval()
     whole = edges()
     is_open = torch.tensor([True, False, True, True, True, True])
     masked = module(NODES, Edges(whole.graph, whole.types, None, is_open), LAYOUT)
