@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     # detectron2 is on no package index: README.md repeats its own documentation's install line.
     "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
-    "torchvision": ["torchvision", "onnx>=1.16"],
+    "torchvision": ["torchvision", "onnx>=1.16", "pycocotools"],
     "scatter": ["torch-scatter>=2.1.2"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
@@ -34,12 +34,18 @@ setup(
     description="Image-text matching through two semantic graphs: image regions and caption words",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license_expression="MIT AND CC-BY-SA-4.0",  # the weights of the caption parser
+    # NOTICE says which part is under which: the code, the parser's weights, the detector's weights
+    license_expression="MIT AND CC-BY-SA-4.0 AND LicenseRef-Research-Use",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipeline*", "resg*"]),
     package_data={
-        "pipeline.detectors": ["detectron2/configs/*.yaml", "photos/*", "scenes/*"],
+        "pipeline.detectors": [
+            "detectron2/configs/*.yaml",
+            "photos/*",
+            "scenes/*",
+            "training/*.yaml",
+        ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg.models": ["presets/*.yaml"],

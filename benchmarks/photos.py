@@ -6,7 +6,7 @@
 The shards hold the splits `train`, `val`, which chooses the weights, and `test`, on which nothing
 is chosen. Sizes suit two CPU cores: the figures say that the presets work, not how good they are at
 the size of their papers. With 36 steps an epoch, hardest negatives after one epoch, as by default,
-collapse; here they come after three, when the step size has fallen.
+collapse; here they come after three, when the learning rate has fallen.
 """
 
 from preset_table import compare_presets

@@ -9,10 +9,9 @@ from pipeline.options import json_option
 
 
 @click.command()
-@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="Manifest.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Manifest.")
 @click.option(
     "--root",
-    required=True,
     type=click.Path(path_type=Path),
     help="Folder that the manifest's paths start from.",
 )
@@ -22,10 +21,20 @@ from pipeline.options import json_option
     help="Boxes in COCO's format, attributes optional.  [default: ROOT/instances.json]",
 )
 @click.option(
+    "--photographs",
+    multiple=True,
+    metavar="FOLDER,BOXES[,CAPTIONS]",
+    help="For --config photos, in place of a manifest: photographs, their boxes in COCO's format, "
+    "and captions in Karpathy's; once for each source.",
+)
+@click.option(
+    "--eval-photographs", metavar="FOLDER,BOXES", help="For --config photos: evaluate on these."
+)
+@click.option(
     "--config",
     default="small-c4",
     show_default=True,
-    help="small-c4, r101-c4, or a config file of detectron2.",
+    help="photos or a recipe like it (torchvision); small-c4, r101-c4 or a config of detectron2.",
 )
 @click.option(
     "--out",
@@ -57,46 +66,22 @@ from pipeline.options import json_option
 )
 @click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
 @json_option
-def train_detector(
-    manifest: Path,
-    root: Path,
-    instances: Path | None,
-    out: Path,
-    train_split: str,
-    eval_split: str,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+def train_detector(as_json: bool, **options: Any) -> None:
     """Train a detector on the boxes of a data set, and evaluate it on another split.
 
     \b
-    Example:
+    Examples:
       pipeline make-scenes --out data/scenes --images 2000 --seed 11
       pipeline train-detector --manifest data/scenes/scenes.yaml --root data/scenes \\
         --out runs/small
+      pipeline train-detector --config photos --weights efficientnet-lite2.pth \\
+        --photographs coco/images,coco/boxes.json --out runs/photos
 
     On several GPUs, with --device cuda:
     torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
     """
-    import json
+    from pipeline.detectors.training_command import run_training  # lazy: --help stays fast
 
-    from pipeline.detectors.detectron2 import training  # lazy: --help stays fast
-    from pipeline.manifests.manifest import load_manifest
-
-    metrics = training.train_detector(
-        load_manifest(manifest).images(root),
-        instances or root / "instances.json",
-        out,
-        training.TrainingSettings(**settings),
-        train_split=train_split,
-        eval_split=eval_split,
-    )
-    if not training.is_main():
-        return
-    if as_json:
-        click.echo(json.dumps(metrics))
-        return
-    for part, values in metrics.items():
-        listed = ", ".join(f"{name} {value}" for name, value in values.items())
-        click.echo(f"{part} on {eval_split}: {listed}")
-    click.echo(f"detector: detectron2:{out / 'config.yaml'},{out / 'model_final.pth'}")
+    report = run_training(**options)
+    if report is not None:
+        click.echo(report.to_json() if as_json else report.to_text())

@@ -9,8 +9,8 @@ from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import file_digest
 
 FORMS = (
-    "photos, scenes, onnx:FILE, torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, "
-    "detectron2:zoo/NAME or vg-attributes:WEIGHTS"
+    "photos, scenes, photos:RUN, onnx:FILE, torchvision:MODEL[,WEIGHTS], "
+    "detectron2:CONFIG.yaml,WEIGHTS, detectron2:zoo/NAME or vg-attributes:WEIGHTS"
 )
 
 DEFAULT = "photos"
@@ -42,7 +42,7 @@ class DetectorSpec:
         name: of an embedded detector.
     """
 
-    kind: Literal["onnx", "torchvision", "detectron2", "zoo", "vg-attributes"]
+    kind: Literal["onnx", "photos", "torchvision", "detectron2", "zoo", "vg-attributes"]
     config: str = ""
     weights: str = ""
     name: str = ""
@@ -60,6 +60,9 @@ class DetectorSpec:
         config, comma, weights = rest.partition(",")
         if kind in ("onnx", "vg-attributes") and rest:
             return cls("onnx" if kind == "onnx" else "vg-attributes", weights=rest)
+        if kind == "photos" and rest:
+            run = Path(rest)
+            return cls("photos", str(run / "recipe.yaml"), str(run / "model.safetensors"))
         if kind == "torchvision" and config and bool(comma) == bool(weights):
             return cls("torchvision", config=config, weights=weights)
         if kind == "detectron2" and rest.startswith("zoo/") and len(rest) > len("zoo/"):
@@ -71,7 +74,9 @@ class DetectorSpec:
     @property
     def backend(self) -> Literal["onnx", "torchvision", "detectron2"]:
         """Which library runs it."""
-        return self.kind if self.kind in ("onnx", "torchvision") else "detectron2"
+        if self.kind == "onnx":
+            return "onnx"
+        return "torchvision" if self.kind in ("photos", "torchvision") else "detectron2"
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies it: digests of its files, wherever they lie.
@@ -116,6 +121,13 @@ class DetectorSpec:
             from pipeline.detectors.onnx import OnnxNetwork
 
             return OnnxNetwork(weights, device=device, threads=threads)
+        if self.kind == "photos":
+            from pipeline.detectors.torchvision import require_torchvision
+
+            require_torchvision()
+            from pipeline.detectors.training.run_folder import open_run
+
+            return open_run(weights.parent, device=device, threads=threads)
         if self.kind == "torchvision":
             from pipeline.detectors.torchvision import open_torchvision
 

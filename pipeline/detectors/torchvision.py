@@ -169,12 +169,11 @@ def model_info(model: Any, classes: Sequence[str]) -> DetectorInfo:
     )
 
 
-def published_weights(name: str) -> Any:
-    """Torchvision's own weights of a model, as its `WeightsEnum` describes them; not fetched.
+def require_torchvision() -> None:
+    """Make sure that torchvision is there.
 
     Raises:
-        MissingExtraError: no torchvision.
-        SettingsError: torchvision has no such Faster R-CNN.
+        MissingExtraError: it names the extra and the ways without torchvision.
     """
     if importlib.util.find_spec("torchvision") is None:
         raise MissingExtraError(
@@ -183,6 +182,16 @@ def published_weights(name: str) -> Any:
             "Without it, use the embedded detector (--detector photos) or a detector exported to "
             "ONNX (--detector onnx:FILE).",
         )
+
+
+def published_weights(name: str) -> Any:
+    """Torchvision's own weights of a model, as its `WeightsEnum` describes them; not fetched.
+
+    Raises:
+        MissingExtraError: no torchvision.
+        SettingsError: torchvision has no such Faster R-CNN.
+    """
+    require_torchvision()
     from torchvision.models import detection, get_model_weights, list_models
 
     known = [model for model in list_models(module=detection) if model.startswith("fasterrcnn_")]

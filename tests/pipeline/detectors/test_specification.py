@@ -11,6 +11,7 @@ from pipeline.errors import DataError, MissingExtraError, SettingsError
     [
         ("onnx:a.onnx", DetectorSpec("onnx", weights="a.onnx")),
         ("detectron2:c.yaml,w.pth", DetectorSpec("detectron2", "c.yaml", "w.pth")),
+        ("photos:r", DetectorSpec("photos", "r/recipe.yaml", "r/model.safetensors")),
         ("torchvision:m", DetectorSpec("torchvision", "m")),
         ("torchvision:m,w.pth", DetectorSpec("torchvision", "m", "w.pth")),
         ("detectron2:zoo/COCO-Detection/x", DetectorSpec("zoo", "COCO-Detection/x")),
@@ -25,6 +26,7 @@ UNKNOWN = (
     "",
     "onnx",
     "photo",
+    "photos:",
     "torchvision:",
     "torchvision:m,",
     "onnx:",

@@ -1,4 +1,4 @@
-"""A network of few captions learns them by heart, and works in a pipeline."""
+"""A network of few captions overfits them, and works in a pipeline."""
 
 import pytest
 import spacy

@@ -1,0 +1,1 @@
+"""Train the embedded detector of photographs with torchvision's parts."""
