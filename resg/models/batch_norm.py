@@ -3,10 +3,11 @@
 M rows, d width.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from resg.graphs.ragged import Layout
 
@@ -61,4 +62,22 @@ class RowBatchNorm(nn.Module):
 
 def _over_processes(total: Tensor) -> Tensor:
     """The sum of a tensor over all processes, with its gradient."""
-    return all_reduce(total) if dist.is_initialized() else total
+    if not dist.is_initialized():
+        return total
+    return _Sum.apply(total)  # type: ignore[return-value] - `apply` is untyped
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes; each process's share gets the gradients of all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor) -> Tensor:
+        summed = total.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        gradient = grad_outputs[0].clone()
+        dist.all_reduce(gradient)
+        return gradient

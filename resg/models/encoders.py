@@ -69,7 +69,8 @@ class Perceptron(nn.Module):
 
     def __init__(self, feature_width: int, width: int, *, has_norm: bool) -> None:
         super().__init__()
-        self.hidden = nn.Linear(feature_width, width // 2)
+        # the norm takes the mean away, and a bias with it
+        self.hidden = nn.Linear(feature_width, width // 2, bias=not has_norm)
         self.norm = RowBatchNorm(width // 2) if has_norm else None
         self.out = nn.Linear(width // 2, width)
 
