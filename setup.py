@@ -10,6 +10,7 @@ EXTRAS = {
     "detectron2": ["torchvision", "pycocotools", "onnx>=1.16"],
     "torchvision": ["torchvision", "onnx>=1.16", "pycocotools"],
     "scatter": ["torch-scatter>=2.1.2"],
+    "heif": ["pillow-heif>=0.16"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
     "serve": ["flask>=3"],
@@ -17,6 +18,7 @@ EXTRAS = {
     "test": [
         "hypothesis>=6.100",
         "onnx>=1.16",
+        "pillow-heif>=0.16",
         "pyright>=1.1.380",
         "pytest>=8.2",
         "pytest-cov>=5",
@@ -72,6 +74,7 @@ setup(
     entry_points={
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
+            "caption_sentences=resg.spacy_factories:make_caption_sentences",
             "relation_triples=resg.spacy_factories:make_relation_triples",
             "scene_graph=resg.spacy_factories:make_scene_graph",
             "stepwise_parser=resg.spacy_factories:make_stepwise_parser",

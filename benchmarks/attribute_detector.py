@@ -29,7 +29,7 @@ from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
 from pipeline.execution import ExecutionSettings, run_stage
 from pipeline.images import load_image
-from pipeline.manifests.manifest import folder_images
+from pipeline.manifests.picture_folder import folder_images
 from pipeline.shards.writer import write_shard
 
 ALLOWED = 60.0

@@ -48,7 +48,7 @@ def measure(device: torch.device, batch: int, steps: int, warmup: int) -> dict[s
     optimiser = build_optimiser(model, recipe.optimiser)
     average = AveragedModel(network, use_buffers=True)
     drawn = batches(pictures, recipe.augmentation, batch, torch.Generator().manual_seed(0))
-    spent = dict.fromkeys(PARTS, 0.0)
+    spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
 
     def timed(part: str, work: Callable[[], object]) -> object:
         if device.type == "cuda":

@@ -18,10 +18,10 @@ from pathlib import Path
 import click
 
 from pipeline.execution import ExecutionSettings, run_stage
-from pipeline.manifests.manifest import tsv_captions
+from pipeline.manifests.caption_text import clean_text
+from pipeline.manifests.manifest import file_captions
 from pipeline.parsing.parser import BATCH, cached_parser
 from pipeline.parsing.stage import ParseCaptions
-from pipeline.parsing.text import clean_text
 from pipeline.shards.writer import write_shard
 
 WARM_UP = 500
@@ -64,7 +64,7 @@ def peak_mebibytes():
 @click.option("--rounds", default=3, show_default=True, help="Of the comparison in one process.")
 def main(captions: Path, model: str, workers: int, limit: int, rounds: int) -> None:
     """Parse the captions of a TSV file."""
-    items = tsv_captions(captions)
+    items = file_captions(captions)
     stage = ParseCaptions(model)
     bare_seconds(model, items[:WARM_UP])
     some = items[:limit]
@@ -83,7 +83,7 @@ def main(captions: Path, model: str, workers: int, limit: int, rounds: int) -> N
             workers=workers, processes=True, shard_size=5_000, on_error="skip", progress=False
         )
         start = time.perf_counter()
-        run_stage(stage, tsv_captions(captions), Path(folder) / "shards", execution)
+        run_stage(stage, file_captions(captions), Path(folder) / "shards", execution)
         seconds = time.perf_counter() - start
     own, child = peak_mebibytes()
     print(

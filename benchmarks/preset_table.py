@@ -6,42 +6,18 @@ What was trained already is not trained again, so the work can be cut in pieces 
 import argparse
 import shutil
 import time
-from math import comb
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pipeline.shards.reader import ShardReader
 from resg.jobs import evaluate_runs, train_run
 from resg.presets import load_settings
-from resg.progress import metrics_table
+from resg.progress import evaluation_text
 from resg.training.alarms import TrainingError
 from resg.training.run_log import read_metrics
 
 PRESETS = ("vse++", "vse-inf", "scan-t2i", "scan-i2t", "resg-gru", "resg-no-edges")
 CPU = torch.device("cpu")
-
-
-def chance(shards: Path) -> dict[str, Any]:
-    """The recalls that guessing gives on the test split."""
-    images = len(ShardReader(shards, "regions", "test"))
-    captions = len(ShardReader(shards, "captions", "test"))
-    own = captions // images
-
-    def found(k: int) -> float:
-        """Share of images with one of their captions among k drawn at random."""
-        return 1 - comb(captions - own, k) / comb(captions, k)
-
-    half = next(k for k in range(1, captions + 1) if found(k) >= 0.5)
-    figures: dict[str, Any] = {
-        "i2t": {f"r{k}": 100 * found(k) for k in (1, 5, 10)},
-        "t2i": {f"r{k}": 100 * k / images for k in (1, 5, 10)},
-    }
-    figures["rsum"] = sum(sum(way.values()) for way in figures.values())
-    figures["i2t"]["medr"] = half
-    figures["t2i"]["medr"] = (images + 1) / 2
-    return figures
 
 
 def is_trained(folder: Path, epochs: int) -> bool:
@@ -105,5 +81,4 @@ def compare_presets(description: str, epochs: int, changes: tuple[str, ...] = ()
         preset: evaluate_runs([arguments.out / preset], "test", "full", CPU, shards, pairs)
         for preset in trained
     }
-    guessing = chance(shards) if pairs is None else {**chance(shards), "hard_pairs": {"all": 50.0}}
-    print(metrics_table({**rows, "guessing": guessing}))
+    print(evaluation_text(rows))

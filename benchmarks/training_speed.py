@@ -35,7 +35,7 @@ from resg.training.distributed import Processes, joined_processes
 from resg.training.trainer import Trainer
 
 REGIONS, FEATURES, CAPTIONS_PER_IMAGE = 36, 2048, 3
-WORDS, RELATIONS, LABELS = 8000, 200, 45
+WORDS, LABELS = 8000, 45
 WINDOWS = 3
 
 

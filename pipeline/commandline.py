@@ -10,6 +10,9 @@ import click
 
 from pipeline import __version__
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped, as shells have it: 128 and SIGINT's number."""
+
 
 class CommandFolder(click.Group):
     """A click group whose commands are the modules of one package.
@@ -63,6 +66,10 @@ class CommandFolder(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt as stop:  # its text says what is saved, where something is
+            if text := "Stopped." if type(stop) is KeyboardInterrupt else str(stop):
+                click.echo(text, err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from stop
         except (
             Exception
         ) as error:  # any failure becomes a message and an exit code, not a traceback

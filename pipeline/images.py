@@ -1,18 +1,40 @@
 """Decode pictures, with one policy for damaged, huge and non-RGB files."""
 
+import io
 import struct
 import threading
 import zlib
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from pipeline.errors import DataError
+from pipeline.png_metadata import without_metadata
 
 MAX_MEGAPIXELS = 80.0
 """Larger pictures are refused: decoding takes at least four bytes per pixel."""
+
+HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
+"""Endings of HEIC pictures, which Pillow reads with the package pillow-heif alone."""
+
+_UNREAD = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Formats that Pillow opens but cannot decode by itself: it only knows their names, needs Windows
+(WMF), or would start Ghostscript (EPS)."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a stored picture upright, by its EXIF orientation (EXIF 2.32, tag 0x0112)."""
 
 _opening = threading.Lock()
 
@@ -25,7 +47,7 @@ _DECODING_FAULTS = (
     TypeError,
     LookupError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -36,7 +58,9 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     """Read a picture as 8-bit RGB, with its EXIF orientation applied.
 
     Grey, palette and CMYK pictures are converted to RGB, 16 bits per channel to 8, transparent
-    pixels are blended with white, and an animation gives its first frame.
+    pixels are blended with white, and an animation gives its first frame. The orientation counts
+    whatever other EXIF tags hold; one that cannot be read leaves the pixels as they are stored.
+    Metadata of a PNG file that is too large or damaged is left out.
 
     Args:
         path: file of any format that Pillow reads.
@@ -51,22 +75,59 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     """
     path = Path(path)
     try:
-        with _open(path) as image:
-            _check_size(path, image, max_megapixels)
-            image.load()
-            # A copy: the array of a Pillow image is read-only.
-            return np.array(_as_rgb(ImageOps.exif_transpose(image)))
+        try:
+            return _decode(path, path, max_megapixels)
+        except _DECODING_FAULTS:
+            pixels_alone = without_metadata(path)
+            if pixels_alone is None:
+                raise
+            return _decode(path, io.BytesIO(pixels_alone), max_megapixels)
     except _DECODING_FAULTS as error:
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
 
-def _open(path: Path) -> Image.Image:
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Endings of the names of pictures that can be decoded here, in lower case with their dot."""
+    _open_heif()
+    Image.init()
+    unread = set(_UNREAD)
+    if not features.check("jpg_2000"):
+        unread.add("JPEG2000")
+    return frozenset(
+        suffix
+        for suffix, format in Image.registered_extensions().items()
+        if format in Image.OPEN and format not in unread
+    )
+
+
+@cache
+def _open_heif() -> None:
+    """Let Pillow open HEIC pictures, where the extra `heif` is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener()
+
+
+def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDArray[np.uint8]:
+    with _open(source) as image:
+        _check_size(path, image, max_megapixels)
+        _forget_metadata(image)
+        image.load()
+        # A copy: the array of a Pillow image is read-only.
+        return np.array(_as_rgb(_upright(image)))
+
+
+def _open(source: Path | IO[bytes]) -> Image.Image:
     # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
     # header, whatever this function was asked for. The limit is checked right after instead.
+    _open_heif()
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -79,6 +140,39 @@ def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
             f"the picture {path.name} has {width} x {height} pixels ({megapixels:.0f} megapixels), "
             f"the limit is {max_megapixels:g} megapixels; shrink it or raise the limit"
         )
+
+
+def _forget_metadata(image: Image.Image) -> None:
+    """Drop what Pillow reads while it decodes a TIFF, although the pixels do not need it.
+
+    A faulty pointer to EXIF or GPS tags, or XMP of a wrong type, would fail the whole picture.
+    """
+    if image.format == "TIFF":
+        if not isinstance(image.info.get("xmp"), bytes):
+            image.info.pop("xmp", None)
+        exif = image.getexif()
+        for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
+            exif.pop(pointer, None)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 if there is none that can be read.
+
+    Pillow's `exif_transpose` also writes all tags back, and fails where another one has a value
+    that its type cannot hold.
+    """
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        while isinstance(value, tuple):  # some cameras write it more than once
+            value = value[0]
+        return value[0] if isinstance(value, bytes) else int(value)
+    except _DECODING_FAULTS:
+        return 1
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -75,20 +75,25 @@ def _item_source(name: Literal["images", "captions"], metavar: str, help: str) -
     return add
 
 
-image_source = _item_source("images", "DIR", "Folder of pictures, instead of a manifest.")
+image_source = _item_source(
+    "images", "DIR", "Folder of pictures or one picture, instead of a manifest."
+)
 
 caption_source = _item_source(
-    "captions", "FILE", "File of lines file#k<TAB>caption (may be .gz), instead of a manifest."
+    "captions",
+    "FILE",
+    "File of captions, instead of a manifest: lines file#k<TAB>caption, CSV or TSV with a header, "
+    "JSON lines, Karpathy's or COCO's JSON; may be .gz.",
 )
 
 
 def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list[Any]:
     """The items of the manifest, or of the folder or file given instead."""
-    from pipeline.manifests.manifest import folder_images, load_manifest, tsv_captions
+    from pipeline.manifests.manifest import file_captions, load_manifest
 
     manifest, root, own = source.values()
     if own is not None and manifest is None and root is None:
-        return folder_images(own) if name == "images" else tsv_captions(own)
+        return _folder_images(own) if name == "images" else file_captions(own)
     if own is None and manifest is not None and root is not None:
         data_set = load_manifest(manifest)
         return data_set.images(root) if name == "images" else data_set.captions(root)
@@ -97,6 +102,17 @@ def _read_items(name: str, metavar: str, source: dict[str, Path | None]) -> list
         f"expected either --manifest FILE and --root DIR, or --{name} {metavar}; "
         f"got {' and '.join(given) or 'none of them'}."
     )
+
+
+def _folder_images(folder: Path) -> list[Any]:
+    """The pictures of a folder; what is passed over is said."""
+    from pipeline.manifests.picture_folder import read_picture_folder
+
+    found = read_picture_folder(folder)
+    notice = found.notice()
+    if notice:
+        click.echo(notice, err=True)
+    return found.images
 
 
 def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
@@ -111,12 +127,14 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop") -> Decorator:
+def execution_options(
+    *, shard_size: int, processes: bool | None, on_error: str = "stop"
+) -> Decorator:
     """Options for running a stage; the command receives them as `execution`.
 
     Args:
         shard_size: default number of items per shard.
-        processes: whether workers are processes by default.
+        processes: whether workers are processes by default; None for several shards alone.
         on_error: default, `stop` or `skip`.
     """
     options = (
@@ -128,7 +146,7 @@ def execution_options(*, shard_size: int, processes: bool, on_error: str = "stop
         click.option(
             "--processes/--threads",
             default=processes,
-            show_default=True,
+            show_default="processes for several shards" if processes is None else True,
             help="Kind of the workers on this machine.",
         ),
         click.option(

@@ -12,10 +12,11 @@ def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is the GPU (under torchrun, this process's) if there is one.
 
     A GPU also becomes the current one of this process, where kernels and streams run that name no
-    device.
+    device. On the CPU, PyTorch takes no more threads than a container has cores, unless
+    OMP_NUM_THREADS says how many.
 
     Raises:
-        SettingsError: there is no device of that name, or CUDA was asked for and is not there.
+        SettingsError: there is no device of that name, or CUDA is requested and not available.
     """
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
@@ -36,7 +37,19 @@ def choose_device(name: str) -> torch.device:
                 f"cuda:0, got {name}."
             )
         torch.cuda.set_device(device)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        from dask.system import CPU_COUNT  # knows of a container's limits, PyTorch does not
+
+        torch.set_num_threads(min(torch.get_num_threads(), CPU_COUNT))
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a GPU, or `cpu` and how many threads PyTorch takes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} threads)" if threads > 1 else "cpu (1 thread)"
 
 
 def local_rank() -> int:

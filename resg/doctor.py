@@ -8,6 +8,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from resg.data.splits import SplitReaders
+from resg.devices import device_name
 from resg.errors import ResgError
 from resg.kernels.graph_attention import BACKENDS
 from resg.run_folder import load_matcher, open_run, package_versions
@@ -56,8 +57,8 @@ def _availability(backend: str) -> str:
 
 
 def _devices() -> list[str]:
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return [*gpus, f"cpu ({torch.get_num_threads()} threads)"]
+    gpus = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [device_name(device) for device in (*gpus, torch.device("cpu"))]
 
 
 def _check_run(folder: Path, shards: Path | None) -> dict[str, str]:

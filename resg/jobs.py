@@ -10,23 +10,22 @@ from numpy.typing import NDArray
 
 from resg.config import RunSettings
 from resg.data.splits import SplitReaders, SplitTables
+from resg.data.subwords import make_tokeniser
 from resg.errors import ResgError, SettingsError
-from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs
-from resg.evaluation.protocols import (
-    Protocol,
-    deviation_of,
-    evaluate_scores,
-    mean_of,
-    mean_scores,
-)
+from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs, without_left_out
+from resg.evaluation.matrices import MatrixIds, check_matrix_path, mean_scores, save_matrix
+from resg.evaluation.protocols import Protocol, deviation_of, evaluate_scores, mean_of
 from resg.evaluation.ranking import Metrics, check_owners
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.run_folder import RunFolder, create_run, load_matcher, open_run
 from resg.training.distributed import Processes, joined_processes
+from resg.training.interruption import interruptible
 from resg.training.run_log import draw_curves
 from resg.training.trainer import Event, Trainer
 
 OnEvent = Callable[[Event], None]
+FACTS = ("split", "protocol", "images", "captions", "left_out", "chance")
+"""What an evaluation says of the data; the rest are figures of the run."""
 
 
 def train_run(
@@ -43,16 +42,18 @@ def train_run(
         out: the run folder to create.
         settings: all settings.
         device: where to train; under torchrun, this process's own.
-        on_event: is called with every line of the metrics.
+        on_event: is called with every line of the metrics, and at the start and the end.
 
     Returns:
         Metrics of the last evaluation.
 
     Raises:
         ResgError: `out` holds a run, the shards do not fit each other, or an alarm was raised.
+        TrainingInterrupted: Ctrl-C; the last checkpoint is kept.
     """
     with joined_processes(device) as processes:
         _check_shares(settings, processes)
+        make_tokeniser(settings.model.text.encoder)  # a missing one is told at once
         readers = SplitReaders.open(shards, "train")
         vocabulary = readers.vocabulary(settings)
         training = readers.tables(settings, vocabulary, device)
@@ -63,6 +64,7 @@ def train_run(
             "fingerprints": readers.fingerprints(),
             "hashes": readers.hashes(),
             "feature_width": training.images.feature_width,
+            "left_out": _left_out(training, validation),
         }
         if processes.is_first:
             run = create_run(out, settings, vocabulary, data)
@@ -84,10 +86,11 @@ def resume_run(
         folder: of the run.
         device: where to train.
         shards: folder of the shards, if they were moved since.
-        on_event: is called with every line of the metrics.
+        on_event: is called with every line of the metrics, and at the start and the end.
 
     Raises:
         ResgError: there is no checkpoint, or the shards are not those that it was trained on.
+        TrainingInterrupted: Ctrl-C; the last checkpoint is kept.
     """
     with joined_processes(device) as processes:
         run = open_run(folder)
@@ -96,6 +99,7 @@ def resume_run(
         run.check_hashes(SplitReaders.open(where, "train").hashes())
         training = open_tables(run, "train", device, where)
         validation = open_tables(run, "val", device, where)
+        run.check_left_out(_left_out(training, validation))
         trainer = Trainer(run, training, validation, device, processes, on_event)
         trainer.resume()
         return _fit(trainer)
@@ -110,13 +114,13 @@ def train_seeds(
     on_event: OnEvent = lambda event: None,
 ) -> list[Path]:
     """Train the same run with several seeds, in `out/seed-0`, `out/seed-1`, ...; returns them."""
-    folders = []
+    first = settings.train.seed
+    folders = [out / f"seed-{seed}" for seed in range(first, first + seeds)]
     with joined_processes(device):  # one group for all of them
-        for seed in range(settings.train.seed, settings.train.seed + seeds):
+        for seed, folder in enumerate(folders, start=first):
             train = settings.train.model_copy(update={"seed": seed})
             own = settings.model_copy(update={"train": train})
-            folders.append(out / f"seed-{seed}")
-            train_run(shards, folders[-1], own, device, on_event)
+            train_run(shards, folder, own, device, on_event)
     return folders
 
 
@@ -127,6 +131,7 @@ def evaluate_runs(
     device: torch.device,
     shards: Path | None = None,
     pairs: Path | None = None,
+    matrix: Path | None = None,
 ) -> dict[str, Any]:
     """Metrics of a run, or of the ensemble of several: the mean of their score matrices.
 
@@ -139,12 +144,25 @@ def evaluate_runs(
         device: where the models run.
         shards: folder of the shards, if not the one of training.
         pairs: a file of hard pairs; their accuracy is added as `hard_pairs`.
+        matrix: a `.npy` file to write the scores of the whole split to, and their ids beside it.
+
+    Raises:
+        ResgError: the runs were trained on other data, or the matrix cannot be written.
     """
+    if matrix is not None:
+        check_matrix_path(matrix)
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
+    if seeds and matrix is not None:
+        raise SettingsError(
+            f"expected one run, or the runs of an ensemble, to save their matrix; {folders[0]} has "
+            f"{len(seeds)} seeds with a matrix each. Name one of them: --run {seeds[0]}."
+        )
     if seeds:
-        figures = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
-        spread = {"runs": len(figures), "deviation": deviation_of(figures)}
-        return {"protocol": protocol, **mean_of(figures), **spread}
+        each = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
+        facts = {name: value for name, value in each[0].items() if name in FACTS}
+        figures = [{n: v for n, v in own.items() if n not in FACTS} for own in each]
+        spread = {"runs": len(seeds), "deviation": deviation_of(figures)}
+        return {**facts, **mean_of(figures), **spread}
     scored = [score_run(folder, split, device, shards) for folder in folders]
     tables = scored[0][1]
     if any(other.caption_ids != tables.caption_ids for _, other in scored):
@@ -153,9 +171,18 @@ def evaluate_runs(
             f"{split!r}. Name the shards that all of them are to score: --shards."
         )
     scores = mean_scores([scores for scores, _ in scored])
-    figures = evaluate_scores(scores, image_of_caption(tables.captions), protocol).as_json()
+    owner = image_of_caption(tables.captions)
+    if matrix is not None:
+        ids = MatrixIds(split, tables.images.ids, tables.caption_ids, owner.tolist())
+        save_matrix(matrix, scores, ids)
+    left_out = tables.left_out.counts()
+    evaluation = evaluate_scores(scores, owner, protocol).as_json()
+    figures = {"split": split, "left_out": left_out, **evaluation}
     if pairs is not None:
-        figures["hard_pairs"] = hard_pair_accuracy(scores, tables, read_hard_pairs(pairs, split))
+        told = read_hard_pairs(pairs, split)
+        compared = without_left_out(told, tables)
+        left_out["hard_pairs"] = len(told) - len(compared)
+        figures["hard_pairs"] = hard_pair_accuracy(scores, tables, compared)
     return figures
 
 
@@ -183,12 +210,18 @@ def open_tables(
 
 
 def _fit(trainer: Trainer) -> Metrics:
-    """Train, and draw the curves even if training fails."""
-    try:
-        return trainer.fit()
-    finally:
-        if trainer.log is not None and trainer.state.step:
-            draw_curves(trainer.run.folder)
+    """Train, and draw the curves even if training fails or is stopped."""
+    with interruptible(trainer.run.folder, trainer.processes):
+        try:
+            return trainer.fit()
+        finally:
+            if trainer.log is not None and trainer.state.epoch:
+                draw_curves(trainer.run.folder)
+
+
+def _left_out(training: SplitTables, validation: SplitTables) -> dict[str, dict[str, int]]:
+    """Counts of what is left out of both splits, by split."""
+    return {"train": training.left_out.counts(), "val": validation.left_out.counts()}
 
 
 def _check_shares(settings: RunSettings, processes: Processes) -> None:

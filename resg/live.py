@@ -21,8 +21,8 @@ def caption_parser(
         ResgError: it is not the model that parsed the run's captions.
     """
     from pipeline.manifests.manifest import CaptionItem
+    from pipeline.parsing.captions import caption_record
     from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
-    from pipeline.parsing.stage import caption_record
 
     nlp = load_parser(model)
     told = differences(run.data["fingerprints"]["captions"], model_fingerprint(nlp))

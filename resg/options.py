@@ -17,7 +17,7 @@ device_option = click.option(
     help="cpu, cuda, cuda:1, ...; auto takes the GPU if there is one.",
 )
 
-split_option = click.option("--split", default="test", show_default=True, help="Which split.")
+split_option = click.option("--split", default="test", show_default=True, help="Split to evaluate.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

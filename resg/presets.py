@@ -85,7 +85,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
     if preset in preset_names():
         text = (resources.files("resg.models") / "presets" / f"{preset}.yaml").read_text("utf-8")
     elif Path(preset).is_file():
-        text = Path(preset).read_text(encoding="utf-8")
+        text = Path(preset).read_text(encoding="utf-8-sig")
     else:
         raise SettingsError(
             f"expected a preset ({', '.join(preset_names())}) or a YAML file, got {preset!r}."

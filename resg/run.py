@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -84,19 +83,20 @@ class Run:
         return self.folder.settings
 
     def regions(self, split: str) -> Sequence[ImageRegions]:
-        """The images of a split of its shards, read when they are needed.
+        """The images with regions of a split of its shards, read when they are needed.
 
         Raises:
             ResgError: the shards are missing, or another detector or parser made them.
             pipeline.errors.DataError: there is no such split.
         """
-        return cast(Sequence[ImageRegions], self._readers(split).regions)
+        return self._readers(split).images
 
     def captions(self, split: str) -> Sequence[ParsedCaption]:
-        """The captions of a split of its shards.
+        """The captions of a split of its shards whose image has regions.
 
         Raises:
-            ResgError: the shards are missing, or another detector or parser made them.
+            ResgError: no caption's image has regions, the shards are missing, or another detector
+                or parser made them.
             pipeline.errors.DataError: there is no such split.
         """
         return self._readers(split).parsed_captions()

@@ -37,7 +37,8 @@ class RunFolder:
         folder: its path.
         settings: all settings.
         vocabulary: words and edge types.
-        data: path of the shards, their fingerprints and hashes, the feature width.
+        data: path of the shards, their fingerprints and hashes, the feature width, and the counts
+            of captions that are left out by split.
         has_weights: the matcher's weights are loaded from the folder, so a Hugging Face encoder
             need not be loaded with its pretrained ones.
     """
@@ -114,6 +115,26 @@ class RunFolder:
                 f"{', '.join(sorted(changed)[:3])}. Train a new run, or use the old shards "
                 "(--shards)."
             )
+
+    def check_left_out(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Refuse to resume on data that leaves out other captions for want of regions.
+
+        Args:
+            counts: split to how many `captions` of how many `images` are left out now.
+
+        Raises:
+            ResgError: it says how many there were.
+        """
+        nothing = {"captions": 0, "images": 0}  # earlier versions trained on nothing less
+        for split, now in counts.items():
+            before = self.data.get("left_out", {}).get(split, nothing)
+            if now != before:
+                raise ResgError(
+                    f"{self.folder} was trained without {before['captions']} captions of "
+                    f"{before['images']} images without regions in split {split!r}; now there are "
+                    f"{now['captions']} of {now['images']}.\n"
+                    "Use the old shards (--shards), or train a new run."
+                )
 
 
 def create_run(

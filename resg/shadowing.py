@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def refuse_shadowed_pipeline() -> None:
-    """See, without importing it, that `pipeline` is ours: a `pipeline.py` beside a notebook is not.
+    """Check, without importing it, that `pipeline` is this project's and no file beside a notebook.
 
     Raises:
         ImportError: another file or folder of that name comes before it on `sys.path`.

@@ -23,17 +23,20 @@ ORDER = {
         detectors parsing scenes execution
         shards
         manifests
-        tables images
+        tables images text_files
+        png_metadata image_ids
         fingerprint
         errors
     """,
     "pipeline.parsing": """
         training
         stage display export
+        captions
         parser
         inference
         rules scene_graph
-        doc_triples score text
+        sentences doc_triples score
+        embedded strings
         __init__
     """,
     "resg": """

@@ -1,4 +1,4 @@
-"""pipeline check-detector FILE.onnx: does an exported network keep the contract of a detector?"""
+"""pipeline check-detector FILE.onnx: does an exported network meet the contract of a detector?"""
 
 from pathlib import Path
 

@@ -19,7 +19,11 @@ from pipeline.options import execution_options, image_source, max_megapixels_opt
 )
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the network runs.",
 )
 @click.option(
     "--batch",

@@ -28,7 +28,8 @@ from pipeline.options import format_option
     "--ids",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="File of image ids for a SCAN array, one per line.  [default: SPLIT:NUMBER]",
+    help="File of image ids: one per line in the images' order, or lines OLD<TAB>NEW.  "
+    "[default: the input's ids, SPLIT:NUMBER for scan]",
 )
 @click.option(
     "--split", metavar="NAME", help="Split of the images.  [default for scan: from the file name]"
@@ -52,6 +53,13 @@ from pipeline.options import format_option
     is_flag=True,
     help="Load pickled arrays. A pickle can run any code: use only for files that you trust.",
 )
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="Stop at a faulty image, or skip it and list it in the sidecar.",
+)
 def import_regions(
     format_name: str,
     source: Path,
@@ -61,14 +69,20 @@ def import_regions(
     dtype: str,
     shard_size: int,
     trust_pickle: bool,
+    on_error: str,
 ) -> None:
-    """Convert region features of another project to shards; a failure leaves no shards behind.
+    """Convert region features of another project to shards.
+
+    Files of several splits go into one folder, one import each. A faulty input leaves nothing
+    behind; an interrupted import goes on when it is repeated.
 
     \b
     Examples:
       pipeline import-regions --format scan --input data/f30k_precomp --out data/f30k-shards
       pipeline import-regions --format lxmert-tsv --input train2014_obj36.tsv.gz \\
           --out data/coco-shards --split train --dtype float32
+      pipeline import-regions --format lxmert-tsv --input val2014_obj36.tsv.gz \\
+          --out data/coco-shards --split val --dtype float32 --on-error skip
     """
     from pipeline.shards.convert import importing  # lazy: --help stays fast
     from pipeline.shards.convert.source import ReadOptions
@@ -77,7 +91,9 @@ def import_regions(
         source,
         out,
         format_name,
-        options=ReadOptions(split=split, ids=ids, trust_pickle=trust_pickle),
+        options=ReadOptions(
+            split=split, ids=ids, trust_pickle=trust_pickle, skip_faulty=on_error == "skip"
+        ),
         dtype=dtype,
         shard_size=shard_size,
         on_shard=lambda shard: click.echo(
@@ -91,3 +107,9 @@ def import_regions(
         f"{done} {report.images:,} images, {report.regions:,} regions, "
         f"{report.shards:,} shards in {out}"
     )
+    if report.failures:
+        first = next(iter(report.failures.values()))
+        click.echo(
+            f"{len(report.failures):,} images are faulty and were skipped; the sidecars list them. "
+            f"The first: {first}"
+        )

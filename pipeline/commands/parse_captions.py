@@ -12,7 +12,7 @@ from pipeline.options import caption_source, execution_options, model_option, ou
 @caption_source
 @out_option
 @model_option
-@execution_options(shard_size=5_000, processes=True, on_error="skip")
+@execution_options(shard_size=5_000, processes=None, on_error="skip")
 def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -> None:
     """Parse captions into words, dependency arcs and relation triples.
 
@@ -25,5 +25,6 @@ def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -
     from pipeline.execution import run_stage
     from pipeline.parsing.stage import ParseCaptions
 
-    report = run_stage(ParseCaptions(model), captions, out, execution)
+    stage = ParseCaptions(model, owns_process=execution.scheduler is None)
+    report = run_stage(stage, captions, out, execution)
     click.echo(report.summary())

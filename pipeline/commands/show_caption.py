@@ -23,6 +23,10 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
       pipeline show-caption "a man riding a horse"
       pipeline show-caption "two dogs on a bench" --svg arcs.svg
     """
+    from pipeline.parsing.embedded import EMBEDDED, import_spacy_alone
+
+    if model == EMBEDDED:
+        import_spacy_alone()
     from pipeline.parsing.display import arcs_svg, triple_table, word_table
     from pipeline.parsing.parser import parse_caption
 

@@ -17,7 +17,11 @@ import click
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The PNG file.")
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the network runs.",
 )
 def show_regions(image: Path, detector: str, out: Path, regions: str | None, device: str) -> None:
     """Draw the regions of IMAGE, with their labels, attributes and scores beside it.

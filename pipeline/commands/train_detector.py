@@ -9,11 +9,11 @@ from pipeline.options import json_option
 
 
 @click.command()
-@click.option("--manifest", type=click.Path(path_type=Path), help="Manifest.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Manifest of the data set.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    help="Folder that the manifest's paths start from.",
+    help="Folder that paths in the manifest are relative to.",
 )
 @click.option(
     "--instances",
@@ -24,17 +24,20 @@ from pipeline.options import json_option
     "--photographs",
     multiple=True,
     metavar="FOLDER,BOXES[,CAPTIONS]",
-    help="For --config photos, in place of a manifest: photographs, their boxes in COCO's format, "
-    "and captions in Karpathy's; once for each source.",
+    help="For --config photos, instead of a manifest: photographs, their boxes in COCO's format, "
+    "and captions in Karpathy's; may be repeated.",
 )
 @click.option(
-    "--eval-photographs", metavar="FOLDER,BOXES", help="For --config photos: evaluate on these."
+    "--eval-photographs",
+    metavar="FOLDER,BOXES",
+    help="For --config photos: photographs to evaluate on.",
 )
 @click.option(
     "--config",
     default="small-c4",
     show_default=True,
-    help="photos or a recipe like it (torchvision); small-c4, r101-c4 or a config of detectron2.",
+    help="photos or a recipe like it (needs torchvision); small-c4, r101-c4 or a config file "
+    "(needs detectron2).",
 )
 @click.option(
     "--out",
@@ -44,16 +47,20 @@ from pipeline.options import json_option
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Checkpoint to start from.")
 @click.option(
-    "--iterations", type=click.IntRange(min=1), help="Training steps; the config's without."
+    "--iterations", type=click.IntRange(min=1), help="Training steps.  [default: the config's]"
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Pictures per step, over all GPUs.")
 @click.option(
     "--learning-rate",
     type=float,
-    help="Peak; scaled with --batch without.",
+    help="Peak learning rate.  [default: the config's; detectron2's is scaled with --batch]",
 )
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Device."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to train.",
 )
 @click.option("--loader-workers", type=click.IntRange(min=0), help="Processes that read pictures.")
 @click.option("--train-split", default="train", show_default=True, help="Split to train on.")
@@ -62,7 +69,7 @@ from pipeline.options import json_option
     "--seed",
     default=0,
     show_default=True,
-    help="Of weights and picture order.",
+    help="Random seed of the weights and the order of pictures.",
 )
 @click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
 @json_option

@@ -1,4 +1,4 @@
-"""Does an ONNX file keep the contract of a detector? For those who export a network of their own.
+"""Does an ONNX file meet the contract of a detector? For those who export a network of their own.
 
 The contract is in docs/regions.md. P proposals.
 """
@@ -16,7 +16,7 @@ from pipeline.detectors.onnx import OnnxNetwork, contract_faults, detector_info,
 from pipeline.errors import DataError
 
 SHARES = ((1.0, 1.0), (0.6, 1.3), (1.3, 0.6), (0.25, 0.25), (0.05, 1.0), (0.0, 0.0))
-"""Heights and widths that are tried, as shares of the short side; 0 stands for a single pixel."""
+"""Heights and widths to run, as shares of the short side; 0 stands for a single pixel."""
 
 TOLERANCE = 1e-3
 """How far a probability may lie outside [0, 1], and a box, in pixels, outside the picture."""
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         level: ok; note where something could be better; FAULT where the contract is broken.
@@ -44,11 +44,11 @@ class DetectorReport:
 
     @property
     def is_ok(self) -> bool:
-        """Whether the file keeps the contract."""
+        """Whether the file meets the contract."""
         return all(finding.level != "FAULT" for finding in self.findings)
 
     def to_text(self) -> str:
-        """A line for each finding, and a summary."""
+        """One line per finding, and a summary."""
         lines = [f"{one.level:5}  {one.text}" for one in self.findings]
         faults = sum(one.level == "FAULT" for one in self.findings)
         return "\n".join([*lines, f"{self.file}: {faults or 'no'} faults"])
@@ -59,11 +59,11 @@ class DetectorReport:
 
 
 def check_detector(path: Path, picture: Picture | None = None) -> DetectorReport:
-    """Look at a file's metadata, inputs, outputs and graph, and run it on several sizes.
+    """Check a file's metadata, inputs, outputs and graph, and run it on several sizes.
 
     Args:
         path: the ONNX file.
-        picture: `[height, width, 3]` RGB, to run as `extract-regions` would; noise without.
+        picture: `[height, width, 3]` RGB, to run as `extract-regions` would; noise if it is None.
     """
     return DetectorReport(str(path), tuple(_findings(path, picture)))
 
@@ -112,7 +112,7 @@ def _baked_rows(path: Path) -> Iterator[Finding]:
     try:
         from onnx import load_model, numpy_helper
     except ImportError:
-        yield Finding("note", "reshapes were not looked at: pip install onnx")
+        yield Finding("note", "reshapes were not checked: pip install onnx")
         return
     graph = load_model(path).graph
     constants: dict[str, Any] = {one.name: one for one in graph.initializer}

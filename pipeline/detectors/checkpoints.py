@@ -74,7 +74,7 @@ def read_weights(path: Path) -> Weights:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
             f"{path} is damaged, half written or no checkpoint ({type(error).__name__}: {reason}); "
-            "fetch it again."
+            "download it again."
         ) from error
     while isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]

@@ -15,10 +15,10 @@ from pipeline.images import load_image
 from pipeline.manifests.manifest import ImageItem
 
 SCENES = "scenes"
-"""Name of the one detector whose domain is told by colours."""
+"""Name of the one detector whose domain is recognised by its colours."""
 
 SAMPLE = 16
-"""Pictures of a data set that are looked at, spread over it."""
+"""Number of pictures of a data set that are checked, spread over it."""
 
 SIDE = 112
 """Pixels to which a picture is shrunk before its colours are counted."""
@@ -45,7 +45,7 @@ def domain_warning(pictures: Iterable[Picture], info: DetectorInfo) -> str | Non
     """What to tell a user whose pictures a detector was not made for, or None.
 
     Args:
-        pictures: some of them; not looked at where the detector's domain cannot be told.
+        pictures: some of them; not read where the detector's domain cannot be recognised.
         info: of the detector.
     """
     if info.name != SCENES:
@@ -54,9 +54,9 @@ def domain_warning(pictures: Iterable[Picture], info: DetectorInfo) -> str | Non
     if all(are_scenes):
         return None
     return (
-        f"warning: {are_scenes.count(False)} of the {len(are_scenes)} pictures looked at are no "
-        f"generated scenes, and the detector {SCENES} knows nothing else: their regions mean "
-        "nothing.\nFor photographs use --detector photos."
+        f"warning: {are_scenes.count(False)} of the {len(are_scenes)} checked pictures are not "
+        f"generated scenes. The detector {SCENES} was trained on these alone, so its regions are "
+        "meaningless here.\nFor photographs use --detector photos."
     )
 
 

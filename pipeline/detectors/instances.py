@@ -39,7 +39,7 @@ def read_instances(path: Path, items: Sequence[ImageItem]) -> Instances:
         DataError: no such file, not COCO's format, or it lacks one of the pictures.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         return _instances(path, content, items)
     except FileNotFoundError as error:
         raise DataError(

@@ -34,7 +34,7 @@ class OnnxNetwork:
 
     Raises:
         DataError: no such file, damaged, or not a detector.
-        SettingsError: CUDA was asked for and this ONNX Runtime has none.
+        SettingsError: `device` is `cuda` and this ONNX Runtime has no CUDA.
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int = 1) -> None:
@@ -42,7 +42,7 @@ class OnnxNetwork:
         self.session = open_session(path, device, threads)
         self.info = detector_info(self.session, path)
         for fault in contract_faults(self.session, self.info):
-            raise DataError(f"{path} {fault}; write it anew with: pipeline export-detector.")
+            raise DataError(f"{path} {fault}; write it again with: pipeline export-detector.")
         self.outputs = expected_outputs(self.info)
 
     def start(self, pictures_B3HW: NDArray[np.floating[Any]]) -> Callable[[], list[Candidates]]:
@@ -127,7 +127,7 @@ def detector_info(session: Any, path: Path) -> DetectorInfo:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise DataError(
-            f"{path} is an ONNX file but no detector: it has no metadata {METADATA_KEY!r}. "
+            f"{path} is an ONNX file but not a detector: it has no metadata {METADATA_KEY!r}. "
             "Write one with: pipeline export-detector --detector SPEC --out FILE.onnx"
         )
     try:
@@ -137,7 +137,7 @@ def detector_info(session: Any, path: Path) -> DetectorInfo:
         where = ".".join(map(str, fault["loc"])) or "its JSON"
         raise DataError(
             f"{path} describes its detector wrongly ({where}: {fault['msg']}); "
-            "write it anew with: pipeline export-detector."
+            "write it again with: pipeline export-detector."
         ) from error
 
 
@@ -149,8 +149,8 @@ def open_session(path: Path, device: str = "cpu", threads: int = 1) -> Any:
     if device == "cuda":
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise SettingsError(
-                "CUDA was asked for, but this ONNX Runtime runs on "
-                f"{onnxruntime.get_device()} alone; install onnxruntime-gpu or use --device cpu."
+                "--device cuda needs onnxruntime-gpu; this ONNX Runtime runs on "
+                f"{onnxruntime.get_device()} only. Install it, or use --device cpu."
             )
         providers.insert(0, "CUDAExecutionProvider")
     options = onnxruntime.SessionOptions()
@@ -164,7 +164,7 @@ def open_session(path: Path, device: str = "cpu", threads: int = 1) -> Any:
     except _faults() as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
-            f"{path} is no whole ONNX file ({reason}); fetch or export it again."
+            f"{path} is not a complete ONNX file ({reason}); download or export it again."
         ) from error
 
 

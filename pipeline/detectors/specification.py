@@ -49,7 +49,7 @@ class DetectorSpec:
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSpec":
-        """From what stands after `--detector`.
+        """Parse the value of `--detector`.
 
         Raises:
             SettingsError: none of the known forms.
@@ -69,7 +69,7 @@ class DetectorSpec:
             return cls("zoo", config=rest.removeprefix("zoo/"))
         if kind == "detectron2" and config and comma and weights:
             return cls("detectron2", config=config, weights=weights)
-        raise SettingsError(f"expected a detector as {FORMS}; came {text!r}.")
+        raise SettingsError(f"expected a detector as {FORMS}; got {text!r}.")
 
     @property
     def backend(self) -> Literal["onnx", "torchvision", "detectron2"]:

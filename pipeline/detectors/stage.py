@@ -211,12 +211,12 @@ class Shortfall:
         if self.filled:
             lines += (
                 f"{self.filled:,} images have fewer than {min_regions} regions of score "
-                f"{score_threshold:g}; the next best fill them up.\n"
+                f"{score_threshold:g}; the next best regions were added.\n"
             )
         if self.short:
             lines += (
-                f"{self.short:,} images have fewer than {min_regions} regions, as the detector "
-                "proposed no more.\n"
+                f"{self.short:,} images have fewer than {min_regions} regions, because the "
+                "detector proposed no more.\n"
             )
         return lines
 

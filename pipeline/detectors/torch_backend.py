@@ -104,7 +104,7 @@ def require_device(device: str) -> None:
         SettingsError: it says so.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError("CUDA was asked for and torch sees no GPU; use --device cpu.")
+        raise SettingsError("--device cuda needs a GPU, torch finds none; use --device cpu.")
 
 
 class TorchNetwork:
@@ -145,7 +145,7 @@ class TorchNetwork:
             if running is None:
                 self.most_pictures = len(part) // 2
                 logger.warning(
-                    "the GPU's memory is too small for %d pictures at once; going on with %d",
+                    "the GPU's memory is too small for a batch of %d pictures; continuing with %d",
                     len(part),
                     self.most_pictures,
                 )

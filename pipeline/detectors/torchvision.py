@@ -197,7 +197,7 @@ def published_weights(name: str) -> Any:
     known = [model for model in list_models(module=detection) if model.startswith("fasterrcnn_")]
     if name not in known:
         raise SettingsError(
-            f"expected a Faster R-CNN of torchvision, one of {', '.join(known)}; came {name!r}."
+            f"expected a Faster R-CNN of torchvision, one of {', '.join(known)}; got {name!r}."
         )
     return get_model_weights(name).DEFAULT
 
@@ -207,8 +207,8 @@ def _fetched(name: str, published: Any) -> Weights:
         return published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"the weights of {name} could not be fetched from {published.url}: {error}\n"
-            f"Fetch them by other means and name the file: torchvision:{name},WEIGHTS.pth"
+            f"the weights of {name} could not be downloaded from {published.url}: {error}\n"
+            f"Download them in another way and give the file: torchvision:{name},WEIGHTS.pth"
         ) from error
 
 
@@ -223,7 +223,7 @@ def _categories(state: Weights, file: Path, published: Any) -> list[str]:
     count = state[CLASS_WEIGHT].shape[0] - 1
     names = file.with_name("classes.txt")
     if names.is_file():
-        lines = names.read_text(encoding="utf-8").splitlines()
+        lines = names.read_text(encoding="utf-8-sig").splitlines()
         listed = [line.strip() for line in lines if line.strip()]
         if len(listed) != count:
             raise DataError(

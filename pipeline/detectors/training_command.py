@@ -65,7 +65,7 @@ def run_training(
     if photographs:
         if manifest or root or instances or loader_workers is not None:
             raise SettingsError(
-                "expected --photographs or --manifest with --root, came both: --photographs says "
+                "expected --photographs or --manifest with --root, got both: --photographs says "
                 "where pictures and boxes are, and reads them without --loader-workers."
             )
         metrics = _train_on_photographs(config, out, photographs, eval_photographs, settings)
@@ -75,11 +75,11 @@ def run_training(
     if manifest is None or root is None:
         raise SettingsError(
             "expected --photographs FOLDER,BOXES (with --config photos) or --manifest and --root, "
-            "came neither; see pipeline train-detector --help."
+            "got neither; see pipeline train-detector --help."
         )
     if config == "photos" or eval_photographs:
         raise SettingsError(
-            "--config photos and --eval-photographs go with --photographs FOLDER,BOXES, came "
+            "--config photos and --eval-photographs go with --photographs FOLDER,BOXES, got "
             "--manifest; name the photographs, or another --config."
         )
     from pipeline.detectors.detectron2 import training

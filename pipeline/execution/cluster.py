@@ -76,7 +76,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
                 _local_cluster(execution, num_tasks) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
-                if execution.processes or execution.gpus:
+                if execution.on_processes(num_tasks):
                     client.register_plugin(IgnoreInterrupts())
                 yield _checked(client, execution)
 
@@ -131,7 +131,7 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
             {"nthreads": 1, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
             for device in _gpus(execution.gpus)[:workers]
         ]
-    elif execution.processes:
+    elif execution.on_processes(num_tasks):
         kind, place = Nanny, {"protocol": "tcp://", "host": "127.0.0.1"}
         specs = [{"nthreads": 1}] * workers
     else:
@@ -168,8 +168,8 @@ def _gpus(wanted: int) -> list[str]:
         devices = [str(i) for i in range(torch.cuda.device_count())]
     if len(devices) < wanted:
         raise SettingsError(
-            f"{wanted} workers with a GPU each were asked for (--gpus), this machine offers "
-            f"{len(devices)} GPUs. Ask for fewer, or leave --gpus out to work on the CPU."
+            f"{wanted} workers with a GPU each were requested (--gpus), this machine has "
+            f"{len(devices)} GPUs. Request fewer, or leave --gpus out to run on the CPU."
         )
     return devices[:wanted]
 
@@ -189,7 +189,7 @@ def _checked(client: Client, execution: ExecutionSettings) -> Workers:
             for resources, count in Counter(_resources(worker) for worker in offers).items()
         )
         raise SettingsError(
-            f"{execution.gpus} workers with the resource GPU=1 were asked for (--gpus), the "
+            f"{execution.gpus} workers with the resource GPU=1 were requested (--gpus), the "
             f"scheduler at {execution.scheduler} has {len(able)}; its workers are: {offered}.\n"
             "Start each with: CUDA_VISIBLE_DEVICES=N dask worker ADDRESS --nthreads 1 --resources "
             '"GPU=1"'

@@ -102,18 +102,16 @@ def _make(
     finished: dict[Path, FinishedShard],
 ) -> int:
     """Make the shards of the jobs, add them to `finished`; returns the number of items."""
-    from pipeline.execution.cluster import open_workers  # dask takes a second to import
-
     due = sum(len(finished[job.path].failures) if job.is_retry else len(job.items) for job in jobs)
     extent = Extent(stage.name, NOUNS[stage.kind], len(jobs), due)
     worked = made = 0
     try:
         with (
             open_listeners(execution, extent) as listeners,
-            open_workers(execution, len(jobs)) as workers,
+            _running(stage, jobs, shared, execution) as outcomes,
             _stopping(shared.run),
         ):
-            for job, outcome in _outcomes(stage, jobs, shared, workers, execution.retries):
+            for job, outcome in outcomes:
                 _check(stage, job, outcome, made)
                 finished[job.path] = _read_back(job)
                 made += 1
@@ -136,6 +134,30 @@ def _stopping(run: str) -> Iterator[None]:
     except BaseException:
         stopped_runs.add(run)
         raise
+
+
+@contextmanager
+def _running(
+    stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, execution: ExecutionSettings
+) -> Iterator[Iterator[tuple[ShardJob, ShardOutcome]]]:
+    """Each job with its outcome; a single one that needs no process is run in this one."""
+    if len(jobs) == 1 and not (execution.scheduler or execution.on_processes(1)):
+        yield ((job, _outcome_here(stage, job, shared, execution.retries)) for job in jobs)
+        return
+    from pipeline.execution.cluster import open_workers  # dask takes a second to import
+
+    with open_workers(execution, len(jobs)) as workers:
+        yield _outcomes(stage, jobs, shared, workers, execution.retries)
+
+
+def _outcome_here(stage: Stage, job: ShardJob, shared: TaskSettings, retries: int) -> ShardOutcome:
+    for attempt in range(retries + 1):
+        try:
+            return run_shard(stage, job, shared)
+        except Exception as error:
+            if attempt == retries:
+                raise _not_made(job, error, retries) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _outcomes(
@@ -179,12 +201,11 @@ def _outcomes(
 def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
     from distributed import KilledWorker
 
-    named = f"{job.path.name} ({job.items[0].id} to {job.items[-1].id})"
     try:
         return future.result()
     except KilledWorker as error:
         raise ExecutionError(
-            f"{named}: the worker died {error.allowed_failures + 1} times, "
+            f"{_named(job)}: the worker died {error.allowed_failures + 1} times, "
             f"the last was {error.last_worker.address}.\n"
             "A common cause is a lack of memory: try fewer --workers or a smaller --shard-size."
         ) from error
@@ -194,13 +215,21 @@ def _result(future: Any, job: ShardJob, retries: int) -> ShardOutcome:
             "Run the same command again to make the missing shards."
         ) from error
     except Exception as error:
-        advice = ""
-        if isinstance(error, ImportError):
-            advice = "\nWorkers of a cluster need the same packages as this machine."
-        raise ExecutionError(
-            f"{named} could not be made in {retries + 1} attempts: "
-            f"{type(error).__name__}: {error}.{advice}"
-        ) from error
+        raise _not_made(job, error, retries) from error
+
+
+def _named(job: ShardJob) -> str:
+    return f"{job.path.name} ({job.items[0].id} to {job.items[-1].id})"
+
+
+def _not_made(job: ShardJob, error: Exception, retries: int) -> ExecutionError:
+    advice = ""
+    if isinstance(error, ImportError):
+        advice = "\nWorkers of a cluster need the same packages as this machine."
+    return ExecutionError(
+        f"{_named(job)} could not be made in {retries + 1} attempts: "
+        f"{type(error).__name__}: {error}.{advice}"
+    )
 
 
 def _check(stage: Stage, job: ShardJob, outcome: ShardOutcome, made: int) -> None:

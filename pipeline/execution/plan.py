@@ -1,6 +1,5 @@
 """Assign items to shards, and find the shards that are finished already."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,16 +54,7 @@ def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -
         splits.setdefault(item.split, []).append(item)
     if not splits:
         raise DataError(f"there are no {NOUNS[kind]} to process: the source is empty.")
-    twice = [
-        id
-        for id, count in Counter(i.id for part in splits.values() for i in part).items()
-        if count > 1
-    ]
-    if twice:
-        raise DataError(
-            f"the ids of {NOUNS[kind]} must be unique, but {len(twice):,} are repeated, the first "
-            f"{twice[0]!r}. Remove the duplicates."
-        )
+    _check_unique(splits, kind)
     cuts = [
         (split, tuple(part[start : start + shard_size]))
         for split, part in splits.items()
@@ -74,6 +64,28 @@ def plan_shards(items: Iterable[Item], out: Path, kind: Kind, shard_size: int) -
         ShardJob(shard_path(out, kind, number), split, cut)
         for number, (split, cut) in enumerate(cuts)
     ]
+
+
+def _check_unique(splits: Mapping[str, Sequence[Item]], kind: Kind) -> None:
+    places: dict[str, list[str]] = {}
+    for split, items in splits.items():
+        for item in items:
+            places.setdefault(item.id, []).append(split)
+    twice = {id_: found for id_, found in places.items() if len(found) > 1}
+    if not twice:
+        return
+    first, found = next(iter(twice.items()))
+    where = f"{len(found)} times in split {' and '.join(dict.fromkeys(found))}"
+    advice = "Remove the duplicates."
+    if kind == "regions":
+        advice += (
+            " Pictures of one file name in several folders are told apart where the manifest's "
+            "image_pattern has {folder}."
+        )
+    raise DataError(
+        f"the ids of {NOUNS[kind]} must be unique, but {len(twice):,} are repeated, the first "
+        f"{first!r} ({where}). {advice}"
+    )
 
 
 def run_fingerprint(stage: Stage, jobs: Sequence[ShardJob], shard_size: int) -> dict[str, Any]:

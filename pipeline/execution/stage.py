@@ -95,7 +95,10 @@ class ExecutionSettings(BaseModel):
         ge=1,
         description="Shards made in parallel on this machine; default: its cores.",
     )
-    processes: bool = Field(default=False, description="Workers are processes, not threads.")
+    processes: bool | None = Field(
+        default=False,
+        description="Workers are processes, not threads; none: if there are several shards.",
+    )
     scheduler: str | None = Field(
         default=None, description="Address of a dask scheduler whose workers run the tasks instead."
     )
@@ -131,6 +134,11 @@ class ExecutionSettings(BaseModel):
         if self.retry_failed and self.overwrite:
             raise ValueError("retry_failed keeps the shards that overwrite deletes")
         return self
+
+    def on_processes(self, num_tasks: int) -> bool:
+        """Whether so many tasks run on processes of this machine."""
+        several = num_tasks > 1
+        return bool(self.gpus) or (several if self.processes is None else self.processes)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,16 @@ from pipeline.shards.writer import write_shard
 Record = ImageRegions | ParsedCaption
 
 # Errors of the system that a retry does not solve.
-_LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_LASTING = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+}
 
 
 stopped_runs: set[str] = set()
@@ -186,7 +195,11 @@ def _of(item: Item | None, outcome: Record | Failure, stage: Stage) -> Record | 
 
 
 def _threads(tasks_per_host: Mapping[str, int]) -> int:
+    """The cores of this host for each of its tasks; all of them for the only task of a run."""
     from dask.system import CPU_COUNT  # knows of cgroups and affinity
+
+    if not tasks_per_host:
+        return CPU_COUNT
     from distributed import get_worker
     from distributed.comm.addressing import get_address_host
 

@@ -4,20 +4,23 @@
 `token-tsv`      lines `file#k<TAB>caption`, as Flickr8k and Flickr30K are published; may end in .gz
 `coco-json`      COCO's captions_*.json: images with file names, annotations with captions
 `scan-txt`       SCAN's `*_caps.txt`: one caption per line, a fixed number of lines per image
+`table`          CSV or TSV whose header names an image and a caption column, perhaps a split
+`json-records`   objects of an image and its captions: one per line, in a list, or by image
 """
 
-import gzip
 import json
-import unicodedata
-import zlib
-from collections.abc import Callable, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import DataError
+from pipeline.manifests.caption_rows import CaptionRow, recognise, record_rows, table_rows
+from pipeline.text_files import lines_of, read_text
 
-CaptionFormat = Literal["karpathy-json", "token-tsv", "coco-json", "scan-txt"]
+CaptionFormat = Literal[
+    "karpathy-json", "token-tsv", "coco-json", "scan-txt", "table", "json-records"
+]
 
 WHOLE = "all"
 """The split of images and captions whose source names none."""
@@ -28,11 +31,13 @@ class CaptionedImage:
     """One image of a caption file.
 
     Attributes:
-        image_id: its file name, or the name of its row if the format has no file names.
+        image_id: its file name, or the name of its row if the format has no file names; its path if
+            file names of the data set repeat.
         folder: the folder that the caption file names, or an empty string.
         split: the split it belongs to.
         captions: its captions, in the file's order.
         numbers: the number k of each caption's id `image#k`.
+        file: its file name, if that is not its id.
     """
 
     image_id: str
@@ -40,11 +45,12 @@ class CaptionedImage:
     split: str
     captions: tuple[str, ...]
     numbers: tuple[str, ...]
+    file: str | None = None
 
 
 def read_captions(
     file: Path,
-    format: CaptionFormat,
+    format: CaptionFormat | None = None,
     *,
     split: str | None = None,
     ids: Path | None = None,
@@ -54,8 +60,8 @@ def read_captions(
     """The images of a caption file with their captions, in the file's order.
 
     Args:
-        file: the caption file; `.gz` is unpacked.
-        format: how it is written.
+        file: the caption file; gzip is unpacked.
+        format: how it is written; None to recognise it, which nothing tells of `scan-txt`.
         split: the split of all its images, if the file itself names none.
         ids: for `scan-txt`, a file of image ids, one per line.
         captions_per_image: for `scan-txt`, the number of lines per image.
@@ -64,17 +70,21 @@ def read_captions(
     Raises:
         DataError: the file is missing, not UTF-8, or not of that format; the line is named.
     """
-    text = _read_text(file, keep_undecodable)
+    text = read_text(file, "caption file", keep_undecodable=keep_undecodable)
     try:
-        match format:
+        match format or recognise(text, file):
             case "karpathy-json":
-                return _karpathy(json.loads(text), split)
+                return _only_texts(_karpathy(json.loads(text), split), file)
             case "coco-json":
-                return _coco(json.loads(text), split)
+                return _only_texts(_coco(json.loads(text), split), file)
             case "token-tsv":
                 return _token_tsv(text, file, split)
-            case "scan-txt":
-                rows = _lines(_read_text(ids, keep_undecodable)) if ids else None
+            case "table":
+                return _by_image(table_rows(text, file), file, split)
+            case "json-records":
+                return _by_image(record_rows(text, file), file, split)
+            case _:  # scan-txt
+                rows = lines_of(read_text(ids, "file of ids")) if ids else None
                 return _scan(text, file, split or WHOLE, rows, captions_per_image)
     except json.JSONDecodeError as error:
         raise DataError(
@@ -86,51 +96,6 @@ def read_captions(
             f"{file} is JSON but not {format}: {type(error).__name__} at {error}. "
             "Check the caption format in the manifest."
         ) from error
-
-
-def caption_fault(text: str) -> str | None:
-    """Why a caption cannot be parsed, as a sentence, or None.
-
-    A caption needs at least one character that is not white space, and none that is a control
-    character (tabs included) or a byte that was not UTF-8.
-    """
-    if not text.strip():
-        return "the caption is empty"
-    for place, character in enumerate(text):
-        category = unicodedata.category(character)
-        if category == "Cc":
-            return f"the caption has the control character U+{ord(character):04X} at place {place}"
-        if category == "Cs":
-            return f"the caption has a byte that is not UTF-8 at place {place}"
-    return None
-
-
-def _read_text(file: Path, keep_undecodable: bool) -> str:
-    unpack: Callable[[bytes], bytes] = gzip.decompress if file.suffix == ".gz" else bytes
-    try:
-        content = unpack(file.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"the caption file {file} is missing. Check the path, or the manifest and --root."
-        ) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{file} is not a complete gzip file: {error}. Download it again."
-        ) from error
-    try:
-        return content.decode("utf-8-sig", "surrogateescape" if keep_undecodable else "strict")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{file} should be UTF-8, but line {line} has the byte 0x{content[error.start]:02x} "
-            f"at offset {error.start}. Convert it, for example with: iconv -f latin1 -t utf-8"
-        ) from error
-
-
-def _lines(text: str) -> list[str]:
-    # Not splitlines(): it also cuts at control characters that may stand inside a caption.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _karpathy(content: dict[str, Any], split: str | None) -> list[CaptionedImage]:
@@ -167,13 +132,13 @@ def _coco(content: dict[str, Any], split: str | None) -> list[CaptionedImage]:
 
 def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]:
     captions: dict[str, list[tuple[str, str]]] = {}
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         key, tab, caption = line.partition("\t")
         image_id, hash_sign, k = key.rpartition("#")
         if not (tab and hash_sign and image_id and k):
             raise DataError(
                 f"{file}, line {number}: expected `file#k<TAB>caption`, "
-                f"came {line[:60]!r}. Fix or remove the line."
+                f"got {line[:60]!r}. Fix or remove the line."
             )
         captions.setdefault(image_id, []).append((k, caption))
     return [
@@ -188,10 +153,32 @@ def _token_tsv(text: str, file: Path, split: str | None) -> list[CaptionedImage]
     ]
 
 
+def _by_image(rows: Iterable[CaptionRow], file: Path, split: str | None) -> list[CaptionedImage]:
+    captions: dict[str, list[str]] = {}
+    splits: dict[str, str | None] = {}
+    for row in rows:
+        captions.setdefault(row.image, []).append(row.caption)
+        if splits.setdefault(row.image, row.split) != row.split:
+            raise DataError(
+                f"{file}: the image {row.image!r} is in the splits {splits[row.image]} and "
+                f"{row.split}. Keep one of them."
+            )
+    return [
+        CaptionedImage(
+            image_id=image,
+            folder="",
+            split=split or splits[image] or WHOLE,
+            captions=tuple(texts),
+            numbers=_counted(texts),
+        )
+        for image, texts in captions.items()
+    ]
+
+
 def _scan(
     text: str, file: Path, split: str, ids: list[str] | None, captions_per_image: int
 ) -> list[CaptionedImage]:
-    lines = _lines(text)
+    lines = lines_of(text)
     count, rest = divmod(len(lines), captions_per_image)
     if rest:
         raise DataError(
@@ -215,6 +202,18 @@ def _scan(
         )
         for row in range(count)
     ]
+
+
+def _only_texts(images: list[CaptionedImage], file: Path) -> list[CaptionedImage]:
+    """The images; a caption of another JSON type, such as null, is refused."""
+    for image in images:
+        for number, caption in zip(image.numbers, image.captions, strict=True):
+            if not isinstance(caption, str):
+                raise DataError(
+                    f"{file}: caption {number} of {image.image_id} is {caption!r}, expected text. "
+                    "Correct or remove it."
+                )
+    return images
 
 
 def _counted(captions: Sized) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
-from pipeline.manifests.caption_files import caption_fault
+from pipeline.manifests.caption_text import caption_fault
 from pipeline.manifests.manifest import ImageItem, Manifest, SplitCounts, caption_items
 from pipeline.tables import render_table
 

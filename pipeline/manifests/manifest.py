@@ -1,11 +1,10 @@
 """Manifests: the images, captions, splits and licence of a data set, as YAML files.
 
-Your own pictures need no manifest: `folder_images` and `tsv_captions` give the same items.
+Your own pictures need no manifest: `picture_folder` and `file_captions` give the same items.
 """
 
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic import model_validator as validator
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifests.caption_files import WHOLE, CaptionedImage, CaptionFormat, read_captions
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from pipeline.manifests.caption_files import CaptionedImage, CaptionFormat, read_captions
+from pipeline.text_files import existing_path
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -152,8 +150,12 @@ class Manifest(ManifestPart):
     def captioned_images(
         self, root: Path, *, keep_undecodable: bool = False
     ) -> list[CaptionedImage]:
-        """The images of the caption files with their captions; see `read_captions`."""
-        return [
+        """The images of the caption files with their captions; see `read_captions`.
+
+        Where a file name stands for several pictures, in several folders, the path by
+        `image_pattern` is the id of every image.
+        """
+        images = [
             image
             for entry in self.caption_files
             for image in read_captions(
@@ -165,6 +167,13 @@ class Manifest(ManifestPart):
                 keep_undecodable=keep_undecodable,
             )
         ]
+        paths = [self._path(image) for image in images]
+        if len(set(paths)) <= len({image.image_id for image in images}):
+            return images
+        return [
+            replace(image, image_id=path, file=image.image_id)
+            for image, path in zip(images, paths, strict=True)
+        ]
 
     def image_item(self, root: Path, image: CaptionedImage) -> ImageItem:
         """The item of an image, with the path of its picture below `root`."""
@@ -173,10 +182,15 @@ class Manifest(ManifestPart):
                 f"the data set {self.name} has captions but no pictures: its manifest names no "
                 "image_pattern. Add one, or import its region features instead."
             )
-        path = self.image_pattern.format(
-            file=image.image_id, folder=image.folder, split=image.split
+        path = existing_path(root / self._path(image))
+        return ImageItem(image.image_id, path, image.split)
+
+    def _path(self, image: CaptionedImage) -> str:
+        """Path of an image relative to the root, or what it would be if there were pictures."""
+        pattern = self.image_pattern or ("{folder}/{file}" if image.folder else "{file}")
+        return pattern.format(
+            file=image.file or image.image_id, folder=image.folder, split=image.split
         )
-        return ImageItem(image.image_id, root / path, image.split)
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -186,7 +200,7 @@ def load_manifest(path: Path) -> Manifest:
         SettingsError: the file is missing, not YAML or not a manifest; the message says why.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise SettingsError(
             f"expected a manifest of a data set at {path}, but there is no such file."
@@ -209,42 +223,13 @@ def load_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def folder_images(folder: Path) -> list[ImageItem]:
-    """The pictures in a folder and its subfolders, sorted by name, in the split `all`.
-
-    An image's id is its path relative to the folder, so that captions `file#k` find it.
+def file_captions(file: Path) -> list[CaptionItem]:
+    """The captions of a file whose format is recognised, in the split that it names or `all`.
 
     Raises:
-        DataError: there is no such folder, it has no picture, or a file name is not UTF-8.
+        DataError: the file is missing, empty, not UTF-8, or of no known format.
     """
-    if not folder.is_dir():
-        raise DataError(f"expected a folder of pictures at {folder}, but there is no such folder.")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if not found:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"no picture in {folder}: expected files that end in {known}.")
-    items = [ImageItem(path.relative_to(folder).as_posix(), path, WHOLE) for path in found]
-    for item in items:
-        if not item.image_id.isprintable():
-            raise DataError(
-                f"the name of the picture {item.image_id!a} in {folder} is not "
-                "printable UTF-8, so no id can be made of it. Rename the file."
-            )
-    return sorted(items, key=lambda item: item.image_id)
-
-
-def tsv_captions(file: Path) -> list[CaptionItem]:
-    """The captions of a file of lines `file#k<TAB>caption` (may be .gz), in the split `all`.
-
-    Raises:
-        DataError: the file is missing, empty, not UTF-8, or a line has another form.
-    """
-    captions = caption_items(read_captions(file, "token-tsv"))
+    captions = caption_items(read_captions(file))
     if not captions:
         raise DataError(f"{file} has no captions: expected lines `file#k<TAB>caption`.")
     return captions

@@ -2,7 +2,10 @@
 
 The rules and the learned component both store their result with `set_triples`. `doc.user_data`
 holds offsets and strings as plain lists, and the getters build spans from them: spans stored in
-`doc._` break `Doc.to_bytes`, `DocBin(store_user_data=True)` and `nlp.pipe(n_process=2)`.
+`doc._` break `Doc.to_bytes`, `DocBin(store_user_data=True)` and `nlp.pipe(n_process=2)`. Offsets
+count characters, under the kind of key that spaCy moves with the text, so that the triples stay
+those of their words in `span.as_doc(copy_user_data=True)`, `Doc.from_docs` and after
+`doc.retokenize`.
 
 Example:
     >>> import spacy
@@ -15,11 +18,15 @@ Example:
     [('man', 'riding', 'horse', ('man', 'ride', 'horse'))]
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spacy.tokens import Doc, Span
 
+from pipeline.errors import DataError
+from pipeline.parsing.strings import strings_of, triple_strings
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 IS = "is"
@@ -31,8 +38,11 @@ NO_WORD = (-1, -1)
 NEGATED = "not:"
 """Start of the rule's name of a triple that the caption denies."""
 
-_KEY = "relation_triples"
-_NOTHING = ((), (), False)
+_KEY = ("._.", "relation_triples")
+"""Start of the key in `doc.user_data`; the first and last character that it speaks of follow."""
+
+Graph = tuple[tuple[CaptionSpan, ...], tuple[CaptionTriple, ...], bool]
+"""Objects, triples, and whether the caption denies anything."""
 
 
 @dataclass(frozen=True)
@@ -98,39 +108,72 @@ def set_triples(
             raise ValueError(f"object {span} lies outside the {len(doc)} tokens of the caption")
     for triple in triples:
         _check(triple, len(objects), len(doc))
-    doc.user_data[_KEY] = [
-        [[span.start, span.end, span.string] for span in objects],
-        [_packed(triple) for triple in triples],
+    for key in [key for key, _ in _entries(doc)]:
+        del doc.user_data[key]
+    text = doc.text
+    begins = [token.idx for token in doc]
+    ends = [token.idx + len(token) for token in doc]
+
+    def packed(span: CaptionSpan) -> list[int | str]:
+        if (span.start, span.end) == NO_WORD:
+            return [*NO_WORD, span.string]
+        return [begins[span.start], ends[span.end - 1], span.string]
+
+    doc.user_data[(*_KEY, 0, len(text))] = [
+        text,
+        [packed(span) for span in objects],
+        [
+            [t.subject, packed(t.predicate), t.object, t.attribute and packed(t.attribute), t.rule]
+            for t in triples
+        ],
         negated,
     ]
 
 
+def stored_graph(doc: Doc) -> Graph:
+    """The caption's objects and triples, as records of a shard; empty if no component ran.
+
+    In a Doc that is part of a caption, what lies partly outside is left out.
+
+    Raises:
+        DataError: the words of the Doc are not those that the triples were read from.
+    """
+    objects: list[CaptionSpan] = []
+    triples: list[CaptionTriple] = []
+    is_denying = False
+    for key, (text, its_objects, its_triples, negated) in _entries(doc):
+        tokens = _TokensAt(doc, text, key[2])
+        place: dict[int, int] = {-1: -1}
+        for i, row in enumerate(its_objects):
+            if (span := tokens.span(row)) is not None:
+                place[i] = len(objects)
+                objects.append(span)
+        for subject, predicate, object_, attribute, rule in its_triples:
+            said = tokens.span(predicate)
+            attribute_said = attribute and tokens.span(attribute)
+            is_whole = said is not None and (attribute is None or attribute_said is not None)
+            if is_whole and subject in place and object_ in place:
+                triples.append(
+                    CaptionTriple(place[subject], said, place[object_], attribute_said, rule)
+                )
+        is_denying = is_denying or negated
+    return tuple(objects), tuple(triples), is_denying
+
+
 def stored_objects(doc: Doc) -> tuple[CaptionSpan, ...]:
-    """The caption's objects, as records of a shard; empty if no component ran."""
-    return tuple(CaptionSpan(*row) for row in doc.user_data.get(_KEY, _NOTHING)[0])
+    """The objects of `stored_graph`."""
+    return stored_graph(doc)[0]
 
 
 def stored_triples(doc: Doc) -> tuple[CaptionTriple, ...]:
-    """The caption's triples, as records of a shard; empty if no component ran."""
-    return tuple(_unpacked(row) for row in doc.user_data.get(_KEY, _NOTHING)[1])
+    """The triples of `stored_graph`."""
+    return stored_graph(doc)[1]
 
 
 def string_tuples(doc: Doc) -> list[tuple[str, ...]]:
     """Each triple as `(s, r, o)` and each object in none of them as `(s,)`."""
-    return strings_of(stored_objects(doc), stored_triples(doc))
-
-
-def strings_of(
-    objects: Sequence[CaptionSpan], triples: Sequence[CaptionTriple]
-) -> list[tuple[str, ...]]:
-    """`string_tuples` of records."""
-    tuples: list[tuple[str, ...]] = []
-    related = set()
-    for triple in triples:
-        related |= {triple.subject, triple.object}
-        tuples.append(_strings(triple, objects))
-    tuples += [(span.string,) for i, span in enumerate(objects) if i not in related]
-    return tuples
+    objects, triples, _ = stored_graph(doc)
+    return strings_of(objects, triples)
 
 
 def _check(triple: CaptionTriple, num_objects: int, num_tokens: int) -> None:
@@ -145,26 +188,51 @@ def _check(triple: CaptionTriple, num_objects: int, num_tokens: int) -> None:
             raise ValueError(f"{span} lies outside the {num_tokens} tokens of the caption")
 
 
-def _packed(triple: CaptionTriple) -> list[int | str | list[int | str] | None]:
-    predicate, attribute = triple.predicate, triple.attribute
-    return [
-        triple.subject,
-        [predicate.start, predicate.end, predicate.string],
-        triple.object,
-        attribute and [attribute.start, attribute.end, attribute.string],
-        triple.rule,
+def _entries(doc: Doc) -> list[tuple[Any, Any]]:
+    """What components stored, in the order of the text; several in a Doc joined of others."""
+    found = [
+        (key, value)
+        for key, value in doc.user_data.items()
+        if isinstance(key, tuple) and key[:2] == _KEY
     ]
+    return sorted(found, key=lambda entry: entry[0][2])
 
 
-def _unpacked(row: Sequence) -> CaptionTriple:
-    subject, predicate, object_, attribute, rule = row
-    attribute = attribute and CaptionSpan(*attribute)
-    return CaptionTriple(subject, CaptionSpan(*predicate), object_, attribute, rule)
+class _TokensAt:
+    """Finds the tokens of a Doc at the characters of the text that triples were read from.
 
+    Args:
+        doc: the Doc.
+        text: the text that was read.
+        start: where it begins in the Doc; negative if the Doc has only a later part.
 
-def _strings(triple: CaptionTriple, objects: Sequence[CaptionSpan]) -> tuple[str, str, str]:
-    last = triple.attribute or objects[triple.object]
-    return objects[triple.subject].string, triple.predicate.string, last.string
+    Raises:
+        DataError: the Doc has other words there.
+    """
+
+    def __init__(self, doc: Doc, text: str, start: int) -> None:
+        ours = doc.text
+        self._start = start
+        self._inside = max(0, start), min(len(ours), start + len(text))
+        first, last = self._inside
+        if ours[first:last] != text[first - start : last - start]:
+            raise DataError(
+                f"the words of this Doc, {ours[first:last][:40]!r}, are not those that its triples "
+                f"were read from, {text[first - start : last - start][:40]!r}. Parse its text anew."
+            )
+        self._begins = [token.idx for token in doc]
+
+    def span(self, row: Sequence) -> CaptionSpan | None:
+        """The span of tokens, or None if a part of it is not in the Doc."""
+        begin, end, string = row
+        if (begin, end) == NO_WORD:
+            return CaptionSpan(*NO_WORD, string)
+        begin, end = begin + self._start, end + self._start
+        if begin < self._inside[0] or end > self._inside[1]:
+            return None
+        return CaptionSpan(
+            bisect_right(self._begins, begin) - 1, bisect_left(self._begins, end), string
+        )
 
 
 def _span(doc: Doc, span: CaptionSpan) -> Span | None:
@@ -176,23 +244,23 @@ def _objects(doc: Doc) -> list[RelationObject]:
 
 
 def _triples(doc: Doc) -> list[RelationTriple]:
-    objects = stored_objects(doc)
+    objects, stored, _ = stored_graph(doc)
     spans = [doc[span.start : span.end] for span in objects]
     return [
         RelationTriple(
             subject=spans[triple.subject],
             predicate=_span(doc, triple.predicate),
             object=_span(doc, triple.attribute) if triple.attribute else spans[triple.object],
-            strings=_strings(triple, objects),
+            strings=triple_strings(triple, objects),
             is_attribute=triple.attribute is not None,
             rule=triple.rule,
         )
-        for triple in stored_triples(doc)
+        for triple in stored
     ]
 
 
 def _negated(doc: Doc) -> bool:
-    return doc.user_data.get(_KEY, _NOTHING)[2]
+    return stored_graph(doc)[2]
 
 
 Doc.set_extension("objects", getter=_objects, force=True)

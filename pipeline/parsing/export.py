@@ -4,29 +4,33 @@ import json
 from pathlib import Path
 from typing import cast
 
-from pipeline.parsing.doc_triples import strings_of
+from pipeline.parsing.strings import strings_of
+from pipeline.shards.convert.output import new_file
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ParsedCaption
 
 
-def write_triples(shards: Path, out: Path) -> int:
-    """Write `{"caption": ..., "triples": [[s, r, o], ...]}`, one line per caption.
+def write_triples(shards: Path, out: Path, *, plain: bool = False, overwrite: bool = False) -> int:
+    """Write one JSON line per caption: its ids, text, and triples `[s, r, o]`.
 
-    The file is written under a temporary name and renamed. Returns the number of lines.
+    Args:
+        shards: folder of shards of captions.
+        out: the file, gzipped if its name ends in `.gz`; it gets its name when it is complete.
+        plain: write text and triples alone.
+        overwrite: replace a file that exists.
+
+    Returns:
+        The number of lines.
 
     Raises:
-        DataError: the folder has no captions.
+        DataError: the folder has no captions, or the file exists.
     """
-    temporary = out.with_name(out.name + ".tmp")
     reader = ShardReader(shards, "captions")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            for index in range(len(reader)):
-                caption = cast(ParsedCaption, reader[index])
-                triples = strings_of(caption.objects, caption.triples)
-                line = {"caption": caption.text, "triples": triples}
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(out, overwrite=overwrite) as stream:
+        for record in reader:
+            caption = cast(ParsedCaption, record)
+            ids = {"caption_id": caption.caption_id, "image_id": caption.image_id}
+            triples = strings_of(caption.objects, caption.triples)
+            line = ({} if plain else ids) | {"caption": caption.text, "triples": triples}
+            stream.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
     return len(reader)

@@ -8,26 +8,27 @@ from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.pipeline import Tok2Vec
+from spacy.pipeline import DependencyParser, Tok2Vec
 from spacy.tokens import Doc
 from thinc.api import Model, NumpyOps
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.fingerprint import digest, file_digest
-from pipeline.parsing.text import clean_text, fault_of
+from pipeline.fingerprint import digest
+from pipeline.manifests.caption_text import clean_text, fault_of
+from pipeline.parsing.embedded import (
+    EMBEDDED,
+    EMBEDDED_FOLDER,
+    LEARNED,
+    RULES,
+    SENTENCES,
+    describe_model,
+    folder_digest,
+)
 
 STOCK_MODEL = "en_core_web_sm"
-EMBEDDED = "embedded"
-"""Name of the model that ships with the package, for `--model`."""
-
-LEARNED = "scene_graph"
-RULES = "relation_triples"
 
 BATCH = 256
 """Captions per batch."""
-
-EMBEDDED_FOLDER = Path(__file__).with_name("model")
-"""Folder of the pipeline that ships with the package, for `spacy.load`."""
 
 _UNUSED = ("ner", "senter", "entity_linker", "entity_ruler", "spancat", "textcat")
 _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologizer"}
@@ -60,6 +61,9 @@ def load_parser(model: str = EMBEDDED) -> Language:
         if isinstance(component, Tok2Vec):
             keep_word_vectors(component.model)
     _check(nlp, model)
+    parsers = [name for name, part in nlp.pipeline if isinstance(part, DependencyParser)]
+    if parsers and SENTENCES not in nlp.pipe_names:
+        nlp.add_pipe(SENTENCES, before=parsers[0])
     if LEARNED not in nlp.pipe_names and RULES not in nlp.pipe_names:
         nlp.add_pipe(RULES)
     return nlp
@@ -72,30 +76,21 @@ def cached_parser(model: str) -> Language:
     All objects in memory are then frozen for the garbage collector: scanning them again and again
     would take a sixth of the parsing time.
     """
-    nlp = load_parser(model)
-    gc.collect()
-    gc.freeze()
+    is_collecting = gc.isenabled()
+    gc.disable()  # while many lasting objects are made
+    try:
+        nlp = load_parser(model)
+        gc.freeze()
+    finally:
+        if is_collecting:
+            gc.enable()
     return nlp
 
 
 def model_fingerprint(nlp: Language) -> dict[str, Any]:
     """What identifies a model: its name, the digest of its files, its components and rules."""
-    from pipeline.parsing.rules.component import RULES_VERSION
-
-    folder = nlp.path
-    if folder is None:
-        weights = digest(nlp.to_bytes().hex())
-    else:
-        found = (path for path in Path(folder).rglob("*") if path.is_file())
-        files = sorted(path for path in found if path.suffix != ".md")  # a card is no weight
-        weights = digest([[str(p.relative_to(folder)), file_digest(p)] for p in files])
-    return {
-        "model": f"{nlp.meta['lang']}_{nlp.meta['name']}",
-        "version": nlp.meta["version"],
-        "digest": weights,
-        "components": list(nlp.pipe_names),
-        "rules": RULES_VERSION,
-    }
+    weights = digest(nlp.to_bytes().hex()) if nlp.path is None else folder_digest(Path(nlp.path))
+    return describe_model(nlp.meta, weights, list(nlp.pipe_names))
 
 
 def parse_texts(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:

@@ -1,23 +1,16 @@
-"""The stage of `parse-captions`: parses captions into words, dependency arcs and triples."""
+"""The stage of `parse-captions`: parses captions into words, dependency arcs and triples.
 
-import threading
+spaCy is imported in the processes that parse: importing it takes longer than 1,000 captions do.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spacy.attrs import DEP, HEAD, LEMMA, ORTH, POS
-from spacy.language import Language
-from spacy.tokens import Doc
-
 from pipeline.manifests.manifest import CaptionItem
-from pipeline.parsing.doc_triples import stored_objects, stored_triples
-from pipeline.parsing.parser import BATCH, cached_parser, model_fingerprint
-from pipeline.parsing.text import clean_text, fault_of
+from pipeline.parsing.embedded import EMBEDDED, embedded_fingerprint, import_spacy_alone
 from pipeline.shards.records import Failure, ParsedCaption
 from pipeline.shards.schema import Kind
-
-_ONE_AT_A_TIME = threading.Lock()
-"""A spaCy pipeline is not thread-safe; use processes for more cores."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +19,12 @@ class ParseCaptions:
 
     Attributes:
         model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
+        owns_process: the processes that run the stage do nothing else, so that with the embedded
+            model spaCy can be imported without PyTorch.
     """
 
     model: str
+    owns_process: bool = False
     kind: Kind = field(default="captions", init=False)
     name: str = field(default="parse-captions", init=False)
     names: None = field(default=None, init=False)
@@ -41,70 +37,18 @@ class ParseCaptions:
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Name and digest of the model, and its components and rules."""
+        if self.model == EMBEDDED:
+            return embedded_fingerprint()
+        from pipeline.parsing.parser import cached_parser, model_fingerprint
+
         return model_fingerprint(cached_parser(self.model))
 
     def process(
         self, items: Sequence[CaptionItem], threads: int
     ) -> Iterator[ParsedCaption | Failure]:
         """Parse captions in batches; one that cannot be parsed gives a Failure with the reason."""
-        nlp = cached_parser(self.model)
-        if "transformer" in nlp.pipe_names:
-            import torch
+        if self.owns_process and self.model == EMBEDDED:
+            import_spacy_alone()
+        from pipeline.parsing.captions import parse_captions
 
-            torch.set_num_threads(threads)
-        for start in range(0, len(items), BATCH):
-            yield from _parse_batch(nlp, items[start : start + BATCH])
-
-
-def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
-    """The record of a parsed caption, with its original text."""
-    strings = doc.vocab.strings
-    columns = doc.to_array([ORTH, LEMMA, POS, DEP, HEAD]).T
-    offsets = columns[4].astype("int64").tolist()  # stored unsigned
-    forms, lemmas, pos, deprels = (
-        tuple([strings[code] for code in codes]) for codes in columns[:4].tolist()
-    )
-    return ParsedCaption(
-        caption_id=item.caption_id,
-        image_id=item.image_id,
-        text=item.text,
-        forms=forms,
-        lemmas=lemmas,
-        pos=pos,
-        heads=tuple([token + offset for token, offset in enumerate(offsets)]),
-        deprels=deprels,
-        objects=stored_objects(doc),
-        triples=stored_triples(doc),
-    )
-
-
-def _parse_batch(nlp: Language, items: Sequence[CaptionItem]) -> Iterator[ParsedCaption | Failure]:
-    texts = [clean_text(item.text) for item in items]
-    faults = [fault_of(text) for text in texts]
-    sound = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
-    with _ONE_AT_A_TIME:
-        docs = iter(_parse(nlp, sound))
-    for item, fault in zip(items, faults, strict=True):
-        if fault is not None:
-            yield Failure(item.caption_id, fault)
-            continue
-        doc = next(docs)
-        if isinstance(doc, Doc):
-            yield caption_record(doc, item)
-        else:
-            yield Failure(item.caption_id, f"it cannot be parsed: {type(doc).__name__}: {doc}")
-
-
-def _parse(nlp: Language, texts: Sequence[str]) -> list[Doc | Exception]:
-    """The parsed texts; if the batch raises, each is parsed alone, so that only one fails."""
-    try:
-        return list(nlp.pipe(texts, batch_size=BATCH))
-    except Exception:
-        return [_parse_alone(nlp, text) for text in texts]
-
-
-def _parse_alone(nlp: Language, text: str) -> Doc | Exception:
-    try:
-        return nlp(text)
-    except Exception as error:  # becomes the caption's Failure
-        return error
+        yield from parse_captions(self.model, items, threads)

@@ -91,7 +91,7 @@ def pair_record(
 
 
 def _content(scene: Scene) -> Json:
-    """Instances and relations, sorted by what each object is: the order tells nothing of places."""
+    """Instances and relations, sorted by the kind of object, so the order reveals no position."""
     found = _instances(scene)
     order = sorted(
         range(len(found)), key=lambda k: (found[k].shape, found[k].attributes, found[k].box)

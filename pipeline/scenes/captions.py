@@ -58,7 +58,7 @@ class _Plan:
 
 
 class NoCaptionError(Exception):
-    """The words drawn by lot never told the twins apart; other twins may be luckier."""
+    """The randomly chosen words do not distinguish the twins; those of other twins may."""
 
 
 def write_captions(rng: np.random.Generator, twins: Twins) -> tuple[list[Caption], list[Caption]]:

@@ -117,12 +117,12 @@ def _check_number(num_images: int) -> None:
     if num_images < MIN_IMAGES:
         raise SettingsError(
             f"expected at least {MIN_IMAGES} images, as each split needs a pair of twins; "
-            f"{num_images} came. Ask for more: --images {MIN_IMAGES}"
+            f"got {num_images}. Use at least --images {MIN_IMAGES}"
         )
     if num_images % 2:
         raise SettingsError(
-            f"expected an even number of images, as they come in pairs of twins; {num_images} "
-            f"came. Ask for one more: --images {num_images + 1}"
+            f"expected an even number of images, as they come in pairs of twins; "
+            f"got {num_images}. Use --images {num_images + 1}"
         )
 
 
@@ -134,7 +134,7 @@ def _is_there(out: Path, settings: dict[str, int]) -> bool:
         return False
     if not (out / "scenes.yaml").is_file():
         raise DataError(
-            f"expected a new or empty folder, {out} holds files but no whole set of scenes "
+            f"expected a new or empty folder, {out} holds files but no complete set of scenes "
             "(another thing, or a run that was stopped).\nGive --out another folder, or delete it."
         )
     try:
@@ -158,7 +158,7 @@ def _said(settings: dict[str, Any]) -> str:
 
 
 def _plan_pairs(num_pairs: int, seed: int) -> list[_PairPlan]:
-    """Split and core relation of each pair: drawn by lot, each relation as often in each split."""
+    """Random split and core relation of each pair, each relation equally often in each split."""
     held_out = max(1, round(HELD_OUT * num_pairs))
     order = np.random.default_rng([seed, _SPLIT]).permutation(num_pairs)
     bounds = {"test": order[:held_out], "val": order[held_out : 2 * held_out]}

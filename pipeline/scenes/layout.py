@@ -54,7 +54,7 @@ class Twins:
 
 
 class NoRoomError(Exception):
-    """The objects drawn by lot do not fit; the next lot may."""
+    """The randomly drawn objects do not fit; the next draw may."""
 
 
 def make_twins(rng: np.random.Generator, relation: str) -> Twins:
@@ -81,7 +81,7 @@ def _lay_out(rng: np.random.Generator, relation: str) -> Twins:
     taken = [item.extent for core in cores for item in core]
     groups = list(_others(rng, kinds, taken, most=1 if relation == "inside" else MAX_OTHERS))
     others = [item for group in groups for item in group]
-    # what stands apart is drawn before or after the core by lot: the order tells nothing
+    # what stands apart is drawn before or after the core at random: the order reveals nothing
     before = int(rng.integers(len(others) + 1))
     numbers = iter([*range(before), *range(before + len(cores[0]), len(others) + len(cores[0]))])
     background = int(rng.integers(NUM_BACKGROUNDS))
@@ -174,7 +174,7 @@ def _apart(rng: np.random.Generator, kinds: tuple[Kind, Kind], across: bool) -> 
     pair = (a.centred(*start), b.centred(*end)), (b.centred(*start), a.centred(*end))
     if any(one.extent.meets(other.extent, GAP) for one, other in pair):
         raise NoRoomError
-    if rng.random() < 0.5:  # drawn first or last, by lot
+    if rng.random() < 0.5:  # drawn first or last, at random
         return (pair[0][::-1], pair[1][::-1]), 1, 0
     return pair, 0, 1
 

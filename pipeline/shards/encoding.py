@@ -47,18 +47,6 @@ def make_encoder(kind: Kind, dtype: str, names: Names | None) -> Encoder:
     return RegionsEncoder(dtype, names) if kind == "regions" else CaptionsEncoder()
 
 
-def check_record(
-    record: ImageRegions | ParsedCaption, *, dtype: str = "float16", names: Names | None = None
-) -> None:
-    """Check that a record is valid for a shard.
-
-    Raises:
-        DataError: it would not; the text names the record and the fault.
-    """
-    kind: Kind = "regions" if isinstance(record, ImageRegions) else "captions"
-    make_encoder(kind, dtype, names).add(record)
-
-
 class _Strings:
     """A column of strings: UTF-8 bytes and offsets."""
 

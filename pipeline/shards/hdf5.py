@@ -4,6 +4,8 @@ Only `pipeline verify --full` asks; everything else reads shards through a memor
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +31,7 @@ def read_layout(path: Path) -> Layout:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             version = file.attrs.get("schema_version")
             datasets = {
                 name: StoredArray(item.id.get_offset(), item.shape, item.dtype.str)
@@ -37,9 +39,26 @@ def read_layout(path: Path) -> Layout:
                 if isinstance(item, h5py.Dataset)
             }
     except (OSError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be opened as HDF5 ({reason}). Make it again.") from error
+        raise DataError(_refusal(path, error)) from error
     return Layout(None if version is None else int(version), datasets)
+
+
+def system_errno(error: Exception) -> int | None:
+    """The operating system's error number, which HDF5 may hide in a long message; None if none."""
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return int(hidden[1]) if hidden else getattr(error, "errno", None)
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Why HDF5 did not open a file: the system refused it, or its structure is damaged."""
+    number = system_errno(error)
+    if number:
+        return (
+            f"{path} could not be read ({os.strerror(number)}). The shard may be whole: check the "
+            "file system and its permissions."
+        )
+    reason = str(error).splitlines()[0]
+    return f"{path} cannot be opened as HDF5 ({reason}). Make it again."
 
 
 def read_damaged_layout(path: Path) -> Layout:

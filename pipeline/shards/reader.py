@@ -1,8 +1,14 @@
 """Random access to the records of a folder of shards."""
 
+import errno
+import resource
+import sys
+import threading
+import weakref
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, overload
@@ -25,11 +31,28 @@ from pipeline.shards.sidecar import (
 )
 
 MAX_OPEN_SHARDS = 512
-"""Memory maps kept open: each takes a file descriptor, and a process often has only 1,024."""
+"""Memory maps that all readers of a process keep open together, or a quarter of its limit of open
+files if that is less: each map takes a file descriptor, and many systems allow 1,024 or 256."""
 
 Record = TypeVar("Record", bound=ImageRegions | ParsedCaption)
 
+_open_order: deque[tuple[weakref.ref[Any], int]] = deque()
+"""Readers and shards that are open, in the order of opening."""
+_open_order_lock = threading.Lock()
+
 _MADE_BY = {"regions": "pipeline extract-regions", "captions": "pipeline parse-captions"}
+
+
+class MissingSplitError(DataError):
+    """A folder has shards, but none of the split that was asked for.
+
+    Attributes:
+        splits: those that it has.
+    """
+
+    def __init__(self, message: str, splits: set[str | None]) -> None:
+        super().__init__(message)
+        self.splits = splits
 
 
 class ShardReader(Generic[Record]):
@@ -90,7 +113,7 @@ class ShardReader(Generic[Record]):
         self.settings: Mapping[str, Any] = first.settings
         self.names: Mapping[str, tuple[str, ...]] | None = first.names
         self._starts = [0, *accumulate(sidecar.num_records for sidecar in self.sidecars)]
-        self._open_shard = lru_cache(MAX_OPEN_SHARDS)(self._open)
+        self._opened: dict[int, OpenShard] = {}
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -194,17 +217,49 @@ class ShardReader(Generic[Record]):
             captions.setdefault(image_id, []).append(i)
         return captions
 
+    def _open_shard(self, shard: int) -> OpenShard:
+        """The shard, opened if it is not; then the one that was opened first may be closed."""
+        opened = self._opened.get(shard)
+        if opened is None:
+            opened = self._opened[shard] = self._open(shard)
+            with _open_order_lock:
+                _open_order.append((weakref.ref(self), shard))
+                while len(_open_order) > _most_open():
+                    reader, oldest = _open_order.popleft()
+                    if (owner := reader()) is not None:
+                        owner._opened.pop(oldest, None)
+        return opened
+
     def _open(self, shard: int) -> OpenShard:
         sidecar = self.sidecars[shard]
-        return open_shard(self.directory / sidecar.file, sidecar)
+        try:
+            return open_shard(self.directory / sidecar.file, sidecar)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            raise DataError(
+                f"{self.directory} has {len(self.sidecars):,} shards, and no more than "
+                f"{_open_files_limit():,} files may be open in a process, which are in use. Raise "
+                "the limit (ulimit -n 4096), keep fewer arrays of records without copying them, or "
+                "make fewer shards with a larger --shard-size."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        made_on_demand = ("_open_shard", "ids", "image_ids", "lengths", "_index", "_captions_of")
+        made_on_demand = ("_opened", "ids", "image_ids", "lengths", "_index", "_captions_of")
         return {k: v for k, v in self.__dict__.items() if k not in made_on_demand}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._open_shard = lru_cache(MAX_OPEN_SHARDS)(self._open)
+        self._opened = {}
+
+
+def _most_open() -> int:
+    return max(1, min(MAX_OPEN_SHARDS, _open_files_limit() // 4))
+
+
+def _open_files_limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Sidecar, ...]:
@@ -214,7 +269,7 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
             "pipeline import-regions again."
         )
     sidecars: list[Sidecar] = []
-    splits = set()
+    splits: set[str | None] = set()
     known_names: KnownNames = {}
     for path in find_sidecars(directory, kind):
         sidecar = read_sidecar(path, known_names)
@@ -224,7 +279,9 @@ def _read_sidecars(directory: Path, kind: Kind, split: str | None) -> tuple[Side
             sidecars.append(_alike(sidecar, sidecars[0]) if sidecars else sidecar)
     if not sidecars and splits:
         there = ", ".join(sorted(str(s) for s in splits))
-        raise DataError(f"{directory} has no {kind} of split {split!r}, only of {there}.")
+        raise MissingSplitError(
+            f"{directory} has no {kind} of split {split!r}, only of {there}.", splits
+        )
     if not sidecars:
         raise DataError(
             f"{directory} has no shards of {kind}: expected {kind}-00000.h5 and its .json. "

@@ -55,6 +55,8 @@ class Sidecar(BaseModel):
         failures: the reason for each image or caption that is not in the shard, by id.
         notices: sentences that a user of the shard should read.
         datasets: offset, shape and dtype of each array, by name.
+        source: the input of an import that it holds, and the options for it; None for a stage. A
+            folder may hold several inputs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,7 @@ class Sidecar(BaseModel):
     failures: Mapping[str, str]
     notices: tuple[str, ...]
     datasets: Mapping[str, StoredArray]
+    source: Mapping[str, Any] | None = None
 
     @property
     def num_records(self) -> int:
@@ -81,12 +84,18 @@ class Sidecar(BaseModel):
 
     def to_json(self) -> str:
         """The sidecar as JSON text; equal sidecars give equal text."""
-        return json.dumps(self.model_dump(), sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+        content = self.model_dump(exclude={"source"} if self.source is None else None)
+        return json.dumps(content, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
 
 
 def shard_path(directory: Path, kind: Kind, number: int) -> Path:
     """Path of the shard of that number: `regions-00000.h5`."""
     return directory / f"{kind}-{number:05d}.h5"
+
+
+def shard_number(shard: Path) -> int:
+    """The number in the name of a shard: what `shard_path` made it of."""
+    return int(shard.stem.rpartition("-")[2])
 
 
 def sidecar_path(shard: Path) -> Path:

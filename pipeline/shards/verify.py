@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import DataError, SettingsError
+from pipeline.image_ids import join_ids
 from pipeline.shards.checks import CheckedShard, check_shard
 from pipeline.shards.schema import KINDS, Kind
 from pipeline.shards.sidecar import (
@@ -16,6 +17,8 @@ from pipeline.shards.sidecar import (
     partial_folder,
     sidecar_path,
 )
+from pipeline.shards.splits import FILE as SPLITS_FILE
+from pipeline.shards.splits import UNSPLIT, read_splits
 from pipeline.tables import render_table
 
 
@@ -37,6 +40,7 @@ class VerifyReport:
         full: whether hashes were compared.
         shards: number of shards checked, by kind.
         records: number of images and captions in them, by kind.
+        joined: captions that have their image, over all splits; None where one kind is absent.
         problems: empty if there is none.
         notices: remarks that need no action.
     """
@@ -45,6 +49,7 @@ class VerifyReport:
     full: bool
     shards: dict[Kind, int]
     records: dict[Kind, int]
+    joined: int | None
     problems: tuple[Problem, ...]
     notices: tuple[str, ...]
 
@@ -67,6 +72,8 @@ class VerifyReport:
         )
         depth = "content and hashes" if self.full else "content; hashes with --full"
         lines = [f"{self.directory}: {looked_at or 'no valid shard'} ({depth})"]
+        if self.joined is not None:
+            lines.append(f"{self.joined:,} of {self.records['captions']:,} captions have an image")
         lines += [f"note: {notice}" for notice in self.notices]
         if self.ok:
             return "\n".join([*lines, "no problem found"])
@@ -107,6 +114,14 @@ def verify_shards(
     checked = [check_shard(path, full=full) for path in sidecars]
     problems = [*alone, *(Problem(c.file, *fault) for c in checked for fault in c.faults)]
     problems += _across(checked)
+    joined = None
+    if all(c.sidecar is not None and len(c.ids) == c.sidecar.num_records for c in checked):
+        regions, captions = _Ids(checked, "regions"), _Ids(checked, "captions")
+        if regions.splits and captions.splits:
+            image_of = _joined_images(regions, captions)
+            joined = sum(image in regions.split_of for image in image_of.values())
+            problems += _disagreement(regions, captions, image_of)
+        problems += _undrawn(directory, regions)
     if manifest is not None:
         problems += _against_manifest(checked, manifest, root or manifest.parent)
     readable = [c.sidecar for c in checked if c.sidecar is not None]
@@ -116,6 +131,7 @@ def verify_shards(
         full=full,
         shards={kind: sum(s.kind == kind for s in readable) for kind in KINDS},
         records={kind: sum(s.num_records for s in readable if s.kind == kind) for kind in KINDS},
+        joined=joined,
         problems=tuple(problems),
         notices=tuple(dict.fromkeys(notices)),
     )
@@ -140,7 +156,7 @@ def _strays(directory: Path) -> tuple[list[Problem], list[str]]:
 
 
 def _across(checked: list[CheckedShard]) -> Iterator[Problem]:
-    """Problems between shards: fingerprints, shapes, ids, captions without their image."""
+    """Problems between the shards of a kind: fingerprints, shapes, ids that appear twice."""
     for kind in KINDS:
         shards = [(c, c.sidecar) for c in checked if c.sidecar and c.sidecar.kind == kind]
         for _, sidecar in shards[1:]:
@@ -154,11 +170,10 @@ def _across(checked: list[CheckedShard]) -> Iterator[Problem]:
             yield Problem(files[-1], "ids", f"{id_!r} appears {len(files)} times: {_some(files)}.")
         if len(twice) > _SHOWN:
             yield Problem(kind, "ids", f"{len(twice) - _SHOWN:,} more ids appear twice.")
-    if all(c.sidecar is not None and len(c.ids) == c.sidecar.num_records for c in checked):
-        yield from _disagreement(_Ids(checked, "regions"), _Ids(checked, "captions"))
 
 
 _SHOWN = 5  # ids named in one message
+_EXAMPLES = 3  # ids of each side, to show how they differ
 
 
 def _unlike(sidecar: Sidecar, first: Sidecar) -> Iterator[Problem]:
@@ -196,43 +211,109 @@ class _Ids:
         }
 
 
-def _disagreement(regions: _Ids, captions: _Ids) -> Iterator[Problem]:
-    """Captions without an image and images without a caption, in the splits that both have."""
+def _joined_images(regions: _Ids, captions: _Ids) -> dict[str, str]:
+    """Id of its image, in a shard or failed, by caption; captions without one are left out."""
+    joined = join_ids(captions.image_of.values(), [*regions.split_of, *regions.failed])
+    return {
+        caption: joined[image] for caption, image in captions.image_of.items() if image in joined
+    }
+
+
+def _disagreement(regions: _Ids, captions: _Ids, image_of: Mapping[str, str]) -> Iterator[Problem]:
+    """Captions without an image or in another split, and images without a caption."""
+    lone = [caption for caption in captions.image_of if caption not in image_of]
+    moved = []
+    for caption, image in image_of.items():
+        splits = captions.split_of[caption], regions.split_of.get(image)
+        if not UNSPLIT & set(splits) and splits[0] != splits[1]:
+            moved.append(caption)
+    described = set(image_of.values())
+    described |= set(  # ids are image#k
+        join_ids((f.rpartition("#")[0] for f in captions.failed), regions.split_of).values()
+    )
     common = regions.splits & captions.splits
-    images = {image for image, split in regions.split_of.items() if split in common}
-    lone, moved = [], []
-    for caption, image in captions.image_of.items():
-        split = captions.split_of[caption]
-        if image in regions.split_of:
-            if None not in (split, regions.split_of[image]) and split != regions.split_of[image]:
-                moved.append(caption)
-        elif split in common and image not in regions.failed:
-            lone.append(caption)
-    described = set(captions.image_of.values())
-    described |= {failed.rpartition("#")[0] for failed in captions.failed}  # ids are image#k
-    bare = sorted(images - described)
-    yield from _one("captions", "agreement", lone, "captions of an image that is in no shard")
+    bare = sorted(
+        i for i, split in regions.split_of.items() if split in common and i not in described
+    )
+    yield from _lone(lone, regions, captions)
     yield from _one("captions", "agreement", moved, "captions in another split than their image")
     yield from _one("regions", "agreement", bare, "images without a caption")
+
+
+def _lone(lone: list[str], regions: _Ids, captions: _Ids) -> Iterator[Problem]:
+    """Captions without an image; of a split that none is joined of, how both sides name images."""
+    yield from _one("captions", "agreement", lone, "captions of an image that is in no shard")
+    missing = set(lone)
+    for split in sorted(captions.splits, key=str):
+        ids = [caption for caption, of in captions.split_of.items() if of == split]
+        if ids and missing.issuperset(ids):
+            named = dict.fromkeys(captions.image_of[caption] for caption in ids)
+            where = "" if split in UNSPLIT else f" of split {split}"
+            yield Problem(
+                "captions",
+                "agreement",
+                f"none of {len(ids):,} captions{where} has its image (captions name "
+                f"{_some(named, _EXAMPLES)}; images are called "
+                f"{_some(regions.split_of, _EXAMPLES)}). Import them with --ids, or "
+                "add the images.",
+            )
+
+
+def _undrawn(directory: Path, regions: _Ids) -> Iterator[Problem]:
+    """Images that `pipeline split` put into no split."""
+    try:
+        drawn = read_splits(directory)
+    except DataError as error:
+        yield Problem(SPLITS_FILE, "splits", str(error))
+        return
+    if drawn is not None:
+        known = {image for ids in drawn.values() for image in ids}
+        undrawn = [image for image in regions.split_of if image not in known]
+        yield from _one("regions", "splits", undrawn, "images that pipeline split has not divided")
 
 
 def _against_manifest(checked: list[CheckedShard], manifest: Path, root: Path) -> Iterator[Problem]:
     """Records that are not in the manifest, and items of the manifest without a record."""
     from pipeline.manifests.manifest import (
+        caption_items,
         load_manifest,  # manifests bring yaml; most calls need none
     )
 
-    data = load_manifest(manifest)
-    for kind in KINDS:
-        ours = _Ids(checked, kind)
-        if not ours.splits:
-            continue
-        items = data.images(root) if kind == "regions" else data.captions(root)
-        here = {item.id for item in items if {item.split, None} & ours.splits}
-        unknown = [id_ for id_ in ours.split_of if id_ not in here]
-        absent = sorted(here - set(ours.split_of) - ours.failed)
-        yield from _one(kind, "manifest", unknown, "ids that are not in the manifest's splits")
-        yield from _one(kind, "manifest", absent, "ids of the manifest that are in no shard")
+    entries = load_manifest(manifest).captioned_images(root)
+    images = {image.image_id: image.split for image in entries}
+    regions, captions = _Ids(checked, "regions"), _Ids(checked, "captions")
+    if regions.splits:
+        joined = join_ids(regions.split_of, images)
+        failed = set(join_ids(regions.failed, images).values())
+        yield from _differences("regions", regions, joined, images, failed)
+    if captions.splits:
+        texts = {caption.id: caption.split for caption in caption_items(entries)}
+        same = {id_: id_ for id_ in captions.split_of if id_ in texts}
+        yield from _differences("captions", captions, same, texts, captions.failed)
+
+
+def _differences(
+    kind: Kind,
+    ours: _Ids,
+    joined: Mapping[str, str],
+    theirs: Mapping[str, str],
+    failed: Set[str],
+) -> Iterator[Problem]:
+    """Ids of one kind without a partner on the other side.
+
+    Args:
+        kind: of the shards.
+        ours: the ids in the shards.
+        joined: id in the manifest by id in the shards.
+        theirs: split by id in the manifest.
+        failed: ids in the manifest of items that failed.
+    """
+    is_whole = bool(ours.splits & UNSPLIT)
+    here = {id_ for id_, split in theirs.items() if is_whole or split in ours.splits}
+    unknown = [id_ for id_ in ours.split_of if joined.get(id_) not in here]
+    absent = sorted(here - set(joined.values()) - failed)
+    yield from _one(kind, "manifest", unknown, "ids that are not in the manifest's splits")
+    yield from _one(kind, "manifest", absent, "ids of the manifest that are in no shard")
 
 
 def _one(kind: Kind, check: str, ids: list[str], what: str) -> Iterator[Problem]:
@@ -240,6 +321,6 @@ def _one(kind: Kind, check: str, ids: list[str], what: str) -> Iterator[Problem]
         yield Problem(kind, check, f"{len(ids):,} {what}: {_some(ids)}.")
 
 
-def _some(ids: Iterable[str]) -> str:
+def _some(ids: Iterable[str], shown: int = _SHOWN) -> str:
     ids = list(ids)
-    return ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
+    return ", ".join(ids[:shown]) + (", ..." if len(ids) > shown else "")

@@ -7,7 +7,6 @@ directly: a full disk is an ordinary OSError, and writing piece by piece needs n
 import errno
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import as_json, file_digest
 from pipeline.shards.encoding import Parts, make_encoder
+from pipeline.shards.hdf5 import system_errno
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import (
     FLOAT_DTYPES,
@@ -45,6 +45,7 @@ def write_shard(
     failures: Iterable[Failure] = (),
     dtype: str = "float16",
     notices: Iterable[str] = (),
+    source: Mapping[str, Any] | None = None,
 ) -> Sidecar:
     """Write a shard, then its sidecar, which makes the shard valid.
 
@@ -62,6 +63,7 @@ def write_shard(
         failures: items without a record; read after the last record, so the list may grow.
         dtype: of features and scores, float16 or float32.
         notices: sentences that a user of the shard should read; also read after the last record.
+        source: the input that it is imported from, as JSON can hold it.
 
     Returns:
         The sidecar as it was written.
@@ -103,6 +105,7 @@ def write_shard(
             counts=encoder.counts(),
             failures=failed,
             notices=tuple(notices),
+            source=as_json(source) if source is not None else None,
             datasets=datasets,
         )
         _commit(temporary, path, sidecar)
@@ -180,7 +183,12 @@ def _lay_out(
     creation.set_obj_track_times(False)
     datasets = {}
     with h5py.File(
-        path, "w", libver="earliest", alignment_threshold=1, alignment_interval=ALIGNMENT
+        path,
+        "w",
+        libver="earliest",
+        alignment_threshold=1,
+        alignment_interval=ALIGNMENT,
+        locking=False,  # nobody else knows the temporary file, and some file systems have no locks
     ) as file:
         for key, value in about.items():
             if value is not None:
@@ -229,17 +237,19 @@ def _commit(temporary: Path, path: Path, sidecar: Sidecar) -> None:
 
 def _refusal(error: OSError | RuntimeError, path: Path) -> OSError:
     """The operating system's error, with the path: HDF5 hides it in a long message."""
-    hidden = re.search(r"errno = (\d+)", str(error))
-    number = int(hidden[1]) if hidden else getattr(error, "errno", None)
+    number = system_errno(error)
     if number is None:
         return OSError(errno.EIO, f"HDF5 could not write ({error})", str(path))
     return OSError(number, os.strerror(number), str(path))
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power failure."""
+    """Make renames in a folder survive a power failure, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # shares of Windows
+            raise
     finally:
         os.close(descriptor)

@@ -9,7 +9,9 @@ from resg.options import shards_option
 
 @click.command()
 @click.option(
-    "--run", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Check this run."
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Run folder to check.",
 )
 @shards_option
 def doctor(run: Path | None, shards: Path | None) -> None:

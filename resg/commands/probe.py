@@ -15,7 +15,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "folder",
     required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The run folder.",
+    help="Run folder.",
 )
 @shards_option
 @split_option
@@ -25,7 +25,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     metavar="NAME_OR_PATH",
     default="embedded",
     show_default=True,
-    help="The spaCy model that parsed the captions.",
+    help="spaCy model that parsed the captions.",
 )
 @device_option
 @json_option

@@ -10,17 +10,27 @@ from resg.options import device_option, shards_option
 
 @click.command()
 @shards_option
-@click.option("--out", type=click.Path(path_type=Path), help="The run folder to create.")
-@click.option("--preset", default="resg-gru", show_default=True, help="Name or YAML file.")
-@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a setting.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder to create.")
+@click.option(
+    "--preset", default="resg-gru", show_default=True, help="Name of a preset, or YAML file."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a setting; may be repeated.",
+)
 @click.option(
     "--seeds",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Train with so many seeds.",
+    help="Number of seeds to train with, one run each.",
 )
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Resume RUN.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Run folder to resume."
+)
 @device_option
 @click.pass_context
 def train(

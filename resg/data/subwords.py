@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resg.errors import ResgError
+from resg.data.pretrained import load_pretrained
 from resg.graphs.ragged import offsets
 
 
@@ -38,13 +38,7 @@ class SubwordTokeniser:
     """
 
     def __init__(self, name: str) -> None:
-        try:
-            self.tokeniser: Any = import_transformers().AutoTokenizer.from_pretrained(name)
-        except OSError as error:
-            raise ResgError(
-                f"expected a Hugging Face tokeniser under {name!r}, got: {error}. "
-                "Give a folder that holds it: --set model.text.encoder=bert:FOLDER."
-            ) from error
+        self.tokeniser: Any = load_pretrained("AutoTokenizer", name)
 
     def split(self, captions: Sequence[tuple[str, ...]]) -> Subwords:
         """Subwords of captions given as words; special tokens are added as the model expects."""
@@ -73,18 +67,5 @@ def save_encoder_config(name: str, folder: Path) -> None:
         name: name or folder of the model.
         folder: is created; from then on it can be given as the name.
     """
-    transformers = import_transformers()
-    transformers.AutoConfig.from_pretrained(name).save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(name).save_pretrained(folder)
-
-
-def import_transformers() -> Any:
-    """The package, or the error that names the extra."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise ResgError(
-            "a bert encoder needs transformers, which is not installed. "
-            "Install it with: pip install 'resg[bert]'."
-        ) from error
-    return transformers
+    for kind in ("AutoConfig", "AutoTokenizer"):
+        load_pretrained(kind, name).save_pretrained(folder)

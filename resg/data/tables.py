@@ -7,10 +7,11 @@ item.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.shards.records import ImageRegions, ParsedCaption
@@ -176,9 +177,10 @@ class ImageTable:
             counts.append(len(image.features))
             widths.add(image.features.shape[1])
             sizes.append(image.image_size)
-            boxes.append(image.boxes)
-            found = image.relations if image.relations is not None else np.zeros((0, 3), np.int32)
-            relations.append(found)
+            # Copies: a view would keep its shard's memory map, and its file descriptor, open.
+            boxes.append(None if image.boxes is None else np.array(image.boxes))
+            found = np.zeros((0, 3), np.int32) if image.relations is None else image.relations
+            relations.append(np.array(found))
             relation_counts.append(len(found))
         if len(widths) > 1:
             raise DataError(f"expected one feature width, got {sorted(widths)}.")
@@ -243,9 +245,20 @@ class ImageTable:
     def _features(self, rows: Tensor, region_rows: Tensor, kept: Tensor | None) -> Tensor:
         if self.features is not None:
             return self.features.index_select(0, copy_async(region_rows, self.features.device))
-        parts = [self.images[row].features for row in rows.tolist()]
-        features = torch.from_numpy(np.concatenate(parts))
+        features = torch.from_numpy(self._mapped_features(rows))
         return features if kept is None else features[kept]
+
+    def _mapped_features(self, rows: Tensor) -> NDArray[Any]:
+        """`[R, D]` features of images, copied one by one so that no memory map stays open."""
+        num_regions = int((self.ptr[rows + 1] - self.ptr[rows]).sum())
+        first = self.images[int(rows[0])].features
+        features = np.empty((num_regions, self.feature_width), first.dtype)
+        start = 0
+        for row in rows.tolist():
+            own = self.images[row].features
+            features[start : start + len(own)] = own
+            start += len(own)
+        return features
 
 
 def kept_regions(ptr: Tensor, drop: float, random: torch.Generator | None) -> Tensor:

@@ -37,7 +37,7 @@ def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
         ResgError: the file holds none of that split, or is not such a file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         pairs = [
             HardPair(*(pair[name] for name in HardPair.__dataclass_fields__))
             for pair in content["pairs"]
@@ -51,6 +51,22 @@ def read_hard_pairs(path: Path, split: str) -> list[HardPair]:
     if not pairs:
         raise ResgError(f"expected hard pairs of split {split!r} in {path}, there are none.")
     return pairs
+
+
+def without_left_out(pairs: Sequence[HardPair], tables: SplitTables) -> list[HardPair]:
+    """The pairs whose two captions are scored: their images have regions.
+
+    Raises:
+        ResgError: there are none.
+    """
+    left_out = set(tables.left_out.caption_ids)
+    kept = [pair for pair in pairs if not left_out & {pair.caption_id, pair.wrong_caption_id}]
+    if not kept:
+        raise ResgError(
+            f"expected hard pairs of images with regions, got {len(pairs)} whose images have none. "
+            "Extract the regions of their images, or leave out --pairs."
+        )
+    return kept
 
 
 def hard_pair_accuracy(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from pipeline.shards.records import CaptionSpan, ParsedCaption
 from resg.data.splits import SplitReaders
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable
-from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs
+from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs, without_left_out
 from resg.evaluation.ranking import score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.graphs.textual import span_head
@@ -29,6 +30,7 @@ class ProbeReport:
     """Results of a run on perturbed captions and graphs.
 
     Attributes:
+        data: the `split`, its `images` and `captions`, and what is `left_out`.
         rsum: name of the perturbation (`as trained`, `edges removed`, `words shuffled`) to rSum.
         relation_swap: share of captions, in percent, that score above themselves with subject and
             object exchanged; None where no caption has a relation.
@@ -36,6 +38,7 @@ class ProbeReport:
         hard_pairs: accuracy by relation, None where no pairs were given.
     """
 
+    data: dict[str, Any]
     rsum: dict[str, float]
     relation_swap: float | None
     num_swapped: int
@@ -96,10 +99,14 @@ def probe_run(
         rows = image_of_caption(table)
         is_won = scores[rows, list(texts)] > swapped[rows, np.arange(len(rows))]
         share = 100.0 * float(np.mean(is_won))
+    data = {"split": split, **tables.counts()}
     hard = None
     if pairs is not None:
-        hard = hard_pair_accuracy(scores, tables, read_hard_pairs(pairs, split))
-    return ProbeReport(rsum, share, len(texts), hard)
+        told = read_hard_pairs(pairs, split)
+        scored = without_left_out(told, tables)
+        hard = hard_pair_accuracy(scores, tables, scored)
+        data["left_out"]["hard_pairs"] = len(told) - len(scored)
+    return ProbeReport(data, rsum, share, len(texts), hard)
 
 
 def swapped_text(caption: ParsedCaption) -> str | None:

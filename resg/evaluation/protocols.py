@@ -11,11 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resg.errors import ResgError, SettingsError
+from resg.errors import SettingsError
+from resg.evaluation.chance import chance_figures
+from resg.evaluation.matrices import load_matrix
 from resg.evaluation.ranking import Metrics, check_scores, score_matrix_metrics
 
 Protocol = Literal["full", "1k", "5x1k"]
-CAPTIONS_PER_IMAGE = 5
+FOLD_SIZE = 1000
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,26 @@ class Evaluation:
     Attributes:
         protocol: `full`, `1k` or `5x1k`.
         folds: metrics of each fold of images.
+        chance: the figures that random scores would give, means over the folds.
     """
 
     protocol: Protocol
     folds: tuple[Metrics, ...]
+    chance: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """One object with `i2t`, `t2i` and `rsum`: the means over folds."""
-        return {"protocol": self.protocol, **mean_of([fold.as_json() for fold in self.folds])}
+        """One object: the protocol, what it ranks, and the means over folds.
+
+        `images` and `captions` count those of all folds; `i2t`, `t2i` and `rsum` are the figures,
+        `chance` has the same of random scores.
+        """
+        return {
+            "protocol": self.protocol,
+            "images": sum(fold.i2t.num_queries for fold in self.folds),
+            "captions": sum(fold.t2i.num_queries for fold in self.folds),
+            "chance": self.chance,
+            **mean_of([fold.as_json() for fold in self.folds]),
+        }
 
 
 def mean_of(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -80,52 +94,27 @@ def evaluate_scores(
             f"protocol {protocol} needs {needed} images, there are {num_images}. "
             "Use --protocol full."
         )
-    if protocol == "full":
-        return Evaluation(protocol, (score_matrix_metrics(scores_IC, image_of_caption_C),))
-    folds = []
-    for start in range(0, needed, 1000):
-        is_fold_C = (image_of_caption_C >= start) & (image_of_caption_C < start + 1000)
-        fold_scores = scores_IC[start : start + 1000][:, is_fold_C]
-        folds.append(score_matrix_metrics(fold_scores, image_of_caption_C[is_fold_C] - start))
-    return Evaluation(protocol, tuple(folds))
+    size = num_images if protocol == "full" else FOLD_SIZE
+    folds, chances = [], []
+    for start in range(0, needed or size, size):
+        is_fold_C = (image_of_caption_C >= start) & (image_of_caption_C < start + size)
+        owner_C = image_of_caption_C[is_fold_C] - start
+        fold_scores = scores_IC[start : start + size]
+        if size < num_images:  # a matrix of all need not be copied
+            fold_scores = fold_scores[:, is_fold_C]
+        folds.append(score_matrix_metrics(fold_scores, owner_C))
+        chances.append(chance_figures(owner_C, size))
+    return Evaluation(protocol, tuple(folds), mean_of(chances))
 
 
-def load_matrix(path: Path) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
-    """Load a score matrix of images x captions, with five captions for each image in order.
-
-    Raises:
-        ResgError: the file is not a matrix of that form.
-    """
-    try:
-        scores_IC = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ResgError(
-            f"expected a numpy matrix in {path}, got: {error}. Write it with numpy.save."
-        ) from error
-    if not isinstance(scores_IC, np.ndarray):
-        raise ResgError(
-            f"expected one numpy matrix in {path}, got an archive of several. "
-            "Write the scores alone with numpy.save."
-        )
-    num_images = len(scores_IC) if scores_IC.ndim else 0
-    if scores_IC.dtype.kind not in "iuf" or scores_IC.shape != (
-        num_images,
-        CAPTIONS_PER_IMAGE * num_images,
-    ):
-        raise ResgError(
-            f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, "
-            f"got shape {scores_IC.shape} of {scores_IC.dtype}. Is it transposed?"
-        )
-    return scores_IC, np.repeat(np.arange(num_images), CAPTIONS_PER_IMAGE)
-
-
-def mean_scores(matrices: Sequence[NDArray[np.floating[Any]]]) -> NDArray[np.floating[Any]]:
-    """The ensemble of several runs: their mean score matrix.
+def evaluate_matrix(
+    path: Path, protocol: Protocol = "full", owners: Path | None = None
+) -> dict[str, Any]:
+    """Figures of a score matrix in a NumPy file, and its split where the ids beside it tell it.
 
     Raises:
-        ResgError: the matrices have different shapes, so the runs scored different data.
+        ResgError: as `load_matrix` and `evaluate_scores`.
     """
-    shapes = {matrix.shape for matrix in matrices}
-    if len(shapes) > 1:
-        raise ResgError(f"expected runs that score the same data, got matrices {sorted(shapes)}.")
-    return np.mean(matrices, axis=0)
+    scores_IC, image_of_caption_C, split = load_matrix(path, owners)
+    figures = evaluate_scores(scores_IC, image_of_caption_C, protocol).as_json()
+    return figures if split is None else {"split": split, **figures}

@@ -208,7 +208,7 @@ class GraphBatch:
 def _integers(values: ArrayLike) -> Ints:
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"nodes and edges are integers, but {array.dtype} came.")
+        raise ValueError(f"nodes and edges are integers, got {array.dtype}.")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

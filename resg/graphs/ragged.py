@@ -129,11 +129,6 @@ class Layout:
         return int(self.host_ptr[-1])
 
     @property
-    def num_valid_rows(self) -> int:
-        """M'."""
-        return int(self.valid_ptr[-1])
-
-    @property
     def is_padded(self) -> bool:
         """Whether groups are padded to L rows."""
         return self.valid_counts is not None

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resg.config import ImageEncoderSettings, TextEncoderSettings
-from resg.data.subwords import import_transformers
-from resg.errors import ResgError
+from resg.data.pretrained import import_transformers, load_pretrained
 from resg.graphs.ragged import Layout
 from resg.models.batch_norm import RowBatchNorm
 from resg.models.recurrent import run_gru
@@ -132,20 +131,11 @@ class TransformerWordEncoder(nn.Module):
 
     def __init__(self, name: str, width: int, *, pretrained: bool = True) -> None:
         super().__init__()
-        transformers = import_transformers()
-        try:
-            self.encoder: Any = (
-                transformers.AutoModel.from_pretrained(name)
-                if pretrained
-                else transformers.AutoModel.from_config(
-                    transformers.AutoConfig.from_pretrained(name)
-                )
-            )
-        except OSError as error:
-            raise ResgError(
-                f"expected a Hugging Face encoder under {name!r}, got: {error}. "
-                "Give a folder that holds the model: --set model.text.encoder=bert:FOLDER."
-            ) from error
+        self.encoder: Any = (
+            load_pretrained("AutoModel", name)
+            if pretrained
+            else import_transformers().AutoModel.from_config(load_pretrained("AutoConfig", name))
+        )
         self.project = nn.Linear(self.encoder.config.hidden_size, width)
 
     def forward(self, subwords: Tensor, word_of_subword: Tensor, num_words: int) -> Tensor:

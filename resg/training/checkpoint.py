@@ -25,6 +25,7 @@ class TrainState:
         step: optimiser steps done.
         epoch: epochs done.
         best_rsum: the best validation rSum so far.
+        best_epoch: after how many epochs it was.
         stale_evaluations: evaluations since then.
         triplet_shares: what the collapse alarm has seen of the last steps.
         recall: running recall of the training batches, see `NegativeSchedule`.
@@ -34,6 +35,7 @@ class TrainState:
     step: int = 0
     epoch: int = 0
     best_rsum: float = -1.0
+    best_epoch: int = 0
     stale_evaluations: int = 0
     triplet_shares: list[float] = field(default_factory=list)
     recall: float = 0.0
@@ -82,8 +84,8 @@ def last_checkpoint(folder: Path) -> Path:
     valid = sorted(path.parent for path in folder.glob("last-*/state.json"))
     if not valid:
         raise ResgError(
-            f"expected a checkpoint last-STEP in {folder}, there is none yet: the run has not "
-            "finished an epoch. Train it again into another folder."
+            f"expected a checkpoint last-STEP in {folder}, there is none: the run was stopped "
+            "before its first step. Train it again into another folder."
         )
     return valid[-1]
 

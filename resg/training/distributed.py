@@ -35,10 +35,6 @@ class Processes:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
-    def shares(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Each process's part of the rows of a batch."""
-        return rows.tensor_split(self.count)
-
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:

@@ -1,7 +1,7 @@
 """Metrics of a run: JSON lines, TensorBoard if the extra is installed, and a plot at the end."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ class RunLog:
 
     Args:
         folder: of the run.
-        on_event: is called with every line.
+        on_event: is called with every line, and with what is announced.
     """
 
     def __init__(self, folder: Path, on_event: Callable[[Mapping[str, Any]], None]) -> None:
         self.path = folder / METRICS_FILE
         self.on_event = on_event
         self.board = _tensorboard(folder)
+
+    def announce(self, event: Mapping[str, Any]) -> None:
+        """The start or the end of training, which are no metrics."""
+        self.on_event(event)
 
     def step(self, event: Mapping[str, Any]) -> None:
         """One training step."""
@@ -39,6 +43,8 @@ class RunLog:
 
     def cut(self, step: int) -> None:
         """Drop what was written after the checkpoint of this step, which training resumes from."""
+        if not self.path.exists():  # it was stopped before the first step
+            return
         kept = [
             event
             for event in read_metrics(self.path.parent)
@@ -71,26 +77,48 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw loss and validation recall over steps; returns the PNG's path."""
+    """Draw losses and validation rSum over the epochs of a run; returns the PNG's path.
+
+    Each part of the loss has a panel of its own, since their sizes differ by orders of magnitude;
+    parts that are always 0 have none. At least one epoch must be finished.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     events = read_metrics(folder)
     steps = [event for event in events if event["kind"] == "step"]
     validations = [event for event in events if event["kind"] == "validation"]
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = _loss_panels(steps)
+    figure = Figure(figsize=(10, max(4, 1.5 * len(panels))), layout="constrained")
     FigureCanvasAgg(figure)
-    loss, recall = figure.subplots(1, 2)
-    for part in PARTS:
-        loss.plot([e["step"] for e in steps], [e[part] for e in steps], label=part, linewidth=1)
-    loss.set_yscale("symlog", linthresh=0.1)  # a sum of all violations is large, parts may be 0
-    loss.set(xlabel="step", ylabel="loss", title="Training")
-    loss.legend()
-    recall.plot([e["step"] for e in validations], [e["rsum"] for e in validations], marker=".")
-    recall.set(xlabel="step", ylabel="rSum (of 600)", title="Validation")
+    axes = figure.subplot_mosaic([[part, "rsum"] for part in panels])
+    steps_per_epoch = validations[0]["step"] / validations[0]["epoch"]
+    epochs = [(event["step"] + 1) / steps_per_epoch for event in steps]
+    for number, part in enumerate(panels):
+        values = [event[part] for event in steps]
+        axes[part].plot(epochs, values, color=f"C{number}", linewidth=0.8)
+        axes[part].set(ylabel=part, ylim=(0, 1.05 * max(values) or 1.0), xlim=(0, max(epochs)))
+        axes[part].label_outer()
+    axes[panels[0]].set_title("Training losses")
+    axes[panels[-1]].set(xlabel="epoch")
+    best = max(validations, key=lambda event: event["rsum"])
+    recall = axes["rsum"]
+    recall.plot([e["epoch"] for e in validations], [e["rsum"] for e in validations], marker=".")
+    recall.plot(best["epoch"], best["rsum"], marker="*", markersize=14, linestyle="none")
+    recall.axvline(best["epoch"], color="grey", linewidth=0.8, linestyle=":")
+    recall.set(xlabel="epoch", ylabel="rSum (of 600)")
+    recall.set_title(f"Validation: best {best['rsum']:.1f} in epoch {best['epoch']}")
+    recall.xaxis.set_major_locator(MaxNLocator(integer=True))
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     return path
+
+
+def _loss_panels(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The loss, and the parts that it is the sum of if there are several."""
+    parts = [part for part in PARTS if part != "loss" and any(e[part] for e in steps)]
+    return ["loss", *(parts if len(parts) > 1 else [])]
 
 
 def _tensorboard(folder: Path) -> Any | None:

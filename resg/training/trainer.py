@@ -17,6 +17,7 @@ from resg.data.batches import PairBatch
 from resg.data.sampling import PairSampler
 from resg.data.splits import SplitTables
 from resg.data.word_drop import DroppedWords
+from resg.devices import device_name
 from resg.evaluation.ranking import Metrics, score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.files import load_tensors, save_tensors
@@ -44,7 +45,7 @@ class Trainer:
         validation: tables of the validation split.
         device: where to train.
         processes: this process among those of torchrun.
-        on_event: is called with every line of the metrics.
+        on_event: is called with every line of the metrics, and at the start and the end.
     """
 
     def __init__(
@@ -101,10 +102,16 @@ class Trainer:
         """
         train, metrics = self.settings.train, None
         try:
+            if self.log is not None:
+                self.log.announce(self._start_event())
+                if not self.state.step:
+                    self._save(is_best=False)  # a run can be resumed at any time
             while self.state.epoch < train.epochs and not self._is_stale():
                 self._train_epoch()
                 self.state.epoch += 1
                 metrics = self._evaluate()
+            if self.log is not None:
+                self.log.announce(self._end_event())
         finally:
             if self.log is not None:
                 self.log.close()
@@ -203,7 +210,8 @@ class Trainer:
     def _evaluate(self) -> Metrics:
         metrics, state = self._score_validation(), self.state
         is_best = metrics.rsum > state.best_rsum
-        state.best_rsum = max(state.best_rsum, metrics.rsum)
+        if is_best:
+            state.best_rsum, state.best_epoch = metrics.rsum, state.epoch
         state.stale_evaluations = 0 if is_best else state.stale_evaluations + 1
         if self.log is not None:
             self._save(is_best)
@@ -232,6 +240,31 @@ class Trainer:
         recall = self.negatives.recall
         state = replace(self.state, triplet_shares=shares, recall=recall, scaler=scaler)
         save_checkpoint(folder, state, tensors, optimiser.adamw)
+
+    def _start_event(self) -> Event:
+        state = self.state
+        return {
+            "kind": "start",
+            "preset": self.settings.preset,
+            "parameters": sum(weight.numel() for weight in self.matcher.parameters()),
+            "device": device_name(self.device),
+            "processes": self.processes.count,
+            "precision": str(self.scorer.autocast_type).removeprefix("torch."),
+            "data": {"train": self.training.counts(), "val": self.validation.counts()},
+            "epochs": self.settings.train.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+            "epoch": state.epoch,
+            "best": {"epoch": state.best_epoch, "rsum": state.best_rsum},
+        }
+
+    def _end_event(self) -> Event:
+        state = self.state
+        return {
+            "kind": "end",
+            "epoch": state.epoch,
+            "best": {"epoch": state.best_epoch, "rsum": state.best_rsum},
+            "folder": str(self.run.folder),
+        }
 
     def _step_event(self, losses: Mapping[str, float], pairs_per_second: float) -> Event:
         on_gpu = self.device.type == "cuda"

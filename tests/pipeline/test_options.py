@@ -83,6 +83,14 @@ def test_a_folder_of_pictures_needs_no_manifest(run, pictures, tmp_path):
     assert "3 images in 2 shards" in result.stdout
 
 
+def test_one_picture_is_taken_and_what_is_passed_over_is_said(run, pictures, tmp_path):
+    result = run("mean-colour", "--images", pictures / "b.jpg", "--out", tmp_path / "one")
+    assert result.exit_code == 0, result.output
+    assert ShardReader(tmp_path / "one", "regions").ids == ["b.jpg"]
+    result = run("mean-colour", "--images", pictures, "--out", tmp_path / "out")
+    assert f"passed over in {pictures}: .txt: 1 (notes.txt)\n" in result.stderr
+
+
 def test_a_manifest_gives_the_same_pictures_with_their_splits(run, pictures, tmp_path):
     images = [
         {"filename": name, "split": split, "sentences": [{"raw": "a red field"}]}
@@ -180,7 +188,11 @@ def test_an_id_that_comes_twice_is_refused(run, pictures, tmp_path):
     (tmp_path / "m.yaml").write_text(MANIFEST)
     source = ("--manifest", tmp_path / "m.yaml", "--root", tmp_path)
     result = run("mean-colour", *source, "--out", tmp_path / "out")
-    assert_error(result, 1, "1 are repeated, the first 'a.PNG'")
+    assert_error(result, 1, "1 are repeated, the first 'a.PNG' (2 times in split train)")
+    content = {"images": [image, image | {"split": "val"}]}
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    result = run("mean-colour", *source, "--out", tmp_path / "out")
+    assert_error(result, 1, "(2 times in split train and val)", "image_pattern has {folder}")
 
 
 def test_a_folder_that_may_not_be_made(run, pictures, tmp_path):

@@ -49,7 +49,16 @@ def test_help_of_a_command_has_an_example(command):
 def test_train_writes_a_run_and_tells_of_its_validation(shards, tmp_path):
     done = train(shards, tmp_path / "run", "--preset", "vse++")
     assert done.exit_code == 0
-    assert "epoch 2: rSum" in done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("vse++: ")
+    assert "parameters, float32 on cpu (" in lines[0]
+    assert lines[1:4] == [
+        "train: 48 images, 96 captions",
+        "val: 12 images, 24 captions",
+        "2 epochs of 6 steps, 12 steps in all",
+    ]
+    assert sum(line.startswith("epoch 2/2: loss ") for line in lines) == 1
+    assert lines[-1] == f"Next: resg evaluate --run {tmp_path / 'run'}"
     run = open_run(tmp_path / "run")
     assert run.settings.preset == "vse++"
     assert run.settings.train.epochs == 2
@@ -125,6 +134,10 @@ def test_evaluate_prints_a_table_or_one_object(run):
     recalls = [figures[way][k] for way in ("i2t", "t2i") for k in ("r1", "r5", "r10")]
     assert figures["rsum"] == pytest.approx(sum(recalls))
     assert figures["i2t"]["queries"] == 12
+    assert (figures["images"], figures["captions"]) == (12, 24)
+    assert figures["left_out"] == {"captions": 0, "images": 0}
+    assert "split test, protocol full: 12 images, 24 captions" in table.output
+    assert any("chance" in line and "8.3" in line for line in table.output.splitlines())
     assert f"{figures['rsum']:.1f}" in table.output
 
 
@@ -154,6 +167,42 @@ def test_evaluate_scores_anybodys_matrix(tmp_path):
     done = resg("evaluate", "--matrix", tmp_path / "scores.npy")
     assert done.exit_code == 1
     assert "image 3 and caption 4" in done.stderr
+
+
+def test_a_saved_matrix_is_read_back_to_the_same_figures(run, shards, tmp_path):
+    train(shards, tmp_path / "other", "--preset", "vse++")
+    matrix = tmp_path / "scores.npy"
+    both = ("--run", run, "--run", tmp_path / "other", "--split", "val", "--device", "cpu")
+    told = json.loads(resg("evaluate", *both, "--save-matrix", matrix, "--json").output)
+    again = resg("evaluate", "--matrix", matrix, "--json")
+    assert again.exit_code == 0, again.output
+    left_out = told.pop("left_out")
+    assert left_out == {"captions": 0, "images": 0}
+    assert json.loads(again.output) == told
+    assert told["split"] == "val"
+    ids = json.loads((tmp_path / "scores.ids.json").read_text())
+    assert ids["image_ids"] == [f"val-{number}" for number in range(12)]
+    assert ids["caption_ids"][:3] == ["val-0#0", "val-0#1", "val-1#0"]
+    assert np.load(matrix).shape == (12, 24)
+
+
+def test_a_matrix_to_save_is_one(run, tmp_path):
+    (tmp_path / "s" / "seed-0").mkdir(parents=True)
+    save = ("--save-matrix", tmp_path / "scores.npy")
+    several = resg("evaluate", "--run", run, "--run", run, "--each", *save)
+    assert several.exit_code == 2
+    assert "leave out --each" in several.stderr
+    seeds = resg("evaluate", "--run", tmp_path / "s", *save, "--device", "cpu")
+    assert seeds.exit_code == 2
+    assert f"Name one of them: --run {tmp_path / 's' / 'seed-0'}" in seeds.stderr
+    text = resg("evaluate", "--run", run, "--save-matrix", tmp_path / "a.txt", "--device", "cpu")
+    assert text.exit_code == 2
+    assert not list(tmp_path.glob("*.npy"))
+    np.save(tmp_path / "scores.npy", np.zeros((2, 10)))
+    for option in (save, ("--pairs", tmp_path / "scores.npy")):
+        beside = resg("evaluate", "--matrix", tmp_path / "scores.npy", *option)
+        assert beside.exit_code == 2
+        assert f"with {option[0]}, got --matrix" in beside.stderr
 
 
 def test_evaluate_takes_runs_or_a_matrix_and_enough_images(run, tmp_path):

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pipeline.manifest import CaptionItem
 
 import resg
 import resg.run
+from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
-from pipeline.parsing.stage import caption_record
 from resg.evaluation import ranking
 from resg.jobs import score_run, train_run
 from resg.presets import load_settings
@@ -162,4 +162,4 @@ def test_training_and_loading_a_run_start_no_compiler():
 def test_python_m_resg_says_its_version():
     command = [sys.executable, "-m", "resg", "--version"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == f"resg, version {resg.__version__}\n"
+    assert done.stdout == f"resg {resg.__version__}\n"

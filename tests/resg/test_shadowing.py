@@ -43,6 +43,7 @@ def test_every_factory_of_spacy_is_found():
     if not ours:
         pytest.skip("the package is not installed, so it has no entry points")
     assert {entry.name for entry in ours} == {
+        "caption_sentences",
         "relation_triples",
         "scene_graph",
         "stepwise_parser",

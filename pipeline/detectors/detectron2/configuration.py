@@ -69,7 +69,7 @@ def read_config(path: Path) -> Any:
     if not path.is_file():
         raise SettingsError(
             f"expected a detectron2 config file or one of {', '.join(config_names())}, "
-            f"came {path}, which does not exist."
+            f"got {path}, which does not exist."
         )
     try:
         config.merge_from_file(str(path))
@@ -80,7 +80,7 @@ def read_config(path: Path) -> Any:
         ) from error
     names = path.with_name("classes.txt")
     if not config.MODEL.CLASSES and names.is_file():
-        config.MODEL.CLASSES = names.read_text(encoding="utf-8").split("\n")
+        config.MODEL.CLASSES = names.read_text(encoding="utf-8-sig").split("\n")
         config.MODEL.CLASSES = [name.strip() for name in config.MODEL.CLASSES if name.strip()]
     return config
 

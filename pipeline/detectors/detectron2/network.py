@@ -66,7 +66,7 @@ class RegionHeads(nn.Module):
         self.attributes: Any = getattr(heads, "attributes", None)
 
     def arrange_for_gpu(self) -> None:
-        """Fuse what cuDNN can fuse, and lay maps out as tensor cores want them.
+        """Fuse what cuDNN can fuse, and use the memory layout that tensor cores need.
 
         Else cuDNN turns every map to channels last and back. For tensor cores alone: without them
         channels last in single precision is many times slower.
@@ -202,8 +202,8 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> TorchNetwor
         weights = Path(PathManager.get_local_path(address))
     except OSError as error:
         raise DataError(
-            f"the weights could not be fetched from {address}: {error}\n"
-            "Fetch them by other means and name them: detectron2:CONFIG.yaml,WEIGHTS"
+            f"the weights could not be downloaded from {address}: {error}\n"
+            "Download them in another way and give the files: detectron2:CONFIG.yaml,WEIGHTS"
         ) from error
     return open_detectron2(config, weights, device=device, threads=threads)
 

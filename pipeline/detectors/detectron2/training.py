@@ -113,11 +113,11 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
     """The full config of a run: the named one with the classes of the data and the settings."""
     config = named_config(settings.config)
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("CUDA was asked for and this machine has no GPU; use --device cpu.")
+        raise SettingsError("--device cuda needs a GPU, torch finds none; use --device cpu.")
     model, solver = config.MODEL, config.SOLVER
     if solver.OPTIMIZER not in ("SGD", "AdamW"):
         raise SettingsError(
-            f"expected SGD or AdamW as SOLVER.OPTIMIZER, came {solver.OPTIMIZER!r} in "
+            f"expected SGD or AdamW as SOLVER.OPTIMIZER, got {solver.OPTIMIZER!r} in "
             f"{settings.config}."
         )
     model.CLASSES = list(train.classes)

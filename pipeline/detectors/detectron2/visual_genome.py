@@ -45,7 +45,7 @@ def dialect_of(weights: Weights, path: Path) -> Dialect:
         if all(key in weights for key in keys):
             return dialect
     raise DataError(
-        f"{path} is no attribute detector of bottom-up attention: expected under {PREDICTOR} "
+        f"{path} is not an attribute detector of bottom-up attention: expected under {PREDICTOR} "
         "cls_embed, attr_linear1, attr_linear2 or cls_embedding, fc_attr, attr_score; its keys "
         f"begin with {', '.join(sorted(weights)[:3])}. Another detector is given as "
         "detectron2:CONFIG.yaml,WEIGHTS."
@@ -83,7 +83,7 @@ def _check_widths(weights: Weights, dialect: Dialect, path: Path) -> None:
         deltas = weights["proposal_generator.rpn_head.anchor_deltas.weight"].shape[0]
         embedded = weights[ATTRIBUTES + "embedding.weight"].shape[0]
     except KeyError as error:
-        raise DataError(f"{path} lacks {error}; fetch it again.") from error
+        raise DataError(f"{path} lacks {error}; download it again.") from error
     is_caffe = dialect == "caffe"
     expected = {
         "logits of objectness": (logits, deltas // 4 * (2 if is_caffe else 1)),
@@ -162,7 +162,7 @@ def _names(file: Path, count: int) -> list[str]:
     """Names of a vocabulary file, a line each, the first of synonyms; else numbers."""
     if not file.is_file():
         return [str(k) for k in range(count)]
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
     names = [line.split(",")[0].strip() for line in lines if line.strip()]
     if len(names) != count:
         raise DataError(f"{file} names {len(names)} classes, the detector beside it has {count}.")

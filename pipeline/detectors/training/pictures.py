@@ -63,7 +63,7 @@ class PictureSource:
         if not 2 <= len(parts) <= 3 or not all(parts):
             raise SettingsError(
                 f"expected photographs as FOLDER,BOXES.json or FOLDER,BOXES.json,CAPTIONS.json; "
-                f"came {text!r}."
+                f"got {text!r}."
             )
         return cls(*map(Path, parts))
 
@@ -215,4 +215,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
     except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no whole JSON file ({error}); fetch it again.") from error
+        raise DataError(f"{path} is not valid JSON ({error}); download it again.") from error

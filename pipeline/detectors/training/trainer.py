@@ -74,7 +74,7 @@ def train(
 ) -> nn.Module:
     """Train a network and leave its averaged weights in `out`.
 
-    Every 1,000 steps `state.pt` is written, from which `resume` goes on.
+    Every 1,000 steps `state.pt` is written, from which `resume` continues.
 
     Args:
         pictures: the training set.
@@ -84,7 +84,7 @@ def train(
         weights: of ImageNet for the trunk (`.pth`), or of a whole network (`.safetensors`) that an
             earlier run left; random weights without.
         seed: of weights, order and augmentation.
-        resume: go on from `state.pt`, where there is one.
+        resume: continue from `state.pt`, if it exists.
 
     Returns:
         The network with the averaged weights, in eval mode.
@@ -136,7 +136,7 @@ def train(
 
 
 def build_optimiser(model: DetectionLosses, settings: OptimiserSettings) -> torch.optim.AdamW:
-    """AdamW whose trunk learns slower and whose norms and biases do not decay."""
+    """AdamW with a lower learning rate for the trunk and no weight decay of norms and biases."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         key = (".trunk." in name, parameter.dim() > 1)
@@ -169,7 +169,7 @@ def _save(
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write the averaged weights, and what training goes on from; each file whole or not at all."""
+    """Write the averaged weights and the resume checkpoint; each file is complete or absent."""
     weights = {name: value.contiguous() for name, value in average.module.state_dict().items()}
     save_file(weights, out / f"{WEIGHTS}.tmp")
     (out / f"{WEIGHTS}.tmp").replace(out / WEIGHTS)

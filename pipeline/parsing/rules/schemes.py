@@ -62,7 +62,6 @@ UNIVERSAL = {
 _ROLES = CLEARNLP | UNIVERSAL
 _NOMINAL = frozenset(("NOUN", "PROPN", "PRON", "NUM", "X", "SYM"))
 _BE = frozenset(("be", "is", "are", "was", "were", "been", "being", "am", "'s", "'re"))
-_STAY_WITH_COPULA = frozenset(("cop", "aux"))
 
 
 class CaptionTree:
@@ -220,8 +219,10 @@ class CaptionTree:
         return is_reduced and (word != self.lemmas[verb] or "obj" not in roles)
 
 
-def caption_tree(doc: Doc) -> CaptionTree:
-    """The view of a parsed caption.
+def caption_tree(doc: Doc, start: int = 0, end: int | None = None) -> CaptionTree:
+    """The view of a parsed caption, or of one sentence of it: the tokens from `start` to `end`.
+
+    A token whose head lies in another sentence becomes a root.
 
     Raises:
         DataError: the caption has no dependency arcs, as the pipeline has no parser.
@@ -232,8 +233,9 @@ def caption_tree(doc: Doc) -> CaptionTree:
             "Add a component `parser` before `relation_triples`, or use a model that has one."
         )
     strings = doc.vocab.strings
-    columns = doc.to_array([LOWER, LEMMA, POS, DEP, HEAD]).T
+    columns = doc.to_array([LOWER, LEMMA, POS, DEP, HEAD])[start:end].T
     offsets = columns[4].astype("int64").tolist()  # stored unsigned
+    heads = [token + offset for token, offset in enumerate(offsets)]
     words, lemmas, pos, labels = (
         [strings[code] for code in codes] for codes in columns[:4].tolist()
     )
@@ -241,6 +243,6 @@ def caption_tree(doc: Doc) -> CaptionTree:
         words=words,
         lemmas=[lemma.lower() or word for lemma, word in zip(lemmas, words, strict=True)],
         pos=pos,
-        heads=[token + offset for token, offset in enumerate(offsets)],
+        heads=[head if 0 <= head < len(words) else token for token, head in enumerate(heads)],
         labels=labels,
     )

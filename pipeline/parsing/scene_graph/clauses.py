@@ -23,20 +23,20 @@ _PUNCTUATION = "punct"
 
 
 def clause_offsets(columns: Ints, heads_T: Ints, offsets: Ints, strings: StringStore) -> Ints:
-    """Where captions, and the clauses in them that the arcs let stand alone, begin.
+    """Where sentences, and the clauses in them that the arcs let stand alone, begin.
 
     A clause begins behind its `and` or `while`. It has a subject that is no pronoun, as `he` needs
     the man before, and no arc but its own root's ties it to what stands on the other side.
 
     Args:
-        columns: `[T, 3]` codes of lower-cased word, part of speech and label of each token, caption
-            after caption.
-        heads_T: each token's head, counted over all captions; a root's is itself.
-        offsets: `[B + 1]` where each caption's tokens begin.
+        columns: `[T, 3]` codes of lower-cased word, part of speech and label of each token,
+            sentence after sentence.
+        heads_T: each token's head, counted over all sentences; a root's is itself.
+        offsets: `[B + 1]` where each sentence's tokens begin.
         strings: what the codes stand for.
 
     Returns:
-        `[C + 1]` where each clause's tokens begin; a caption of one clause is a clause.
+        `[C + 1]` where each clause's tokens begin; a sentence of one clause is a clause.
     """
     lower_T, pos_T, labels_T = columns.T
     is_subject = _is_any(labels_T, _SUBJECTS, strings) & (pos_T != strings[_PRONOUN])
@@ -47,8 +47,8 @@ def clause_offsets(columns: Ints, heads_T: Ints, offsets: Ints, strings: StringS
     is_free = is_root | (labels_T == strings[_PUNCTUATION])
     starts = offsets.tolist()
     for joiner in joiners.tolist():
-        caption = int(np.searchsorted(offsets, joiner, "right"))
-        start, end = offsets[caption - 1], offsets[caption]
+        sentence = int(np.searchsorted(offsets, joiner, "right"))
+        start, end = offsets[sentence - 1], offsets[sentence]
         subjects = np.flatnonzero(is_subject[joiner:end] & (heads_T[joiner:end] == heads_T[joiner]))
         before, behind = slice(start, joiner), slice(joiner + 1, end)
         if (

@@ -10,6 +10,7 @@ Example:
     [('man', 'ride', 'horse'), ('horse', 'is', 'brown')]
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -25,12 +26,13 @@ from spacy.util import minibatch
 from pipeline.errors import SettingsError
 from pipeline.parsing.doc_triples import IS, NO_WORD, set_triples
 from pipeline.parsing.scene_graph.clauses import clause_offsets, whole_captions
-from pipeline.parsing.scene_graph.decode import Graph, Relation
+from pipeline.parsing.scene_graph.decode import Graph, Node, Relation
 from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.negation import without_denied
 from pipeline.parsing.scene_graph.network import Captions
 from pipeline.parsing.scene_graph.normal_forms import NormalForms, singular
+from pipeline.parsing.sentences import sentence_starts
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 RULE = "scene_graph"
@@ -84,7 +86,7 @@ class SceneGraph:
         return docs
 
     def _clauses(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
-        """What the network reads: the captions, those of several clauses in as many parts."""
+        """What the network reads: the sentences of the captions, each clause of them apart."""
         if not docs:
             return Captions([], *[np.empty(0, np.int64)] * 3)
         strings = docs[0].vocab.strings
@@ -94,8 +96,10 @@ class SceneGraph:
         heads = np.arange(len(columns)) + distances.astype(np.int64)  # they are stored unsigned
         codes, rows = np.unique(lower, return_inverse=True)
         words = np.array([strings[code] for code in codes.tolist()], object)[rows].tolist()
-        lengths = [0, *(len(doc) for doc in docs)]
-        offsets = clause_offsets(columns[:, :3], heads, np.cumsum(lengths), strings)
+        begins = np.cumsum([0, *(len(doc) for doc in docs)])
+        starts = [sentence_starts(doc) for doc in docs]
+        sentences = np.concatenate([*map(np.add, begins, starts), begins[-1:]])
+        offsets = clause_offsets(columns[:, :3], heads, sentences, strings)
         clause = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         is_cut = clause[heads] != clause
         heads[is_cut], deprels[is_cut] = np.flatnonzero(is_cut), strings["ROOT"]
@@ -144,7 +148,7 @@ def records(
 ) -> tuple[list[CaptionSpan], list[CaptionTriple]]:
     """A graph as the records of a shard: objects that something joins, relations, attributes.
 
-    An object that nothing joins is left out, unless the caption has nothing else.
+    An object that nothing joins is left out, unless its sentence has nothing else.
 
     Args:
         doc: the caption.
@@ -152,23 +156,26 @@ def records(
         graph: what it says.
         normal_forms: names objects and attributes.
     """
+    nodes = [_without_marks(doc, node) for node in graph.nodes]
     texts = [
         words[node.start] if node.end == node.start + 1 else doc[node.start : node.end].text
-        for node in graph.nodes
+        for node in nodes
     ]
     joined = {i for r in graph.relations if r.subject != r.object for i in (r.subject, r.object)}
     joined |= {subject for subject, _ in graph.attributes}
-    is_empty = not (graph.relations or graph.attributes)
+    starts = sentence_starts(doc)
+    sentence_of = [bisect_right(starts, node.start) for node in nodes]
+    told = {sentence_of[i] for i in joined} | {sentence_of[r.subject] for r in graph.relations}
     objects: list[CaptionSpan] = []
     place: dict[int, int] = {}
-    for i, node in enumerate(graph.nodes):
-        if not node.is_attribute and (i in joined or is_empty):
+    for i, node in enumerate(nodes):
+        if not node.is_attribute and (i in joined or sentence_of[i] not in told):
             place[i] = len(objects)
             objects.append(CaptionSpan(node.start, node.end, normal_forms.object_name(texts[i])))
     triples = []
     for relation in graph.relations:
         if relation.subject == relation.object:  # among several: one of them to another
-            node = graph.nodes[relation.subject]
+            node = nodes[relation.subject]
             name = singular(normal_forms.object_name(texts[relation.subject]))
             ends = len(objects), len(objects) + 1
             objects += [CaptionSpan(node.start, node.end, name)] * 2
@@ -177,10 +184,18 @@ def records(
         predicate = _predicate_span(words, relation)
         triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
     for subject, attribute in graph.attributes:
-        node = graph.nodes[attribute]
+        node = nodes[attribute]
         span = CaptionSpan(node.start, node.end, normal_forms.attribute_name(texts[attribute]))
         triples.append(CaptionTriple(place[subject], CaptionSpan(*NO_WORD, IS), -1, span, RULE))
     return objects, triples
+
+
+def _without_marks(doc: Doc, node: Node) -> Node:
+    """The node without the punctuation at its end: `a ball -` is a ball."""
+    end = node.end
+    while end > node.start + 1 and doc[end - 1].is_punct:
+        end -= 1
+    return node._replace(end=end)
 
 
 def _rows(codes: Ints, labels: Sequence[str], strings: StringStore) -> Ints:

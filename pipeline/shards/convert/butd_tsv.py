@@ -6,13 +6,14 @@ stands before height, unlike LXMERT's.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pipeline.shards.convert.output import new_file
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.convert.tsv import encode, read_rows, row_bytes, tsv_files
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.convert.tsv import Row, encode, read_rows, row_bytes, tsv_files
+from pipeline.shards.records import Failure, ImageRegions
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
@@ -27,22 +28,25 @@ NOTICE = (
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of a BUTD file or of a folder of them (`x.tsv.0`, `x.tsv.1`), as one split."""
     files = tsv_files(source)
-    records = _records(files)
+    records = _records(files, options.skip_faulty)
     return [Source(files=files, split=options.split, records=records, notices=(NOTICE,))]
 
 
-def _records(files: list[Path]) -> Iterator[ImageRegions]:
-    check = RowChecks(image_size="image_w, image_h")
+def _records(files: list[Path], skip_faulty: bool) -> Iterator[ImageRegions | Failure]:
+    check = RowChecks(skip_faulty=skip_faulty, image_size="image_w, image_h")
     for path in files:
         for row in read_rows(path, COLUMNS):
-            num_regions = row.count("num_boxes")
-            record = ImageRegions(
-                image_id=row.text("image_id"),
-                features=row.array("features", "<f4", (num_regions, -1)),
-                boxes=row.array("boxes", "<f4", (num_regions, 4)),
-                image_size=(row.count("image_h"), row.count("image_w")),
-            )
-            yield check(record, row.where)
+            yield check.outcome(partial(_record, row), row.image_id, row.where)
+
+
+def _record(row: Row) -> ImageRegions:
+    num_regions = row.count("num_boxes")
+    return ImageRegions(
+        image_id=row.text("image_id"),
+        features=row.array("features", "<f4", (num_regions, -1)),
+        boxes=row.array("boxes", "<f4", (num_regions, 4)),
+        image_size=(row.count("image_h"), row.count("image_w")),
+    )
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from pipeline.errors import DataError
+from pipeline.image_ids import join_ids
 from pipeline.shards.convert import scan
 from pipeline.shards.convert.formats import FORMATS, format_named
 from pipeline.shards.convert.output import refuse_existing
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.records import ImageRegions, ParsedCaption
+from pipeline.shards.records import ImageRegions
 from pipeline.shards.sidecar import find_sidecars
 
 
@@ -94,10 +95,11 @@ def _captions(shards: Path, images: ShardReader) -> Iterable[tuple[str, list[str
     if not find_sidecars(shards, "captions"):
         return ()
     captions = ShardReader(shards, "captions")
-    if not any(captions.captions_of(image_id) for image_id in images.ids):
+    described = join_ids(images.ids, captions.image_ids)
+    if not described:
         return ()
     return (
-        (image_id, [cast(ParsedCaption, captions[i]).text for i in captions.captions_of(image_id)])
+        (image_id, [captions[i].text for i in captions.captions_of(described.get(image_id, ""))])
         for image_id in images.ids
     )
 

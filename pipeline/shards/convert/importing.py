@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -10,12 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError, SettingsError
-from pipeline.fingerprint import differences, file_digest
+from pipeline.errors import DataError
+from pipeline.fingerprint import as_json, differences, file_digest
+from pipeline.shards.arrays import open_shard
 from pipeline.shards.convert.formats import format_named
+from pipeline.shards.convert.new_ids import renamed
 from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.records import ImageRegions
-from pipeline.shards.sidecar import Sidecar, find_sidecars, partial_folder, read_sidecar, shard_path
+from pipeline.shards.records import Failure, ImageRegions
+from pipeline.shards.sidecar import (
+    Sidecar,
+    find_sidecars,
+    partial_folder,
+    read_sidecar,
+    shard_number,
+    shard_path,
+)
 from pipeline.shards.writer import write_shard
 
 TAIL_BYTES = 4096
@@ -32,6 +42,7 @@ class ImportReport:
         shards: number of shards.
         notices: sentences that a user of the shards should read.
         is_new: False if the folder had this import already.
+        failures: the reason for each image that was skipped, by id.
     """
 
     images: int
@@ -39,6 +50,7 @@ class ImportReport:
     shards: int
     notices: tuple[str, ...]
     is_new: bool
+    failures: Mapping[str, str]
 
 
 def import_regions(
@@ -55,7 +67,9 @@ def import_regions(
 
     Memory holds the arrays of one shard and one image of the input. Shards are written to
     `out/regions.partial` and moved when all are finished; while that folder exists, readers refuse
-    `out`. An interrupted import starts over.
+    `out`. An interrupted import goes on after its last finished shard when it is repeated with the
+    same input. The inputs of a data set, such as a file for each
+    split, may come into one folder, one import after the other.
 
     Args:
         source: the file or folder.
@@ -67,48 +81,55 @@ def import_regions(
         on_shard: called with the sidecar of each shard that was written.
 
     Raises:
-        SettingsError: the format is unknown, or does not accept these options.
-        DataError: the input is faulty (the message names file, row and field), or `out` has regions
-            of another run (the message says what differs).
+        SettingsError: the format is unknown, or ids are given for several SCAN arrays.
+        DataError: the input is faulty (the message names file, row and field), `out` has regions of
+            another format or precision (the message says what differs), or an image is there
+            already.
     """
     options = options or ReadOptions()
-    if options.ids and format_name != "scan":
-        raise SettingsError(f"--ids is for --format scan: {format_name} has ids of its own.")
     sources = format_named(format_name).read(source, options)
-    settings = _settings(format_name, sources, options, dtype, shard_size)
+    if options.ids and format_name != "scan":  # whose ids have their own rule, for repeated rows
+        sources = [renamed(part, options.ids) for part in sources]
+    settings = {"command": "import-regions", "format": format_name, "dtype": dtype}
     about = {"settings": settings, "fingerprint": {"imported-from": format_name}}
+    about_input = about | {"source": as_json(_source(sources, options, shard_size))}
     partial = partial_folder(out, "regions")
     found = _sidecars_of(out, about)
-    if found and not partial.exists():
-        return _report(found, sources, is_new=False)
+    same = [sidecar for sidecar in found if sidecar.source == about_input["source"]]
+    if same and not partial.exists():
+        return _report(same, sources, is_new=False)
     out.mkdir(parents=True, exist_ok=True)
-    _remove(partial, out, found)
-    partial.mkdir()
+    finished = _finished(partial, about_input)
+    others = _without_unfinished(partial, out, found, about_input["source"], finished)
+    partial.mkdir(exist_ok=True)
     try:
         sidecars = []
+        known = _known_ids(out, others)
+        first = 1 + max((shard_number(out / sidecar.file) for sidecar in others), default=-1)
         for part in sources:
-            for sidecar in _write(part, partial, len(sidecars), shard_size, dtype, about):
+            number = first + len(sidecars)
+            records = _new_ones(part.records, known)
+            part = replace(part, records=records)
+            for sidecar in _write(part, partial, number, shard_size, dtype, finished, about_input):
                 sidecars.append(sidecar)
                 if on_shard:
                     on_shard(sidecar)
         _check_not_empty(sidecars, source)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        # An interrupted import goes on after its finished shards; a faulty input leaves nothing.
+        if isinstance(error, DataError) or not _finished(partial, about_input):
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     _move(partial, out)
     return _report(sidecars, sources, is_new=True)
 
 
-def _settings(
-    format_name: str, sources: list[Source], options: ReadOptions, dtype: str, shard_size: int
-) -> dict[str, Any]:
+def _source(sources: list[Source], options: ReadOptions, shard_size: int) -> dict[str, Any]:
+    """What tells one input of a folder from another."""
     return {
-        "command": "import-regions",
-        "format": format_name,
         "inputs": _inputs_digest([file for part in sources for file in part.files]),
         "ids": file_digest(options.ids) if options.ids else None,
         "split": options.split,
-        "dtype": dtype,
         "shard_size": shard_size,
     }
 
@@ -127,7 +148,7 @@ def _inputs_digest(files: Iterable[Path]) -> dict[str, Any]:
 
 
 def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
-    """The sidecars of regions in the folder, if this import made them.
+    """The sidecars of regions in the folder, which this import can be added to.
 
     Raises:
         DataError: another run made them; the message says what differs.
@@ -148,50 +169,136 @@ def _sidecars_of(out: Path, about: dict[str, Any]) -> list[Sidecar]:
     return found
 
 
-def _remove(partial: Path, out: Path, found: list[Sidecar]) -> None:
-    """Remove leftovers of an interrupted run of the same import."""
-    for sidecar in found:
-        shard = out / sidecar.file
-        shard.with_suffix(".json").unlink()
-        shard.unlink(missing_ok=True)
+def _finished(partial: Path, about: dict[str, Any]) -> dict[str, Sidecar]:
+    """Shards of the same input that an interrupted import has finished, by file name."""
+    if not partial.exists():
+        return {}
+    sidecars = [read_sidecar(path) for path in find_sidecars(partial)]
+    return {
+        sidecar.file: sidecar
+        for sidecar in sidecars
+        if (sidecar.source, sidecar.settings) == (about["source"], about["settings"])
+        and (partial / sidecar.file).exists()
+    }
+
+
+def _without_unfinished(
+    partial: Path, out: Path, found: list[Sidecar], source: Any, finished: Mapping[str, Sidecar]
+) -> list[Sidecar]:
+    """Remove what an interrupted import left, but for its finished shards if it is this one.
+
+    Of an import that was interrupted while its shards were moved, those in the folder go too.
+
+    Returns:
+        The sidecars of the other imports in the folder.
+    """
+    unfinished = [source]
     if partial.exists():
-        shutil.rmtree(partial)
+        unfinished += [read_sidecar(path).source for path in find_sidecars(partial)]
+        kept = {Path(file).stem for file in finished}
+        for left in partial.iterdir():
+            if left.stem not in kept:
+                left.unlink()
+    others = []
+    for sidecar in found:
+        if sidecar.source in unfinished:
+            shard = out / sidecar.file
+            shard.with_suffix(".json").unlink()
+            shard.unlink(missing_ok=True)
+        else:
+            others.append(sidecar)
+    return others
+
+
+def _known_ids(out: Path, sidecars: list[Sidecar]) -> dict[str, Sidecar]:
+    """Ids of the images in the folder, with the sidecar of their shard."""
+    return {
+        id_: sidecar for sidecar in sidecars for id_ in open_shard(out / sidecar.file, sidecar).ids
+    }
 
 
 def _write(
-    part: Source, folder: Path, first: int, shard_size: int, dtype: str, about: dict[str, Any]
+    part: Source,
+    folder: Path,
+    first: int,
+    shard_size: int,
+    dtype: str,
+    finished: Mapping[str, Sidecar],
+    about: dict[str, Any],
 ) -> Iterator[Sidecar]:
-    records = _with_width(part.records)
-    for number, head in enumerate(records, start=first):
+    outcomes = _with_width(part.records)
+    for number, head in enumerate(outcomes, start=first):
+        path = shard_path(folder, "regions", number)
+        own = chain([head], islice(outcomes, shard_size - 1))
+        failures: list[Failure] = []
+        if path.name in finished:
+            deque(own, maxlen=0)  # read again, to check what follows against it
+            yield finished[path.name]
+            continue
         yield write_shard(
-            shard_path(folder, "regions", number),
+            path,
             "regions",
-            chain([head], islice(records, shard_size - 1)),
+            _sound(own, failures),
             split=part.split,
+            failures=failures,
             dtype=dtype,
             notices=part.notices,
             **about,
         )
 
 
-def _with_width(records: Iterable[ImageRegions]) -> Iterator[ImageRegions]:
+def _new_ones(
+    outcomes: Iterable[ImageRegions | Failure], known: Mapping[str, Sidecar]
+) -> Iterator[ImageRegions | Failure]:
+    """The images; one that another import has brought is an error, even if faulty ones are skipped.
+
+    An image would have two records, perhaps in two splits.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, ImageRegions) and outcome.image_id in known:
+            there = known[outcome.image_id]
+            raise DataError(
+                f"the image {outcome.image_id!r} is in {there.file} of split {there.split} "
+                "already: an earlier import has brought it.\n"
+                "Import each image once, or remove the regions-* files of the earlier import."
+            )
+        yield outcome
+
+
+def _sound(
+    outcomes: Iterable[ImageRegions | Failure], failures: list[Failure]
+) -> Iterator[ImageRegions]:
+    for outcome in outcomes:
+        if isinstance(outcome, Failure):
+            failures.append(outcome)
+        else:
+            yield outcome
+
+
+def _with_width(outcomes: Iterable[ImageRegions | Failure]) -> Iterator[ImageRegions | Failure]:
     """The images; those without regions get the width of the others' features.
 
     Base64 of no regions does not tell their width. Such images wait until a width is known.
     """
-    waiting: list[ImageRegions] = []
+    waiting: list[ImageRegions | Failure] = []
     width: int | None = None
-    for record in records:
-        width = record.features.shape[1] or width
-        waiting.append(record)
+    for outcome in outcomes:
+        if isinstance(outcome, ImageRegions):
+            width = outcome.features.shape[1] or width
+        waiting.append(outcome)
         if width is None:
             continue
         for image in waiting:
-            if image.features.shape[1]:
+            if isinstance(image, Failure) or image.features.shape[1]:
                 yield image
             else:
                 yield replace(image, features=np.zeros((0, width), np.float32))
         waiting.clear()
+    failures = [outcome for outcome in waiting if isinstance(outcome, Failure)]
+    if failures:
+        raise DataError(
+            f"no image is sound, {len(failures):,} are faulty. The first: {failures[0].reason}"
+        )
     if waiting:
         raise DataError(
             f"none of the {len(waiting):,} images has a region: the width of features is not known."
@@ -218,4 +325,5 @@ def _report(sidecars: list[Sidecar], sources: list[Source], *, is_new: bool) -> 
         shards=len(sidecars),
         notices=tuple(dict.fromkeys(notice for part in sources for notice in part.notices)),
         is_new=is_new,
+        failures={id_: why for sidecar in sidecars for id_, why in sidecar.failures.items()},
     )

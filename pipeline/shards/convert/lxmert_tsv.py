@@ -7,13 +7,14 @@ attribute ids count from 0 without background, as labels do here.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pipeline.shards.convert.output import new_file
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
 from pipeline.shards.convert.tsv import Row, encode, read_rows, row_bytes, tsv_files
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.records import Failure, ImageRegions
 
 COLUMNS = (
     "img_id",
@@ -34,11 +35,12 @@ NEEDS = KEEPS = ("boxes", "image_size", "labels", "scores", "attributes", "attri
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of an LXMERT file or of a folder of them, as one split."""
     files = tsv_files(source)
-    return [Source(files=files, split=options.split, records=_records(files))]
+    return [Source(files=files, split=options.split, records=_records(files, options.skip_faulty))]
 
 
-def _records(files: list[Path]) -> Iterator[ImageRegions]:
+def _records(files: list[Path], skip_faulty: bool) -> Iterator[ImageRegions | Failure]:
     check = RowChecks(
+        skip_faulty=skip_faulty,
         image_id="img_id",
         image_size="img_h, img_w",
         labels="objects_id",
@@ -48,7 +50,7 @@ def _records(files: list[Path]) -> Iterator[ImageRegions]:
     )
     for path in files:
         for row in read_rows(path, COLUMNS):
-            yield check(_record(row), row.where)
+            yield check.outcome(partial(_record, row), row.image_id, row.where)
 
 
 def _record(row: Row) -> ImageRegions:

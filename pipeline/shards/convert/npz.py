@@ -11,13 +11,14 @@ Their contents, according to the code that writes and reads them:
 - OpenVQA (openvqa/datasets/vqa/vqa_loader.py): `x` is [2048, R] and there is no `info`; extractors
   made for it add `cls_prob` [R, C + 1] and `attr_prob` [R, A + 1], background first.
 
-Which way `x` lies is told by the number of boxes; without boxes it is [R, 2048].
+The number of boxes decides whether `x` is transposed; without boxes it is [R, 2048].
 """
 
 import pickle
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,8 +30,8 @@ from pipeline.errors import DataError
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_folder, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
-from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.convert.source import ReadOptions, Source, input_files
+from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS = ("boxes", "image_size")
 
@@ -42,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of one .npz file, or of all in a folder and its subfolders, as one split."""
     files = _npz_files(source)
-    records = _records(files, options.trust_pickle)
+    records = _records(files, options)
     return [Source(files=files, split=options.split, records=records)]
 
 
@@ -51,14 +52,15 @@ def _npz_files(source: Path) -> list[Path]:
         raise DataError(f"{source} does not exist: expected an .npz file, or a folder of them.")
     if not source.is_dir():
         return [source]
-    files = sorted(source.rglob("*.npz"))
+    files = input_files(source, "*.npz", is_deep=True)
     if not files:
         raise DataError(f"no *.npz in {source}: expected one an image.")
     return files
 
 
-def _records(files: list[Path], trust_pickle: bool) -> Iterator[ImageRegions]:
+def _records(files: list[Path], options: ReadOptions) -> Iterator[ImageRegions | Failure]:
     check = RowChecks(
+        skip_faulty=options.skip_faulty,
         image_id="file name",
         features="x",
         boxes="bbox",
@@ -69,14 +71,23 @@ def _records(files: list[Path], trust_pickle: bool) -> Iterator[ImageRegions]:
         attribute_scores="info.attrs_conf",
     )
     for path in files:
-        yield check(_record(path, _load(path, trust_pickle)), str(path))
+        read = partial(_read, path, options.trust_pickle)
+        yield check.outcome(read, _image_id(path), str(path))
+
+
+def _read(path: Path, trust_pickle: bool) -> ImageRegions:
+    return _record(path, _load(path, trust_pickle))
+
+
+def _image_id(path: Path) -> str:
+    return path.name.removesuffix(".npz")
 
 
 def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
     """All arrays of a file; pickled ones only if trusted."""
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no zip file, or is cut short")
+            raise ValueError("it is not a zip file, or it is truncated")
         with cast(NpzFile, np.load(path, allow_pickle=trust_pickle)) as archive:
             for name in archive.files:
                 with cast(zipfile.ZipFile, archive.zip).open(f"{name}.npy") as stream:
@@ -85,7 +96,7 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
         raise DataError(
-            f"{path}: expected an .npz archive of arrays ({error}). Make or fetch it anew."
+            f"{path}: expected an .npz archive of arrays ({error}). Create or download it again."
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError, RuntimeError) as error:
         raise DataError(f"{path}: a pickled array cannot be loaded here ({error}).") from error
@@ -101,7 +112,7 @@ def _record(path: Path, arrays: Arrays) -> ImageRegions:
     boxes = arrays.get("bbox")
     features = _features(path, arrays["x"], _num_regions(path, arrays))
     return ImageRegions(
-        image_id=path.name.removesuffix(".npz"),
+        image_id=_image_id(path),
         features=features,
         boxes=None if boxes is None else boxes.astype(np.float32),
         image_size=_image_size(path, arrays),
@@ -119,7 +130,7 @@ def _num_regions(path: Path, arrays: Arrays) -> int | None:
     if said is not None and counted is not None and said != counted:
         raise DataError(
             f"{path}, field num_bbox: it says {said} regions, bbox holds {counted}.\n"
-            "Mend or remove the file."
+            "Fix or remove the file."
         )
     return said if counted is None else counted
 
@@ -144,7 +155,7 @@ def _features(path: Path, x: NDArray[Any], num_regions: int | None) -> NDArray[A
             return np.ascontiguousarray(x.T, dtype=np.float32)
     raise DataError(
         f"{path}, field x: expected floats [R, D] or [D, R] with R = {num_regions} regions, "
-        f"found {x.dtype} {list(x.shape)}.\nMend or remove the file."
+        f"found {x.dtype} {list(x.shape)}.\nFix or remove the file."
     )
 
 
@@ -164,7 +175,7 @@ def _named_classes(path: Path, arrays: Arrays) -> dict[str, Any]:
         field = "info" if "info" in arrays else "cls_prob, attr_prob"
         raise DataError(
             f"{path}, field {field}: classes and probabilities do not fit together ({error}).\n"
-            "Mend or remove the file."
+            "Fix or remove the file."
         ) from error
 
 

@@ -11,13 +11,17 @@ from pipeline.errors import DataError
 
 
 @contextmanager
-def new_file(out: Path) -> Iterator[IO[bytes]]:
+def new_file(out: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that gets its name when the block succeeds; gzip if the name ends in `.gz`.
 
+    Its folder is made. With `overwrite` it replaces a file that exists.
+
     Raises:
-        DataError: the file exists, or its folder does not.
+        DataError: the file exists.
     """
-    refuse_existing(out)
+    if not overwrite:
+        refuse_existing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".tmp")
     try:
         with partial.open("wb") as raw:
@@ -53,11 +57,7 @@ def refuse_existing(out: Path) -> None:
     """Refuse an output that exists already.
 
     Raises:
-        DataError: it exists, or its folder does not.
+        DataError: it exists.
     """
     if out.exists():
         raise DataError(f"{out} exists already: choose another --out, or remove it.")
-    if not out.parent.is_dir():
-        raise DataError(
-            f"the folder {out.parent} does not exist: make it, or choose another --out."
-        )

@@ -1,6 +1,6 @@
 """Check the images of an imported file; each error names the file, the row and the field."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.shards.content import BOX_TOLERANCE
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.records import Failure, ImageRegions
 
 FLOATS = ("features", "boxes", "scores", "attribute_scores")
 
@@ -22,10 +22,12 @@ class RowChecks:
     """Checks each image of an input, that ids are unique and that all features have one width.
 
     Args:
+        skip_faulty: give a `Failure` for a faulty image, instead of raising its error.
         **fields: the format's name of an attribute of `ImageRegions`, if it differs.
     """
 
-    def __init__(self, **fields: str) -> None:
+    def __init__(self, *, skip_faulty: bool = False, **fields: str) -> None:
+        self._skip_faulty = skip_faulty
         self._fields = fields
         self._where: dict[str, str] = {}  # the place of every id so far
         self._width: int | None = None
@@ -48,6 +50,28 @@ class RowChecks:
         self._where[record.image_id] = where
         self._width = self._width or record.features.shape[1]
         return record
+
+    def outcome(
+        self, read: Callable[[], ImageRegions], image_id: str, where: str
+    ) -> ImageRegions | Failure:
+        """The image that `read` gives if it is sound, else its failure.
+
+        Args:
+            read: reads the image.
+            image_id: its id, as far as it can be told without reading it.
+            where: as for a call.
+
+        Raises:
+            DataError: the image is faulty, and such ones are not skipped.
+        """
+        try:
+            return self(read(), where)
+        except DataError as error:
+            if not self._skip_faulty:
+                raise
+            # What came first keeps the id: a repeated image fails under its place.
+            is_first = self._where.setdefault(image_id, where) == where
+            return Failure(image_id if is_first else where, str(error))
 
     def _faults(self, record: ImageRegions) -> Iterator[tuple[str, str]]:
         """Attributes and their faults; each check relies on those before it."""

@@ -11,6 +11,7 @@ manifests has the same rule: captions and regions join by it.
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, SettingsError
+from pipeline.shards.convert.new_ids import read_ids
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_file, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
-from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.records import ImageRegions
+from pipeline.shards.convert.source import ReadOptions, Source, input_files
+from pipeline.shards.records import Failure, ImageRegions
 
 NEEDS: tuple[str, ...] = ()
 
@@ -52,7 +54,7 @@ def _array_files(source: Path, options: ReadOptions) -> list[Path]:
         raise DataError(f"{source} does not exist: expected an array, or a folder of *_ims.npy.")
     if not source.is_dir():
         return [source]
-    found = sorted(source.glob("*" + ARRAY_SUFFIX))
+    found = input_files(source, "*" + ARRAY_SUFFIX)
     if not found:
         raise DataError(f"no *{ARRAY_SUFFIX} in {source}: name the array itself.")
     if len(found) > 1 and options.ids:
@@ -76,7 +78,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
     if path.name.endswith(ARRAY_SUFFIX) and captions_file.is_file():
         with captions_file.open("rb") as stream:
             num_captions = sum(1 for _ in stream)
-    named = None if options.ids is None else _read_ids(options.ids)
+    named = None if options.ids is None else read_ids(options.ids)
     copies = _copies(array, num_captions, named)
     num_images = len(array) // copies
     ids = [f"{split}:{number}" for number in range(num_images)]
@@ -90,7 +92,7 @@ def _read_array(path: Path, options: ReadOptions) -> Source:
         )
     if num_captions is not None:
         _check_captions(captions_file, num_captions, num_images)
-    records = _records(path, array, copies, ids)
+    records = _records(path, array, copies, ids, options.skip_faulty)
     return Source((path,), split, records, tuple(notices))
 
 
@@ -111,7 +113,7 @@ def _open_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
     except (ValueError, EOFError) as error:
         raise DataError(
             f"{path}: expected a complete, uncompressed .npy array ({error}). "
-            "Decompress it, or fetch it anew."
+            "Decompress it, or download it again."
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError) as error:
         raise DataError(f"{path}: the pickled array cannot be loaded here ({error}).") from error
@@ -141,16 +143,6 @@ def _copies(array: NDArray[Any], num_captions: int | None, ids: Sequence[str] | 
     return CAPTIONS_PER_IMAGE
 
 
-def _read_ids(file: Path) -> list[str]:
-    try:
-        ids = [line.strip() for line in file.read_text(encoding="utf-8").split("\n")]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected UTF-8 text, one id a line ({error}).") from error
-    while ids and not ids[-1]:
-        ids.pop()
-    return ids
-
-
 def _one_an_image(ids: list[str], file: Path, num_images: int) -> list[str]:
     """The ids, without the repetitions for every caption."""
     firsts = ids[::CAPTIONS_PER_IMAGE]
@@ -170,25 +162,29 @@ def _check_captions(file: Path, num_captions: int, num_images: int) -> None:
         raise DataError(
             f"{file}: expected {CAPTIONS_PER_IMAGE} captions an image, one a line, "
             f"found {num_captions:,} for {num_images:,} images.\n"
-            "Is it of another split, or cut short?"
+            "Does it belong to another split, or is it truncated?"
         )
 
 
 def _records(
-    path: Path, array: NDArray[Any], copies: int, ids: Sequence[str]
-) -> Iterator[ImageRegions]:
-    check = RowChecks(image_id="id", features="array")
+    path: Path, array: NDArray[Any], copies: int, ids: Sequence[str], skip_faulty: bool
+) -> Iterator[ImageRegions | Failure]:
+    check = RowChecks(skip_faulty=skip_faulty, image_id="id", features="array")
     for number, image_id in enumerate(ids):
         row = number * copies
         where = f"{path}, row {row}"
-        features = np.asarray(array[row])
-        if features.ndim != 2 or features.dtype.kind != "f":
-            raise DataError(
-                f"{where}, field array: expected floats [regions, width], "
-                f"found {features.dtype} {list(features.shape)}.\nMend or remove it."
-            )
-        # A copy: a view of the file's map would keep every page that was read in memory.
-        yield check(ImageRegions(image_id, features.astype(np.float32)), where)
+        yield check.outcome(partial(_record, array[row], image_id, where), image_id, where)
+
+
+def _record(row: NDArray[Any], image_id: str, where: str) -> ImageRegions:
+    features = np.asarray(row)
+    if features.ndim != 2 or features.dtype.kind != "f":
+        raise DataError(
+            f"{where}, field array: expected floats [regions, width], "
+            f"found {features.dtype} {list(features.shape)}.\nMend or remove it."
+        )
+    # A copy: a view of the file's map would keep every page that was read in memory.
+    return ImageRegions(image_id, features.astype(np.float32))
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:

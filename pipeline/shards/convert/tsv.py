@@ -2,11 +2,13 @@ r"""Tab-separated rows with base64 arrays, the common part of the BUTD and LXMER
 
 A file is read row by row, gzip or not, and a row without an end is refused: memory is bounded by
 the longest row, whatever the file's size. Fields are what Python's csv module wrote with a tab as
-delimiter and \r\n as line end; only an id can need its quotes.
+delimiter and \r\n as line end; only an id can need its quotes. Two habits of other writers are
+accepted: a header, and `b'...'` around base64.
 """
 
 import base64
 import binascii
+import codecs
 import csv
 import gzip
 import io
@@ -14,6 +16,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.shards.convert.source import input_files
 
 MAX_ROW_BYTES = 1 << 28
 """Longest row accepted; a usual one (36 regions of 2,048 float32) has 0.4 MB."""
@@ -37,11 +41,30 @@ class Row:
 
     Attributes:
         where: the file and the row's number, counted from 1, as a user should read it.
-        fields: the text of each column by its name.
+        line: its bytes, without the line end.
+        columns: names of the columns, in order.
     """
 
     where: str
-    fields: Mapping[str, bytes]
+    line: bytes
+    columns: Sequence[str]
+
+    @cached_property
+    def fields(self) -> Mapping[str, bytes]:
+        """The text of each column by its name.
+
+        Raises:
+            DataError: there are other columns.
+        """
+        return _fields(self.line, self.columns, self.where)
+
+    @property
+    def image_id(self) -> str:
+        """The first column if it can be read, else the place of the row."""
+        try:
+            return self.text(self.columns[0]) or self.where
+        except DataError:
+            return self.where
 
     def text(self, field: str) -> str:
         """The field as text.
@@ -78,7 +101,7 @@ class Row:
             DataError: the field is not base64, or its bytes do not fill that shape.
         """
         try:
-            data = binascii.a2b_base64(self.fields[field], strict_mode=True)
+            data = binascii.a2b_base64(_without_literal(self.fields[field]), strict_mode=True)
         except binascii.Error as error:
             raise self.refuse(field, f"expected base64 ({error})") from error
         unit = np.dtype(dtype).itemsize * math.prod(n for n in shape if n >= 0)
@@ -108,23 +131,23 @@ def tsv_files(source: Path) -> list[Path]:
         raise DataError(f"{source} does not exist: expected a TSV file, or a folder of them.")
     if not source.is_dir():
         return [source]
-    files = sorted(p for p in source.iterdir() if p.is_file() and ".tsv" in p.suffixes)
+    files = [path for path in input_files(source, "*") if ".tsv" in path.suffixes]
     if not files:
         raise DataError(f"no *.tsv, *.tsv.gz or *.tsv.0 in {source}: name the file itself.")
     return files
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Each row of a file.
+    """Each row of a file; a header, which pandas would write, is passed over.
 
     Args:
         path: the file, gzip or not.
         columns: names of the columns, in order.
 
     Raises:
-        DataError: a row has other columns or does not end, or the gzip file is cut or damaged.
+        DataError: a row does not end, or the gzip file is cut or damaged.
     """
-    number = 0
+    number, header = 0, [column.encode() for column in columns]
     try:
         with open_input(path) as stream:
             while line := stream.readline(MAX_ROW_BYTES):
@@ -135,16 +158,22 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                         f"{where}: no line end in {MAX_ROW_BYTES:,} bytes; "
                         f"expected {len(columns)} columns between tabs. Is this such a file?"
                     )
-                line = line.rstrip(b"\r\n")
-                if line:
-                    yield Row(where, _fields(line, columns, where))
+                line = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
+                if line and not (number == 1 and line.split(b"\t") == header):
+                    yield Row(where, line, columns)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: the gzip data ends or breaks after row {number} ({error}).\n"
-            "Fetch the file anew."
+            "Download the file again."
         ) from error
     if number == 0:
         raise DataError(f"{path} is empty: expected rows of {len(columns)} columns.")
+
+
+def _without_literal(text: bytes) -> bytes:
+    """Base64 without the `b''` that Python 3 writes around bytes that were not decoded."""
+    is_literal = text[:2] in (b"b'", b'b"') and text[-1:] == text[1:2]
+    return text[2:-1] if is_literal else text
 
 
 def _fields(line: bytes, columns: Sequence[str], where: str) -> dict[str, bytes]:
@@ -154,7 +183,7 @@ def _fields(line: bytes, columns: Sequence[str], where: str) -> dict[str, bytes]
     if len(values) != len(columns):
         raise DataError(
             f"{where}: expected {len(columns)} columns ({', '.join(columns)}), "
-            f"found {len(values)}.\nIs this file of another format, or cut short?"
+            f"found {len(values)}.\nDoes this file have another format, or is it truncated?"
         )
     return dict(zip(columns, values, strict=True))
 
@@ -164,7 +193,7 @@ def _unquoted(line: bytes, where: str) -> list[bytes]:
     try:
         values = next(csv.reader([line.decode("utf-8")], delimiter="\t", strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: the quotes do not match ({error}). Mend the row.") from error
+        raise DataError(f"{where}: the quotes do not match ({error}). Fix the row.") from error
     return [value.encode("utf-8") for value in values]
 
 

@@ -78,12 +78,12 @@ def check_nodes(regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Te
     """
     if regions.dim() != 2 or words.dim() != 2 or regions.shape[1] != words.shape[1]:
         raise ValueError(
-            "regions and words are [nodes, d] with the same d; came regions "
+            "regions and words are [nodes, d] with the same d; got regions "
             f"{list(regions.shape)} and words {list(words.shape)}"
         )
     if regions.dtype != words.dtype or regions.dtype not in NODE_TYPES:
         raise ValueError(
-            "regions and words are both float32, float16, bfloat16 or float64; came regions "
+            "regions and words are both float32, float16, bfloat16 or float64; got regions "
             f"{regions.dtype} and words {words.dtype}: convert them with .to(dtype)"
         )
     if regions.device != words.device:
@@ -93,7 +93,7 @@ def check_nodes(regions: Tensor, words: Tensor, region_ptr: Tensor, word_ptr: Te
     for name, ptr in (("region_ptr", region_ptr), ("word_ptr", word_ptr)):
         if ptr.dim() != 1 or len(ptr) == 0 or ptr.dtype not in (torch.int64, torch.int32):
             raise ValueError(
-                f"{name} is [owners + 1] of int64 or int32; came {list(ptr.shape)} of {ptr.dtype}"
+                f"{name} is [owners + 1] of int64 or int32; got {list(ptr.shape)} of {ptr.dtype}"
             )
 
 
@@ -115,7 +115,7 @@ def _check_pointer(name: str, ptr: Tensor, nodes: Tensor) -> None:
     if bounds[0] != 0 or bounds[-1] != len(nodes):
         raise ValueError(
             f"{name} runs from 0 to the number of nodes, {len(nodes)} (nodes {list(nodes.shape)}); "
-            f"came {bounds[0]} to {bounds[-1]}"
+            f"got {bounds[0]} to {bounds[-1]}"
         )
     falls = bounds[1:] < bounds[:-1]
     if falls.any():

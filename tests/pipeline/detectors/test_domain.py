@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.detectors.domain import SAMPLE, domain_warning, is_scene, sample_pictures
 from pipeline.images import load_image
-from pipeline.manifests.manifest import folder_images
+from pipeline.manifests.picture_folder import folder_images
 
 
 def test_generated_scenes_are_scenes(scenes):

@@ -75,7 +75,7 @@ def test_batches_of_one_and_eight_give_the_same(scenes, embedded):
 def test_a_half_written_file_is_told(tmp_path):
     part = tmp_path / "part.onnx"
     part.write_bytes(SCENES.read_bytes()[:100_000])
-    with pytest.raises(DataError, match="no whole ONNX file"):
+    with pytest.raises(DataError, match="not a complete ONNX file"):
         OnnxNetwork(part)
 
 
@@ -97,7 +97,7 @@ def write_identity(path, metadata=None):
 def test_a_network_that_is_no_detector_is_told(tmp_path):
     path = tmp_path / "other.onnx"
     write_identity(path)
-    with pytest.raises(DataError, match=r"no detector.*export-detector"):
+    with pytest.raises(DataError, match=r"not a detector.*export-detector"):
         OnnxNetwork(path)
 
 

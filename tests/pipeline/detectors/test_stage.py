@@ -12,7 +12,7 @@ from pipeline.detectors import specification, stage
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.specification import open_detector
 from pipeline.detectors.stage import RegionStage
-from pipeline.manifests.manifest import folder_images
+from pipeline.manifests.picture_folder import folder_images
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 
@@ -154,13 +154,13 @@ def test_the_detector_of_scenes_warns_once_of_other_pictures(odd_pictures, tmp_p
         "scenes", "--workers", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert result.output.count("3 of the 3 pictures looked at are no generated scenes") == 1
+    assert result.output.count("3 of the 3 checked pictures are not generated scenes") == 1
     assert "--detector photos" in result.output
     shown = run(
         "show-regions", odd_pictures / "blank.png", "--detector", "scenes", "--out",
         tmp_path / "shown.png",
     )  # fmt: skip
-    assert "no generated scenes" in shown.output
+    assert "not generated scenes" in shown.output
 
 
 def test_the_detector_of_scenes_does_not_warn_of_scenes(scenes, tmp_path):
@@ -173,9 +173,9 @@ def test_a_fixed_count_that_the_detector_cannot_reach_is_told(scenes, tmp_path):
     assert result.exit_code == 0, result.output
     reader = ShardReader(out, "regions")
     assert max(len(record.boxes) for record in reader) < 100
-    expected = "20 images have fewer than 100 regions, as the detector proposed no more"
+    expected = "20 images have fewer than 100 regions, because the detector proposed no more"
     assert expected in result.output
-    assert "the next best fill them up" not in result.output
+    assert "the next best regions were added" not in result.output
 
 
 def test_where_nothing_is_found_the_next_best_fill_up_and_are_counted(odd_pictures, tmp_path):
@@ -185,7 +185,7 @@ def test_where_nothing_is_found_the_next_best_fill_up_and_are_counted(odd_pictur
         "--workers", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "the next best fill them up" in result.output
+    assert "the next best regions were added" in result.output
     reader = ShardReader(out, "regions")
     assert len(reader) == 3
     assert len(reader[reader.index("blank.png")].boxes) == 2

@@ -238,7 +238,7 @@ def test_weights_of_another_model_are_told(tmp_path):
 
 
 def test_an_unknown_model_is_told_the_known_ones():
-    with pytest.raises(SettingsError, match=f"{SMALL}(.|\n)*came 'retinanet_resnet50_fpn'"):
+    with pytest.raises(SettingsError, match=f"{SMALL}(.|\n)*got 'retinanet_resnet50_fpn'"):
         backend.open_torchvision("retinanet_resnet50_fpn")
 
 

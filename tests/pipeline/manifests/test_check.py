@@ -8,6 +8,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.cli import main
+from pipeline.manifests.manifest import load_manifest
+from pipeline.parsing.stage import ParseCaptions
+from pipeline.shards.records import Failure
 
 CAPTIONS = [
     ("a.png", "train", ["A dog", "Two dogs"]),
@@ -100,24 +103,40 @@ def test_pictures_that_cannot_be_decoded(data_set):
     assert len(problems(data_set, "--max-megapixels", "0.00001")["undecodable images"]) == 3
 
 
-def test_captions_that_cannot_be_parsed(data_set):
-    texts = ["", "a\x07b"]
-    write_captions(data_set, [("a.png", "train", texts), *CAPTIONS[1:]])
-    assert problems(data_set) == {
-        "captions that cannot be parsed": [
-            "a.png#0: the caption is empty",
-            "a.png#1: the caption has the control character U+0007 at place 1",
-        ]
-    }
+HARD_CAPTIONS = [
+    "A dog runs on the grass.\n",
+    "A man\trides a bike.",
+    "A cat\r\nlies on a bed.",
+    "...",
+    "2 4 7",
+    "Собака бежит по траве.",
+    "word " * 600,
+    "a\x07b",
+    " ",
+    "",
+    "\u200b\ufeff",
+    "<br/>",
+    "a dog \ud83d",
+    "w" * 20_001,
+]
+
+
+def test_captions_named_are_those_that_parse_captions_leaves_out(data_set):
+    write_captions(data_set, [("a.png", "train", HARD_CAPTIONS), *CAPTIONS[1:]])
+    named = problems(data_set)["captions that cannot be parsed"]
+    captions = load_manifest(data_set / "small.yaml").captions(data_set)
+    outcomes = ParseCaptions("embedded").process(captions, threads=1)
+    left_out = [f"{o.id}: {o.reason}" for o in outcomes if isinstance(o, Failure)]
+    assert named == left_out
+    numbers = [int(line.split("#")[1].split(":")[0]) for line in named]
+    assert numbers == [3, 4, 5, 6, 8, 9, 10, 11, 12, 13]
 
 
 def test_bytes_that_are_not_utf8(data_set):
     content = (data_set / "captions.json").read_bytes().replace(b"A cow", b"A c\xf6w")
     (data_set / "captions.json").write_bytes(content)
     assert problems(data_set) == {
-        "captions that cannot be parsed": [
-            "c.png#0: the caption has a byte that is not UTF-8 at place 3"
-        ]
+        "captions that cannot be parsed": ["c.png#0: the caption has a byte that is not UTF-8"]
     }
 
 

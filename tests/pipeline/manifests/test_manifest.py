@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.manifests.caption_files import caption_fault, read_captions
-from pipeline.manifests.manifest import Manifest, folder_images, load_manifest, tsv_captions
+from pipeline.image_ids import join_ids
+from pipeline.manifests.caption_files import read_captions
+from pipeline.manifests.caption_text import caption_fault
+from pipeline.manifests.manifest import Manifest, file_captions, load_manifest
+from pipeline.manifests.picture_folder import folder_images
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
@@ -51,7 +54,7 @@ def test_karpathy_counts():
 @pytest.mark.real_data
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_flickr30k_counts_are_those_of_the_real_captions(shared_data, split):
-    captions = tsv_captions(shared_data / "captions" / f"flickr30k_{split}.tsv.gz")
+    captions = file_captions(shared_data / "captions" / f"flickr30k_{split}.tsv.gz")
     expected = load_manifest(MANIFESTS / "flickr30k.yaml").splits[split]
     assert len(captions) == expected.captions
     assert len({caption.image_id for caption in captions}) == expected.images
@@ -61,7 +64,7 @@ def test_flickr30k_counts_are_those_of_the_real_captions(shared_data, split):
 @pytest.mark.real_data
 def test_real_photographs_and_captions_meet_without_a_manifest(shared_data, folder):
     images = folder_images(shared_data / folder / "images")
-    captions = tsv_captions(shared_data / folder / "captions.tsv")
+    captions = file_captions(shared_data / folder / "captions.tsv")
     assert {image.image_id for image in images} == {caption.image_id for caption in captions}
     assert len(captions) == 5 * len(images)
     assert len({caption.id for caption in captions}) == len(captions)
@@ -88,6 +91,51 @@ def test_karpathy_json(tmp_path):
         ("a.jpg#1", "a.jpg", "Two dogs", "train"),
         ("b.jpg#0", "b.jpg", "A cat", "test"),
     ]
+
+
+def karpathy(*images):
+    """Karpathy's JSON of (folder, file, split), a caption each."""
+    keys = ("filepath", "filename", "split")
+    return json.dumps(
+        {"images": [dict(zip(keys, i, strict=True), sentences=[{"raw": i[1]}]) for i in images]}
+    )
+
+
+SAME_NAMES = [("cats", "1.jpg", "train"), ("dogs", "1.jpg", "train"), ("dogs", "2.jpg", "val")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ids"),
+    [
+        ("{folder}/{file}", ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]),
+        ("pictures/{folder}-{file}", [f"pictures/{n}.jpg" for n in ("cats-1", "dogs-1", "dogs-2")]),
+        (None, ["cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg"]),
+    ],
+)
+def test_pictures_of_one_name_in_two_folders_are_two_images(tmp_path, pattern, ids):
+    (tmp_path / "captions.json").write_text(karpathy(*SAME_NAMES))
+    small = manifest(image_pattern=pattern)
+    captions = small.captions(tmp_path)
+    assert [caption.image_id for caption in captions] == ids
+    assert [caption.id for caption in captions] == [f"{id_}#0" for id_ in ids]
+    assert [caption.text for caption in captions] == ["1.jpg", "1.jpg", "2.jpg"]
+    if pattern is not None:
+        images = small.images(tmp_path)
+        assert [image.image_id for image in images] == ids
+        assert [image.path for image in images] == [tmp_path / id_ for id_ in ids]
+
+
+def test_pictures_of_one_name_in_two_splits_are_two_images(tmp_path):
+    (tmp_path / "captions.json").write_text(karpathy(("", "1.jpg", "train"), ("", "1.jpg", "test")))
+    images = manifest(image_pattern="{split}/{file}").images(tmp_path)
+    assert [image.image_id for image in images] == ["train/1.jpg", "test/1.jpg"]
+
+
+def test_file_names_stay_ids_where_each_is_of_one_picture(tmp_path):
+    images = [("train2014", "1.jpg", "train"), ("val2014", "2.jpg", "test")]
+    (tmp_path / "captions.json").write_text(karpathy(*images))
+    captions = manifest(image_pattern="{folder}/{file}").captions(tmp_path)
+    assert [caption.image_id for caption in captions] == ["1.jpg", "2.jpg"]
 
 
 def test_coco_json(tmp_path):
@@ -128,7 +176,7 @@ def test_scan_txt(tmp_path):
 def test_token_tsv_is_unpacked_and_grouped_by_image(tmp_path):
     lines = "a.jpg#0\tA dog\r\nb.jpg#0\tA\u2028cat\x0bsits\na.jpg#1\tTwo\tdogs\n"
     (tmp_path / "c.tsv.gz").write_bytes(gzip.compress(lines.encode()))
-    captions = tsv_captions(tmp_path / "c.tsv.gz")
+    captions = file_captions(tmp_path / "c.tsv.gz")
     assert [(c.id, c.text) for c in captions] == [
         ("a.jpg#0", "A dog"),
         ("a.jpg#1", "Two\tdogs"),
@@ -145,7 +193,7 @@ def test_any_text_comes_back_from_a_tsv(tmp_path_factory, captions):
     file = tmp_path_factory.mktemp("tsv") / "c.tsv"
     lines = "".join(f"a.jpg#{k}\t{text}\n" for k, text in enumerate(captions))
     file.write_bytes(lines.encode())
-    assert [caption.text for caption in tsv_captions(file)] == captions
+    assert [caption.text for caption in file_captions(file)] == captions
 
 
 def test_a_file_of_another_format_is_named(tmp_path):
@@ -160,28 +208,20 @@ def test_a_file_of_another_format_is_named(tmp_path):
         manifest().captions(tmp_path)
 
 
+@pytest.mark.parametrize("caption", [None, 5, ["A dog"]])
+def test_a_caption_that_is_no_text_is_named(tmp_path, caption):
+    image = {"filename": "a.jpg", "split": "train", "sentences": [{"raw": "A"}, {"raw": caption}]}
+    (tmp_path / "captions.json").write_text(json.dumps({"images": [image]}))
+    with pytest.raises(DataError, match=r"caption 1 of a\.jpg is .*, expected text"):
+        manifest().captions(tmp_path)
+
+
 def test_bytes_that_are_not_utf8_are_refused_or_kept_apart(tmp_path):
     (tmp_path / "c.tsv").write_bytes(b"a.jpg#0\tcaf\xe9\n")
     with pytest.raises(DataError, match="line 1 has the byte 0xe9 at offset 11"):
-        tsv_captions(tmp_path / "c.tsv")
+        file_captions(tmp_path / "c.tsv")
     (image,) = read_captions(tmp_path / "c.tsv", "token-tsv", keep_undecodable=True)
-    assert caption_fault(image.captions[0]) == "the caption has a byte that is not UTF-8 at place 3"
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("A dog .", None),
-        ("Ein Hund läuft – schnell 🐕", None),
-        ("", "the caption is empty"),
-        (" \u3000 ", "the caption is empty"),
-        ("a\x07b", "the caption has the control character U+0007 at place 1"),
-        ("a\tb", "the caption has the control character U+0009 at place 1"),
-        ("a\x85", "the caption has the control character U+0085 at place 1"),
-    ],
-)
-def test_what_keeps_a_caption_from_being_parsed(text, fault):
-    assert caption_fault(text) == fault
+    assert caption_fault(image.captions[0]) == "the caption has a byte that is not UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -215,16 +255,19 @@ def test_what_is_no_manifest(tmp_path, content):
         load_manifest(tmp_path / "x.yaml")
 
 
-def test_a_folder_of_pictures_is_sorted_and_deep(tmp_path):
-    for name in ["b.JPG", "a.png", "deep/er/c.jpeg", "notes.txt"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    items = folder_images(tmp_path)
-    assert [item.image_id for item in items] == ["a.png", "b.JPG", "deep/er/c.jpeg"]
-    assert items[2].path == tmp_path / "deep/er/c.jpeg"
+NFC, NFD = "caf\u00e9.jpg", "cafe\u0301.jpg"
 
 
-def test_a_name_that_no_id_can_be_made_of(tmp_path):
-    Path(str(tmp_path / "caf\udce9.jpg")).touch()
-    with pytest.raises(DataError, match=r"caf\\udce9"):
-        folder_images(tmp_path)
+@pytest.mark.parametrize("in_captions", [NFC, NFD])
+@pytest.mark.parametrize("on_disk", [NFC, NFD])
+def test_names_of_composed_and_decomposed_letters_are_one(tmp_path, on_disk, in_captions):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / on_disk).touch()
+    (tmp_path / "c.tsv").write_text(f"{in_captions}#0\tA dog\n", encoding="utf-8")
+    (caption,) = file_captions(tmp_path / "c.tsv")
+    (image,) = folder_images(tmp_path / "images")
+    assert join_ids([caption.image_id], [image.image_id]) == {in_captions: on_disk}
+    files = [{"file": "c.tsv", "format": "token-tsv", "split": "test"}]
+    (listed,) = manifest(caption_files=files).images(tmp_path)
+    assert (listed.image_id, listed.path.name) == (in_captions, on_disk)
+    assert listed.path.is_file()

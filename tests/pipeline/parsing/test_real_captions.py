@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.manifests.manifest import tsv_captions
+from pipeline.manifests.manifest import file_captions
 from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.parser import EMBEDDED, LEARNED, RULES, load_parser, parse_texts
 from pipeline.parsing.score import read_gold, score
@@ -40,7 +40,7 @@ def test_every_real_caption_gives_a_record(shared_data, rules_only, tmp_path):
     with gzip.open(shared_data / "captions" / "flickr30k_train.tsv.gz", "rb") as stream:
         lines = [stream.readline() for _ in range(500)]
     (tmp_path / "captions.tsv").write_bytes(b"".join(lines))
-    items = tsv_captions(tmp_path / "captions.tsv")
+    items = file_captions(tmp_path / "captions.tsv")
     rules_only.to_disk(tmp_path / "model")
     outcomes = list(ParseCaptions(str(tmp_path / "model")).process(items, 1))
     assert all(isinstance(outcome, ParsedCaption) for outcome in outcomes)

@@ -1,6 +1,11 @@
 """parse-captions and its stage, show-caption and export-triples, on a pipeline without weights."""
 
+import gzip
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.stage import ParseCaptions
+from pipeline.parsing.strings import strings_of
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import Failure
 
@@ -77,14 +83,40 @@ def test_command_writes_what_the_reader_reads(shards):
     assert reader.fingerprint["model"]["digest"]
 
 
+def exported(shards, out, *options):
+    command = ["export-triples", str(shards), "--out", str(out), *options]
+    return CliRunner().invoke(main, command)
+
+
 def test_export_gives_a_line_a_caption(shards, tmp_path):
-    out = tmp_path / "triples.jsonl"
-    result = CliRunner().invoke(main, ["export-triples", str(shards), "--out", str(out)])
+    out = tmp_path / "new/folder/triples.jsonl"
+    result = exported(shards, out)
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert lines[0] == {"caption": "a dog on a bench", "triples": [["dog", "on", "bench"]]}
-    assert lines[-1] == {"caption": "a red bench", "triples": [["bench", "is", "red"]]}
+    assert lines[-1] == {
+        "caption_id": "y.jpg#0",
+        "image_id": "y.jpg",
+        "caption": "a red bench",
+        "triples": [["bench", "is", "red"]],
+    }
     assert len(lines) == len(GOOD) + 1
+
+
+def test_export_without_ids_and_gzipped(shards, tmp_path):
+    out = tmp_path / "triples.jsonl.gz"
+    assert exported(shards, out, "--plain").exit_code == 0
+    lines = [json.loads(line) for line in gzip.decompress(out.read_bytes()).splitlines()]
+    assert lines[0] == {"caption": "a dog on a bench", "triples": [["dog", "on", "bench"]]}
+
+
+def test_export_overwrites_on_request_alone(shards, tmp_path):
+    out = tmp_path / "triples.jsonl"
+    out.write_text("mine")
+    refused = exported(shards, out)
+    assert (refused.exit_code, out.read_text()) == (1, "mine")
+    assert "exists already" in refused.stderr
+    assert exported(shards, out, "--overwrite").exit_code == 0
+    assert "y.jpg#0" in out.read_text(encoding="utf-8")
 
 
 def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
@@ -108,3 +140,43 @@ def test_unknown_model_is_an_error_of_the_command_line():
     result = CliRunner().invoke(main, ["show-caption", "a dog", "--model", "en_nothing"])
     assert result.exit_code == 2
     assert "no model 'en_nothing'" in result.output
+
+
+def test_the_embedded_model_is_identified_without_loading_it():
+    from pipeline.parsing.parser import cached_parser, model_fingerprint
+
+    assert ParseCaptions("embedded").fingerprint() == model_fingerprint(cached_parser("embedded"))
+
+
+def modules_after(arguments):
+    """Names of the modules that a command has imported in its own process when it is done."""
+    code = (
+        "import sys; from pipeline.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print(*sorted(m for m in sys.modules if '.' not in m))"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_small_input_is_parsed_in_the_process_itself_without_torch_and_dask_workers(tmp_path):
+    (tmp_path / "c.tsv").write_text("a.jpg#0\ta man riding a horse\n")
+    loaded = modules_after(
+        ["parse-captions", "--captions", tmp_path / "c.tsv", "--out", tmp_path / "shards"]
+    )
+    assert "spacy" in loaded
+    assert not loaded & {"torch", "distributed"}
+    (caption,) = ShardReader(tmp_path / "shards", "captions")
+    assert strings_of(caption.objects, caption.triples) == [("man", "ride", "horse")]
+
+
+def test_several_shards_are_parsed_in_processes_and_give_the_same(tmp_path):
+    (tmp_path / "c.tsv").write_text("a.jpg#0\ta man riding a horse\nb.jpg#0\ta dog on a bed\n")
+    given = ["parse-captions", "--captions", tmp_path / "c.tsv", "--shard-size", 1, "--out"]
+    loaded = modules_after([*given, tmp_path / "processes", "--workers", 2])
+    assert "distributed" in loaded
+    assert not loaded & {"spacy", "torch"}
+    assert modules_after([*given, tmp_path / "threads", "--threads"]) >= {"spacy"}
+    one, two = (list(ShardReader(tmp_path / n, "captions")) for n in ("processes", "threads"))
+    assert one == two

@@ -1,10 +1,13 @@
 """Random access, in this process and in workers; what does not belong together is refused."""
 
+import errno
 import gc
 import json
 import os
 import pickle
+import resource
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -131,8 +134,43 @@ def test_few_maps_are_kept(shards, monkeypatch):
     monkeypatch.setattr(reader_module, "MAX_OPEN_SHARDS", 1)
     reader = ShardReader(shards, "regions")
     kept = [reader[i].features for i in (0, 9, 0, 9)]
-    assert reader._open_shard.cache_info().currsize == 1
+    assert len(reader._opened) == 1
     np.testing.assert_array_equal(kept[0], kept[2])
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
+def test_all_readers_of_a_process_share_the_limit(shards, monkeypatch):
+    monkeypatch.setattr(reader_module, "MAX_OPEN_SHARDS", 2)
+    readers = [ShardReader(shards, "regions") for _ in range(4)]
+    readers += [ShardReader(shards, "captions") for _ in range(4)]
+    before = open_files()
+    for reader in readers * 2:
+        assert len(list(reader)) == len(reader)
+    assert open_files() <= before + 2
+    assert readers[0].ids[0] == "image-0-0"
+
+
+def test_a_quarter_of_the_open_files_is_used(monkeypatch):
+    def limit(soft):
+        monkeypatch.setattr(reader_module.resource, "getrlimit", lambda _: (soft, soft))
+        return reader_module._most_open()
+
+    assert [limit(soft) for soft in (3, 256, 1024, 65_536, resource.RLIM_INFINITY)] == [
+        1, 64, 256, 512, 512]  # fmt: skip
+
+
+def test_without_files_to_open_the_error_says_what_to_do(shards, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    reader = ShardReader(shards, "regions")
+    monkeypatch.setattr(reader_module, "open_shard", refuse)
+    with pytest.raises(DataError, match=r"has 2 shards.*ulimit -n.*--shard-size"):
+        reader[0]
 
 
 def test_pickled_reader_has_no_maps_and_reads_on(shards):
@@ -140,7 +178,7 @@ def test_pickled_reader_has_no_maps_and_reads_on(shards):
     first = reader[0].features.copy()
     assert reader.index("image-0-0") == 0
     copy = pickle.loads(pickle.dumps(reader))
-    assert copy._open_shard.cache_info().currsize == 0
+    assert not copy._opened
     np.testing.assert_array_equal(copy[0].features, first)
     assert copy.index("image-1-4") == 9
 

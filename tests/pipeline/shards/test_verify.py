@@ -280,9 +280,64 @@ def test_caption_in_another_split_than_its_image_is_found(shards, caption):
     assert "in another split than their image: image-0-0#9" in problem.message
 
 
-def test_splits_that_only_one_kind_has_are_not_compared(shards, caption):
+def test_captions_of_a_split_without_images_are_a_problem(shards, caption):
     write_captions(shards, [caption("new#0", "new")], split="test")
-    assert verify_shards(shards).ok
+    report = verify_shards(shards)
+    assert [problem.message for problem in report.problems] == [
+        "1 captions of an image that is in no shard: new#0.",
+        "none of 1 captions of split test has its image (captions name new; images are called "
+        "image-0-0, image-0-1, image-0-2, ...). Import them with --ids, or add the images.",
+    ]
+    assert "20 of 21 captions have an image" in report.to_table()
+    assert json.loads(report.to_json())["joined"] == 20
+
+
+@pytest.mark.parametrize("split", [None, "all", "train"])
+def test_captions_whose_images_have_other_names_are_a_problem(tmp_path, image, caption, split):
+    write_images(tmp_path, [image(f"39{n}") for n in range(5)], split=split)
+    captions = [caption(f"dog{n}.jpg#0", f"dog{n}.jpg") for n in range(5)]
+    write_of_test(tmp_path, "captions", captions, split="train")
+    report = verify_shards(tmp_path)
+    assert (
+        "captions name dog0.jpg, dog1.jpg, dog2.jpg, ...; images are called 390, 391, 392, ..."
+        in (report.problems[1].message)
+    )
+    assert "0 of 5 captions have an image" in report.to_table()
+
+
+def write_of_test(folder, kind, records, split=None, **more):
+    made_by = {"settings": {}, "fingerprint": {"made": "by a test"}}
+    write_shard(shard_path(folder, kind, 0), kind, records, split=split, **made_by, **more)
+
+
+def write_images(folder, images, **more):
+    names = {"labels": ["x"] * 9, "attributes": ["x"] * 9, "relations": ["x"] * 9}
+    write_of_test(folder, "regions", images, names=names, **more)
+
+
+@pytest.mark.parametrize("split", [None, "all"])
+def test_imported_ids_and_captions_of_every_split_agree(tmp_path, image, caption, split):
+    write_images(tmp_path, [image("391895"), image("42")], split=split)
+    names = ["COCO_val2014_000000391895.jpg", "COCO_train2014_000000000042.jpg"]
+    for number, (name, its) in enumerate(zip(names, ("val", "train"), strict=True)):
+        write_shard(
+            shard_path(tmp_path, "captions", number), "captions", [caption(f"{name}#0", name)],
+            split=its, settings={}, fingerprint={"made": "by a test"},
+        )  # fmt: skip
+    report = verify_shards(tmp_path)
+    assert report.ok, report.to_table()
+    assert report.joined == 2
+
+
+def test_images_that_are_in_no_drawn_split_are_found(tmp_path, image):
+    write_images(tmp_path, [image("a"), image("b", num_regions=2), image("c")], split="all")
+    splits = {"images": {"train": ["a"], "val": ["b"]}}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    (problem,) = verify_shards(tmp_path).problems
+    assert problem.message == "1 images that pipeline split has not divided: c."
+    (tmp_path / "splits.json").write_text("[]")
+    (problem,) = verify_shards(tmp_path).problems
+    assert "is damaged" in problem.message
 
 
 def test_left_temporary_file_is_a_notice(shards):
@@ -362,6 +417,15 @@ def test_manifest_without_pictures_checks_captions(shards, manifest):
     for path in shards.glob("regions-*"):
         path.unlink()
     assert verify_shards(shards, manifest=manifest(image_pattern=None)).ok
+
+
+def test_imported_features_are_compared_with_a_manifest_without_pictures(tmp_path, image, manifest):
+    (tmp_path / "s").mkdir()
+    write_images(tmp_path / "s", [image(f"image-{n}-{k}.jpg") for n in range(2) for k in range(5)])
+    report = verify_shards(tmp_path / "s", manifest=manifest(image_pattern=None))
+    assert [problem.message for problem in report.problems] == [
+        "1 ids of the manifest that are in no shard: elsewhere."
+    ]
 
 
 def test_folders_and_arguments_that_make_no_sense(tmp_path):

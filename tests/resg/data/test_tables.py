@@ -1,14 +1,17 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.errors import DataError as ShardError
+from pipeline.shards import reader as shard_reader
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
 from pipeline.shards.writer import write_shard
 from resg.config import TrainSettings
 from resg.data.sampling import seeded_generator as generator
+from resg.data.splits import SplitReaders
 from resg.data.tables import CaptionTable, DataError, ImageTable
 from resg.data.vocabulary import END, MASK, START, Vocabulary
 from resg.data.word_drop import DroppedWords
@@ -37,6 +40,12 @@ def write_splits(world, folder, **counts):
     return folder
 
 
+def without_regions(image):
+    """The record of an image in which the detector found nothing."""
+    arrays = ("features", "boxes", "labels", "scores")
+    return replace(image, **{name: getattr(image, name)[:0] for name in arrays})
+
+
 # What a batch holds
 
 
@@ -49,6 +58,27 @@ def test_a_batch_holds_the_chosen_images_wherever_features_are_kept(cache, world
     assert batch.layout.ptr.tolist() == [0, 3, 6]
     assert batch.sizes.tolist() == [[40, 60], [40, 60]]
     assert np.array_equal(batch.boxes.numpy()[3:], images[0].boxes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
+@pytest.mark.parametrize("cache", ["ram", "map"])
+def test_more_shards_than_open_files_are_trained_on(cache, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_reader, "MAX_OPEN_SHARDS", 3)
+    for number in range(40):
+        image, captions = world.make_split("train", 1, number)
+        image = replace(image[0], image_id=f"{number}")
+        captions = [replace(c, image_id=f"{number}", caption_id=f"{number}#{c.caption_id[-1]}")
+                    for c in captions]  # fmt: skip
+        world.write_split(tmp_path, number, "train", [image], captions)
+    readers = SplitReaders.open(tmp_path, "train")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    settings = small("resg-gru", f"train.cache={cache}")
+    tables = readers.tables(settings, readers.vocabulary(settings), CPU)
+    rows = torch.arange(40)
+    batch = tables.images.batch(rows)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
+    assert np.array_equal(batch.features, np.concatenate([r.features for r in readers.regions]))
+    assert tables.images.boxes is not None
 
 
 def test_dropped_regions_are_gone_with_their_relations_and_each_image_keeps_its_first(world):
@@ -223,8 +253,23 @@ def test_regions_and_captions_of_different_data_are_refused(world, tmp_path):
     _, captions = world.make_split("other", 6, 0)
     world.write_split(tmp_path / "s", 0, "train", images, captions)
     world.write_split(tmp_path / "s", 1, "val", *world.make_split("val", 4, 1))
-    with pytest.raises(DataError, match=r"got none of image 'other-0' \(caption 'other-0#0'\)"):
+    with pytest.raises(DataError, match="captions of images with regions in split 'train'") as told:
         train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    assert "Images with regions: train-0, train-1, train-2 (6 in all)." in str(told.value)
+    assert "Images of captions: other-0, other-1, other-2 (6 in all)." in str(told.value)
+    assert "of the same manifest" in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_whose_images_have_no_region_at_all_is_refused(world, tmp_path):
+    images, captions = world.make_split("train", 6, 0)
+    bare = [without_regions(image) for image in images]
+    world.write_split(tmp_path / "s", 0, "train", bare, captions)
+    world.write_split(tmp_path / "s", 1, "val", *world.make_split("val", 4, 1))
+    with pytest.raises(DataError, match="split 'train'") as told:
+        train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    assert "Images with regions: none. " in str(told.value)
+    assert "Images of captions: train-0, train-1, train-2 (6 in all)." in str(told.value)
 
 
 def test_a_feature_width_that_is_not_the_runs_is_refused(world, tmp_path):
@@ -242,8 +287,10 @@ def test_a_feature_width_that_is_not_the_runs_is_refused(world, tmp_path):
 def test_a_split_without_captions_or_images_is_refused(world, tmp_path):
     images, _ = world.make_split("train", 6, 0)
     world.write_split(tmp_path / "s", 0, "train", images, [])
-    with pytest.raises(DataError, match="expected captions, got none"):
+    with pytest.raises(DataError, match=r"Images of captions: none\."):
         train_run(tmp_path / "s", tmp_path / "run", small(), CPU)
+    with pytest.raises(DataError, match="expected captions, got none"):
+        CaptionTable([], {}, Vocabulary.build([]), ())
     with pytest.raises(DataError, match="expected images, got none"):
         ImageTable([], "ram", CPU)
     shards = write_splits(world, tmp_path / "only-train", train=6)

@@ -1,15 +1,17 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.manifests.manifest import CaptionItem
+from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
-from pipeline.parsing.stage import caption_record
+from resg.data.splits import LeftOut, SplitReaders
 from resg.errors import ResgError
-from resg.evaluation.hard_pairs import read_hard_pairs
+from resg.evaluation.hard_pairs import HardPair, read_hard_pairs, without_left_out
 from resg.evaluation.probes import probe_run, swapped_text
 from resg.graphs.textual import textual_edges
 from resg.jobs import train_run
@@ -110,6 +112,8 @@ def probe(folder, pairs=None):
 
 def test_all_probes_end_to_end(run):
     report = probe(run)
+    nothing = {"captions": 0, "images": 0}
+    assert report.data == {"split": "test", "images": 10, "captions": 20, "left_out": nothing}
     assert list(report.rsum) == ["as trained", "edges removed", "words shuffled"]
     assert all(0 <= rsum <= 600 for rsum in report.rsum.values())
     assert len(set(report.rsum.values())) == 3
@@ -134,6 +138,24 @@ def hard_pairs(path, ids):
     return path
 
 
+def test_captions_of_skipped_images_are_left_out_of_all_probes(run, world, tmp_path):
+    readers = SplitReaders.open(open_run(run).shards_in(None), "test")
+    images, captions = list(readers.regions), list(readers.captions)
+    fingerprint = {"model": model_fingerprint(cached_parser("embedded"))}
+    kept = [caption for caption in captions if caption.image_id not in ("test-1", "test-4")]
+    remaining = [image for image in images if image.image_id not in ("test-1", "test-4")]
+    for name, own in (("skipped", captions), ("never there", kept)):
+        world.write_split(tmp_path / name, 0, "test", remaining, own, fingerprint=fingerprint)
+    reports = [
+        probe_run(open_run(run), "test", CPU, caption_parser(open_run(run)), tmp_path / name)
+        for name in ("skipped", "never there")
+    ]
+    assert reports[0].data.pop("left_out") == {"captions": 4, "images": 2}
+    assert reports[1].data.pop("left_out") == {"captions": 0, "images": 0}
+    assert reports[0] == reports[1]
+    assert reports[0].num_swapped == 16
+
+
 def test_hard_pairs_are_counted_by_relation(run, tmp_path):
     ids = [
         ("test-0", "test-0#0", "left of", "test"),  # the same caption: a tie counts as wrong
@@ -144,6 +166,14 @@ def test_hard_pairs_are_counted_by_relation(run, tmp_path):
     assert set(report.hard_pairs) == {"all", "left of", "above"}
     assert report.hard_pairs["left of"] == 0
     assert report.hard_pairs["all"] == np.mean([0, report.hard_pairs["above"]])
+
+
+def test_hard_pairs_with_a_caption_that_is_left_out_are_left_out():
+    told = [HardPair(f"i{n}", f"i{n}#0", f"i{(n + 1) % 4}#0", "above") for n in range(4)]
+    tables = SimpleNamespace(left_out=LeftOut(("i2#0", "i2#1"), ("i2",)))
+    assert without_left_out(told, tables) == [told[0], told[3]]
+    with pytest.raises(ResgError, match="got 2 whose images have none"):
+        without_left_out(told[1:3], tables)
 
 
 def test_a_file_without_pairs_of_the_split_or_of_other_data_is_refused(run, tmp_path):

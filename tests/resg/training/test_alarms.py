@@ -80,7 +80,10 @@ def test_a_loss_that_is_not_finite_names_batch_and_tensors():
 
 def test_training_that_blows_up_stops_and_keeps_its_last_checkpoint(shards, tmp_path):
     changes = ("model.width=16", "model.text.word_width=8", "train.batch_size=16")
-    blown_up = load_settings("vse++", (*changes, "train.learning_rate=1e30"))
+    blown_up = load_settings(
+        "vse++",
+        (*changes, "train.learning_rate=1e30", "train.weight_decay=0.01", "loss.hardest_after=1"),
+    )
     with pytest.raises(TrainingError, match=r"not finite: .*The batch holds captions train-\d+#"):
         train_run(shards, tmp_path / "run", blown_up, CPU)
     train_run(shards, tmp_path / "good", load_settings("vse++", (*changes, "train.epochs=1")), CPU)

@@ -54,6 +54,7 @@ def torchrun(shards, out, *arguments):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
+    return done.stderr
 
 
 def test_a_batch_of_fewer_pairs_than_processes_is_refused(shards, tmp_path, monkeypatch):
@@ -81,9 +82,12 @@ def test_two_processes_give_the_losses_and_weights_of_one(preset, world, tmp_pat
     for number, (split, count) in enumerate((("train", 55), ("val", 12))):
         images, captions = world.make_split(split, count, number)
         first = [caption for caption in captions if caption.caption_id.endswith("#0")]
-        world.write_split(shards, number, split, images, first)
+        lost = world.make_caption("lost#0", "lost", "red", "blue")  # of an image without regions
+        world.write_split(shards, number, split, images, [lost, *first])
     train_run(shards, tmp_path / "one", load_settings(preset, SETTINGS), torch.device("cpu"))
-    torchrun(shards, tmp_path / "two", "--preset", preset)
+    told = torchrun(shards, tmp_path / "two", "--preset", preset)
+    counted = "train: 55 images, 55 captions; left out: 1 caption of 1 image without regions"
+    assert told.count(counted) == 1
     one, two = (
         [e["loss"] for e in read_metrics(tmp_path / name) if e["kind"] == "step"]
         for name in ("one", "two")

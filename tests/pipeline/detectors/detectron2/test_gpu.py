@@ -108,6 +108,6 @@ def test_memory_that_is_too_small_for_a_batch_halves_it(exact, caplog):
         halved = ours.start(batch)()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "the GPU's memory is too small for 8 pictures at once; going on with 4" in caplog.text
+    assert "memory is too small for a batch of 8 pictures; continuing with 4" in caplog.text
     for one, two in zip(expected, halved, strict=True):
         assert_equal_features(one, two)

@@ -47,7 +47,7 @@ def fetched(monkeypatch):
 
 
 def test_weights_that_cannot_be_fetched_are_told_with_their_address(fetched):
-    with pytest.raises(DataError, match="could not be fetched") as told:
+    with pytest.raises(DataError, match="could not be downloaded") as told:
         open_detector(f"detectron2:zoo/{NAME}")
     (address,) = fetched
     assert address.startswith("https://")

@@ -58,7 +58,7 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
     with pytest.raises(DataError, match=r"2\.png"):
         read_pictures([source(tmp_path)], side=32)
     (tmp_path / "boxes.json").write_text(json.dumps({"images": []})[:-2])
-    with pytest.raises(DataError, match=r"boxes\.json is no whole JSON file"):
+    with pytest.raises(DataError, match=r"boxes\.json is not valid JSON"):
         read_pictures([source(tmp_path)], side=32)
     with pytest.raises(DataError, match="there is no such file"):
         read_pictures([PictureSource(tmp_path, tmp_path / "none.json")], side=32)

@@ -1,10 +1,11 @@
 import pytest
 from parsed_captions import make_doc, read_examples
 
-from pipeline.parsing.doc_triples import stored_objects, stored_triples, strings_of
+from pipeline.parsing.doc_triples import stored_objects, stored_triples
 from pipeline.parsing.rules.component import RelationTriples
 from pipeline.parsing.rules.relations import read_graph
 from pipeline.parsing.rules.schemes import caption_tree
+from pipeline.parsing.strings import strings_of
 
 EXAMPLES = read_examples()
 

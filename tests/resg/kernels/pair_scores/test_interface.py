@@ -28,9 +28,9 @@ PTR = torch.tensor([0, 2, 6])
         ((nodes(), nodes(), PTR[:0], PTR), r"region_ptr .* \[0\]"),
         (
             (nodes(), nodes(), PTR, PTR[:-1]),
-            r"word_ptr .* nodes, 6 \(nodes \[6, 4\]\); came 0 to 2",
+            r"word_ptr .* nodes, 6 \(nodes \[6, 4\]\); got 0 to 2",
         ),
-        ((nodes(), nodes(), PTR + 1, PTR), "region_ptr .* came 1 to 7"),
+        ((nodes(), nodes(), PTR + 1, PTR), "region_ptr .* got 1 to 7"),
         ((nodes(), nodes(), torch.tensor([0, 4, 2, 6]), PTR), "goes from 4 at 1 to 2"),
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.parsing.text import MAX_WORDS, clean_text, fault_of
+from pipeline.manifests.caption_text import MAX_WORDS, clean_text, fault_of
 
 
 @pytest.mark.parametrize(
