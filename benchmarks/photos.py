@@ -12,4 +12,4 @@ collapse; here they come after three, when the learning rate has fallen.
 from preset_table import compare_presets
 
 if __name__ == "__main__":
-    compare_presets(__doc__ or "", epochs=6, changes=("loss.warmup_epochs=3",))
+    compare_presets(__doc__ or "", epochs=6, changes=("loss.hardest_after=3",))

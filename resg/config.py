@@ -54,13 +54,29 @@ class GraphEncoderSettings(Settings):
     layers: int = Field(default=2, ge=0, description="Layers of graph attention; 0 for none.")
     heads: int = Field(default=8, ge=1, description="Attention heads; they divide the width.")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="Share of attended values dropped.")
+    edge_dropout: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Share of edges left out at random in training, not those of a node to itself.",
+    )
+    residual: Literal["gated", "normed"] = Field(
+        default="gated",
+        description="How a layer changes a node: gated adds to it what attention finds over "
+        "normalised nodes, by a learned gate that starts at 0, as does the contextual order's; "
+        "normed normalises the sum of both.",
+    )
+    type_values: bool = Field(
+        default=True,
+        description="A node also takes the mean embedding of the types of its edges.",
+    )
     content: bool = Field(
-        default=False,
+        default=True,
         description="Attention scores also depend on the nodes' content (queries and keys), not "
         "only on the types and geometry of edges.",
     )
     contextual_order: bool = Field(
-        default=False, description="Gated GRU over words in order and regions by detection score."
+        default=True, description="Gated GRU over words in order and regions by detection score."
     )
 
 
@@ -71,6 +87,15 @@ class ImageEncoderSettings(Settings):
     boxes: bool = Field(default=True, description="Add a projection of the box geometry.")
     mlp: bool = Field(
         default=False, description="Add a two-layer perceptron beside the projection (VSE∞)."
+    )
+    mlp_norm: bool = Field(
+        default=False,
+        description="Normalise the perceptron's hidden units over the batch's regions (VSE∞).",
+    )
+    start: Literal["linear", "xavier"] = Field(
+        default="linear",
+        description="Initial weights of the projection: PyTorch's of a linear layer, or Xavier's "
+        "uniform ones without bias, as the baselines' released code has it.",
     )
     pooling: Literal["generalised", "mean"] = Field(
         default="generalised", description="How region nodes become the image's embedding."
@@ -91,6 +116,11 @@ class TextEncoderSettings(Settings):
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of word embeddings' values dropped."
+    )
+    boundaries: bool = Field(
+        default=False,
+        description="Words `<start>` and `<end>` around every caption, nodes without edges "
+        "(gru only).",
     )
     min_count: int = Field(
         default=1,
@@ -163,7 +193,7 @@ class ModelSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Weights and margins of the three losses; a weight of 0 turns one off."""
+    """Weights and margins of the losses, means over their anchors; a weight of 0 turns one off."""
 
     triplet_weight: float = Field(
         default=1.0, ge=0, description="Weight of the triplet ranking loss."
@@ -171,20 +201,27 @@ class LossSettings(Settings):
     triplet_margin: float = Field(
         default=0.2, gt=0, description="Cosine by which a match must beat a negative."
     )
-    warmup_epochs: float = Field(
-        default=1.0,
-        ge=0,
-        description="Epochs that sum all violations, before the hardest negatives are taken.",
+    hardest_after: Literal["recall"] | Annotated[float, Field(ge=0)] = Field(
+        default="recall",
+        description="When the triplet loss takes the hardest negatives: `recall`, as far as "
+        "training batches are ranked right, and the mean of all violations for the rest; or a "
+        "number of epochs that sum all violations.",
+    )
+    contrastive_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the contrastive loss (InfoNCE)."
+    )
+    contrastive_temperature: float = Field(
+        default=0.05, gt=0, description="Temperature of its softmax, a cosine."
     )
     center_weight: float = Field(
-        default=0.1, ge=0, description="Weight a of the center hinge loss."
+        default=1.0, ge=0, description="Weight a of the center hinge loss."
     )
     center_margin: float = Field(
         default=0.2,
         gt=0,
         description="Cosine distance by which the own centre must be nearer.",
     )
-    margin_weight: float = Field(default=0.1, ge=0, description="Weight b of the margin loss.")
+    margin_weight: float = Field(default=1.0, ge=0, description="Weight b of the margin loss.")
     positive_margin: float = Field(
         default=0.6, le=1, description="Score that matches should reach."
     )
@@ -219,7 +256,7 @@ class TrainSettings(Settings):
     )
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_steps: int = Field(
-        default=0, ge=0, description="Steps over which the learning rate rises from 0."
+        default=100, ge=0, description="Steps over which the learning rate rises from 0."
     )
     decay_after: float = Field(
         default=0.5, gt=0, le=1, description="Share of the run after which the rate decays."
@@ -228,6 +265,11 @@ class TrainSettings(Settings):
         default=0.1, gt=0, le=1, description="Factor by which the learning rate then decays."
     )
     clip: float = Field(default=2.0, gt=0, description="Norm to which gradients are clipped.")
+    clip_of: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="Whose gradient is clipped: the loss's, a mean over the anchors of a batch, or "
+        "that of the sum over its `2 batch_size` anchors, as VSE++, SCAN and VSE∞ do.",
+    )
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         default="auto", description="Autocast type; auto is bf16 where the GPU has it, else fp32."
     )
@@ -246,7 +288,12 @@ class TrainSettings(Settings):
         default=0.0,
         ge=0,
         lt=1,
-        description="Share of words made unknown at random in training.",
+        description="Share of words dropped at random in training (gru only).",
+    )
+    dropped_words: Literal["unknown", "mixed"] = Field(
+        default="unknown",
+        description="What dropped words become: unknown; or, mixed, half of them the word "
+        "`<mask>`, a tenth a random word, and the others are removed (VSE∞).",
     )
     patience: int = Field(
         default=0,

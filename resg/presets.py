@@ -20,6 +20,7 @@ from resg.errors import SettingsError
 RENAMED = {
     "train.ramp_steps": "train.warmup_steps",
     "train.decay_at": "train.decay_after",
+    "loss.warmup_epochs": "loss.hardest_after",
 }
 """Settings that have another name since version 0.1."""
 

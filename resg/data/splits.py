@@ -18,7 +18,7 @@ from pipeline.shards.splits import JoinedSplit, Subset, open_split
 from resg.config import RunSettings
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable
-from resg.data.vocabulary import Vocabulary
+from resg.data.vocabulary import END, MASK, START, Vocabulary
 
 SHARE_OF_MEMORY = 0.5
 EXAMPLES = 3
@@ -102,10 +102,12 @@ class SplitReaders:
             DataError: as `parsed_captions`.
         """
         names = self.regions.names or {}
+        text, own_words = settings.model.text, ()
+        if text.encoder == "gru":
+            own_words = (START, END) if text.boundaries else ()
+            own_words += (MASK,) if settings.train.dropped_words == "mixed" else ()
         return Vocabulary.build(
-            self.parsed_captions(),
-            settings.model.text.min_count,
-            names.get("relations", ()),
+            self.parsed_captions(), text.min_count, names.get("relations", ()), own_words
         )
 
     def tables(

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from resg.data.batches import CaptionBatch, ImageBatch
 from resg.data.subwords import SubwordTokeniser
-from resg.data.vocabulary import Vocabulary
+from resg.data.vocabulary import END, START, Vocabulary
 from resg.errors import ResgError
 from resg.graphs.batch import GraphBatch
 from resg.graphs.ragged import Layout, gather_groups, group_of_row, lengths, offsets
@@ -67,10 +67,12 @@ class CaptionTable:
         for caption in captions:
             images.append(_row_of(caption, image_row))
             forms.append(caption.forms)
-            words += [vocabulary.word_index.get(form.lower(), 0) for form in caption.forms]
-            word_counts.append(len(caption.forms))
+            own_words = _with_boundaries(caption.forms, vocabulary)
+            words += [vocabulary.word_index.get(form.lower(), 0) for form in own_words]
+            word_counts.append(len(own_words))
             own = textual_edges(caption, kinds)
-            edges += own
+            first = int(vocabulary.has_boundaries)
+            edges += [(target + first, source + first) for target, source in own]
             types += [_type_indices(names, vocabulary) for names in own.values()]
             edge_counts.append(len(own))
         self.words = torch.tensor(words, dtype=torch.int32)
@@ -136,6 +138,10 @@ def _row_of(caption: ParsedCaption, image_row: dict[str, int]) -> int:
             "`pipeline verify` lists all such captions."
         )
     return row
+
+
+def _with_boundaries(forms: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]:
+    return (START, *forms, END) if vocabulary.has_boundaries else forms
 
 
 def _type_indices(names: list[str], vocabulary: Vocabulary) -> list[int]:
@@ -270,11 +276,3 @@ def kept_relations(relations: Tensor, ptr: Tensor, is_kept: Tensor) -> Tensor:
     new_ends = before[ends] - before[ptr[image]][:, None]
     kept = torch.stack([image, new_ends[:, 0], relations[:, 2], new_ends[:, 1]], 1)
     return kept[is_kept[ends].all(1)]
-
-
-def drop_words(captions: CaptionBatch, share: float, random: torch.Generator) -> CaptionBatch:
-    """Make a share of the words unknown at random (subwords of a Hugging Face encoder stay)."""
-    if not share:
-        return captions
-    is_dropped = torch.rand(len(captions.words), generator=random) < share
-    return replace(captions, words=captions.words.masked_fill(is_dropped, 0))

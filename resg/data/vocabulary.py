@@ -12,6 +12,7 @@ from resg.errors import ResgError
 from resg.graphs.textual import textual_edges
 
 UNKNOWN = "<unknown>"
+START, END, MASK = "<start>", "<end>", "<mask>"
 NO_TYPE = "<none>"
 
 
@@ -20,7 +21,8 @@ class Vocabulary:
     """Words and edge types, and the index of each.
 
     Attributes:
-        words: lower-cased words; index 0 is every word that training did not have.
+        words: lower-cased words; index 0 is every word that training did not have. Those of the
+            model's own (`START`, `END`, `MASK`), where it has them, follow.
         edge_types: names of the textual edges' types; index 0 is padding and has no bias.
         predicates: the detector's predicates, for visual edges.
     """
@@ -35,15 +37,27 @@ class Vocabulary:
         captions: Iterable[ParsedCaption],
         min_count: int = 1,
         predicates: Iterable[str] = (),
+        own_words: Iterable[str] = (),
     ) -> "Vocabulary":
-        """Words that occur at least `min_count` times and all edge types, by frequency."""
+        """Words that occur at least `min_count` times and all edge types, by frequency.
+
+        Args:
+            captions: of the training split.
+            min_count: times that a word must occur.
+            predicates: the detector's.
+            own_words: of `START`, `END` and `MASK` those that the model has.
+        """
         words: Counter[str] = Counter()
         types: Counter[str] = Counter()
         for caption in captions:
             words.update(form.lower() for form in caption.forms)
             types.update(name for names in textual_edges(caption).values() for name in names)
         return cls(
-            words=(UNKNOWN, *(w for w, count in _by_frequency(words) if count >= min_count)),
+            words=(
+                UNKNOWN,
+                *own_words,
+                *(w for w, count in _by_frequency(words) if count >= min_count),
+            ),
             edge_types=(NO_TYPE, *(name for name, _ in _by_frequency(types))),
             predicates=tuple(predicates),
         )
@@ -57,6 +71,11 @@ class Vocabulary:
     def edge_type_index(self) -> dict[str, int]:
         """Edge type to index."""
         return {name: index for index, name in enumerate(self.edge_types)}
+
+    @property
+    def has_boundaries(self) -> bool:
+        """Whether captions are read with `START` and `END` around them."""
+        return START in self.word_index
 
     def write(self, path: Path) -> None:
         """Write as JSON."""

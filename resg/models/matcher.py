@@ -11,15 +11,10 @@ from resg.data.batches import CaptionBatch, ImageBatch
 from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
 from resg.graphs.ragged import Layout
-from resg.graphs.visual import GEOMETRY_WIDTH, Edges, num_visual_edge_types, visual_edges
+from resg.graphs.visual import GEOMETRY_WIDTH, SELF, Edges, num_visual_edge_types, visual_edges
 from resg.models.encoded import Encoded
-from resg.models.encoders import (
-    GraphEncoder,
-    RegionEncoder,
-    TransformerWordEncoder,
-    WordEncoder,
-    unit,
-)
+from resg.models.encoders import RegionEncoder, TransformerWordEncoder, WordEncoder, unit
+from resg.models.graph_encoder import GraphEncoder
 from resg.models.pooling import GeneralisedPooling, LastPooling, MeanPooling
 from resg.models.similarity import Similarity
 
@@ -52,6 +47,7 @@ class Matcher(nn.Module):
         self.visual_graph = GraphEncoder(
             width,
             num_visual_edge_types(len(vocabulary.predicates)),
+            SELF,
             GEOMETRY_WIDTH,
             settings.graph,
         )
@@ -62,7 +58,13 @@ class Matcher(nn.Module):
             if encoder == "gru"
             else TransformerWordEncoder(encoder.removeprefix("bert:"), width, pretrained=pretrained)
         )
-        self.textual_graph = GraphEncoder(width, len(vocabulary.edge_types), 0, settings.graph)
+        self.textual_graph = GraphEncoder(
+            width,
+            len(vocabulary.edge_types),
+            vocabulary.edge_type_index.get("self", 0),
+            0,
+            settings.graph,
+        )
         self.caption_pooling = POOLINGS[settings.text.pooling]()
         self.similarity = Similarity(settings.similarity)
 

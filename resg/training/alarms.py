@@ -23,8 +23,8 @@ class TrainingError(ResgError):
 class CollapseAlarm:
     """Collapse: the model maps everything to one point.
 
-    The triplet loss with hardest negatives is 2 B m when all scores are equal. Watched on the
-    triplet alone, after warm-up, as a mean over 100 steps, and only where the scores of a batch are
+    The triplet loss is its margin m when all scores are equal. Watched on the triplet alone, once
+    negatives get hard, as a mean over 100 steps, and only where the scores of a batch are
     equal too, to a hundredth of the margin: a hardest negative that scores as the match does also
     costs m, and in a large batch that is how a model looks that ranks its matches near the top.
     Or the variance of the embeddings, summed over dimensions, is near 0.
@@ -35,10 +35,10 @@ class CollapseAlarm:
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
     def check(self, triplet: float, num_pairs: int, deviation: float, variance: float) -> None:
-        """Look at one step after warm-up.
+        """Look at one step.
 
         Args:
-            triplet: the triplet loss with hardest negatives, a sum over anchors.
+            triplet: the triplet loss.
             num_pairs: B.
             deviation: of the batch's scores, see `spread`.
             variance: of its embeddings.
@@ -48,7 +48,7 @@ class CollapseAlarm:
         """
         if not self.settings.triplet_weight or num_pairs < 2:
             return
-        self.shares.append(triplet / (2 * num_pairs * self.settings.triplet_margin))
+        self.shares.append(triplet / self.settings.triplet_margin)
         if len(self.shares) < WINDOW:
             return
         mean_share = sum(self.shares) / WINDOW
@@ -59,10 +59,10 @@ class CollapseAlarm:
         if are_equal or variance < LEAST_VARIANCE:
             raise TrainingError(
                 f"the model collapsed: over {WINDOW} steps the triplet loss was {mean_share:.3f} "
-                "of 2 B m (1 means that all scores are equal), the embeddings' variance "
+                "of its margin (1 means that all scores are equal), the embeddings' variance "
                 f"{variance:.1e}.\n"
-                "Try all violations for longer (--set loss.warmup_epochs=5), a lower learning rate "
-                "(--set train.learning_rate=1e-4) or a larger batch."
+                "Try negatives that follow the recall (--set loss.hardest_after=recall), a lower "
+                "learning rate (--set train.learning_rate=1e-4) or a larger batch."
             )
 
 
@@ -113,5 +113,5 @@ def check_chance(metrics: Metrics, step: int, chance_steps: int) -> None:
         raise TrainingError(
             f"after {step} steps validation Recall@1 is {best:.2f}, chance is {chance:.2f}.\n"
             "Do images and captions belong together (pipeline verify)? Else try a larger "
-            "--set train.learning_rate, or --set loss.warmup_epochs=5."
+            "--set train.learning_rate, or --set loss.hardest_after=recall."
         )

@@ -28,6 +28,7 @@ class TrainState:
         best_epoch: after how many epochs it was.
         stale_evaluations: evaluations since then.
         triplet_shares: what the collapse alarm has seen of the last steps.
+        recall: running recall of the training batches, see `NegativeSchedule`.
         scaler: of the loss in float16.
     """
 
@@ -37,6 +38,7 @@ class TrainState:
     best_epoch: int = 0
     stale_evaluations: int = 0
     triplet_shares: list[float] = field(default_factory=list)
+    recall: float = 0.0
     scaler: dict[str, Any] = field(default_factory=dict)
 
 

@@ -242,7 +242,7 @@ def _static(side: Side) -> Side:
 
 
 class CapturedLoss:
-    """The loss of batches of one size, captured with and without hardest negatives.
+    """The loss of batches of one size, captured.
 
     Args:
         loss: of scores and embeddings; batches of other sizes go to it as they are.
@@ -251,27 +251,23 @@ class CapturedLoss:
 
     def __init__(self, loss: Loss, num_pairs: int) -> None:
         self.loss, self.num_pairs = loss, num_pairs
-        self.graphs: dict[bool, CapturedFunction] = {}
+        self.graph: CapturedFunction | None = None
 
     @cached_property
     def pool(self) -> Pool:
-        """Memory of the graphs; not the encoders', between whose two passes the loss runs."""
+        """Memory of the graph; not the encoders', between whose two passes the loss runs."""
         return Pool()
 
     def __call__(
-        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardest: bool
+        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardness: Tensor
     ) -> tuple[Tensor, ...]:
         """What `loss` gives."""
-        inputs = scores_BB, images_Bd, captions_Bd
+        inputs = scores_BB, images_Bd, captions_Bd, hardness
         if len(scores_BB) != self.num_pairs:
-            return self.loss(*inputs, hardest)
-        if hardest not in self.graphs:
-            compute = self._loss_with(hardest)
-            self.graphs[hardest] = CapturedFunction(compute, inputs, (), self.pool)
-        return self.graphs[hardest](*inputs)
-
-    def _loss_with(self, hardest: bool) -> Function:
-        return lambda scores, images, captions: self.loss(scores, images, captions, hardest)
+            return self.loss(*inputs)
+        if self.graph is None:
+            self.graph = CapturedFunction(self.loss, inputs, (), self.pool)
+        return self.graph(*inputs)
 
 
 def make_encoder(

@@ -1,4 +1,6 @@
-"""The three losses: triplet ranking, center hinge, positive-negative margin.
+"""The losses: triplet ranking, contrastive, center hinge, positive-negative margin.
+
+Each is a mean over its anchors, so their weights compare them and no value grows with the batch.
 
 I images, C captions, d width. `is_match` [I, C] tells which captions belong to which image;
 captions of the same image are never negatives of each other's image.
@@ -13,11 +15,12 @@ from torch.nn import functional as F
 from resg.config import LossSettings
 from resg.training.alarms import spread
 
-PARTS: tuple[str, ...] = ("loss", "triplet", "center", "margin")
-"""Names of the total and of the three losses."""
+PARTS: tuple[str, ...] = ("loss", "triplet", "contrastive", "center", "margin")
+"""Names of the total and of the losses."""
 
-FIGURES: tuple[str, ...] = (*PARTS, "deviation", "variance")
-"""Names of what `PairLoss` tells of a batch: the losses, and what the collapse alarm reads."""
+FIGURES: tuple[str, ...] = (*PARTS, "deviation", "variance", "recall")
+"""Names of what `PairLoss` tells of a batch: the losses, what the collapse alarm reads, and the
+recall that the schedule of the negatives follows."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,20 @@ class Losses:
 
     total: Tensor
     triplet: Tensor
+    contrastive: Tensor
     center: Tensor
     margin: Tensor
 
     def with_figures(self, *figures: Tensor) -> Tensor:
         """The values in the order of `PARTS`, then other figures, as one float32 vector."""
-        values = (self.total, self.triplet, self.center, self.margin, *figures)
+        values = (
+            self.total,
+            self.triplet,
+            self.contrastive,
+            self.center,
+            self.margin,
+            *figures,
+        )
         return torch.stack([value.detach().float() for value in values])
 
 
@@ -46,7 +57,7 @@ class PairLoss:
         self.settings = settings
 
     def __call__(
-        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardest: bool
+        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardness: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The loss to differentiate, and its `FIGURES` as one float32 vector.
 
@@ -54,13 +65,14 @@ class PairLoss:
             scores_BB: each image with each caption.
             images_Bd: embeddings of the images, unit length.
             captions_Bd: embeddings of the captions, unit length.
-            hardest: the triplet loss takes the hardest negatives; all violations during warm-up.
+            hardness: scalar, see `triplet_loss`.
         """
         image_of_caption = torch.arange(len(captions_Bd), device=captions_Bd.device)
         losses = total_loss(
-            scores_BB, images_Bd, captions_Bd, image_of_caption, self.settings, hardest=hardest
+            scores_BB, images_Bd, captions_Bd, image_of_caption, self.settings, hardness
         )
-        return losses.total, losses.with_figures(*spread(scores_BB, captions_Bd))
+        recall = batch_recall(scores_BB.detach())
+        return losses.total, losses.with_figures(*spread(scores_BB, captions_Bd), recall)
 
 
 def total_loss(
@@ -69,10 +81,9 @@ def total_loss(
     captions_Cd: Tensor,
     image_of_caption_C: Tensor,
     settings: LossSettings,
-    *,
-    hardest: bool = True,
+    hardness: Tensor | float = 1.0,
 ) -> Losses:
-    """`L = w L_triplet + a L_center + b L_margin`; a part of weight 0 is not computed.
+    """`L = w L_triplet + v L_contrastive + a L_center + b L_margin`; a weight of 0 skips a part.
 
     Args:
         scores_IC: `[I, C]` similarity of each image with each caption.
@@ -80,13 +91,21 @@ def total_loss(
         captions_Cd: `[C, d]` global embeddings of the captions, unit length.
         image_of_caption_C: `[C]` row of each caption's image.
         settings: weights and margins.
-        hardest: the triplet loss takes the hardest negatives; all violations during warm-up.
+        hardness: see `triplet_loss`.
     """
     zero = scores_IC.new_zeros(())
     is_match_IC = matches(image_of_caption_C, scores_IC.shape[0])
-    triplet = center = margin = zero
+    triplet = contrastive = center = margin = zero
     if settings.triplet_weight:
-        triplet = triplet_loss(scores_IC, is_match_IC, settings.triplet_margin, hardest=hardest)
+        triplet = triplet_loss(
+            scores_IC,
+            is_match_IC,
+            settings.triplet_margin,
+            hardness,
+            sums_violations=settings.hardest_after != "recall",
+        )
+    if settings.contrastive_weight:
+        contrastive = contrastive_loss(scores_IC, is_match_IC, settings.contrastive_temperature)
     if settings.center_weight:
         center = center_loss(images_Id, captions_Cd, image_of_caption_C, settings.center_margin)
     if settings.margin_weight:
@@ -95,10 +114,11 @@ def total_loss(
         )
     total = (
         settings.triplet_weight * triplet
+        + settings.contrastive_weight * contrastive
         + settings.center_weight * center
         + settings.margin_weight * margin
     )
-    return Losses(total, triplet, center, margin)
+    return Losses(total, triplet, contrastive, center, margin)
 
 
 def matches(image_of_caption_C: Tensor, num_images: int) -> Tensor:
@@ -108,19 +128,27 @@ def matches(image_of_caption_C: Tensor, num_images: int) -> Tensor:
 
 
 def triplet_loss(
-    scores_IC: Tensor, is_match_IC: Tensor, margin: float, *, hardest: bool = True
+    scores_IC: Tensor,
+    is_match_IC: Tensor,
+    margin: float,
+    hardness: Tensor | float = 1.0,
+    *,
+    sums_violations: bool = False,
 ) -> Tensor:
-    """Triplet ranking loss with hard negatives (Faghri et al. 2018, eq. 6).
+    """Triplet ranking loss (Faghri et al. 2018, eq. 5 and 6), a mean over its anchors.
 
-    For every matching pair (i, c): `[m + s(i, c-) - s(i, c)]+ + [m + s(i-, c) - s(i, c)]+`, summed
-    over pairs, where c- and i- are the hardest negatives in the batch, or summed over all negatives
-    (their eq. 5) when `hardest` is false. Without a negative the loss is 0.
+    A matching pair (i, c) has two anchors. The image's costs are `[m + s(i, c-) - s(i, c)]+` for
+    each negative caption c-, the caption's are `[m + s(i-, c) - s(i, c)]+` for each negative image
+    i-. An anchor's loss is `h max + (1 - h) all`: its hardest negative's cost, and all of them
+    together, which are their mean over those above 0, or their sum as published. Where all scores
+    are equal the loss with the mean is m whatever h is. Without a negative it is 0.
 
     Args:
         scores_IC: `[I, C]` similarities.
         is_match_IC: `[I, C]` bool.
         margin: m, a cosine.
-        hardest: take the hardest negative alone.
+        hardness: h in [0, 1], a number or a scalar tensor.
+        sums_violations: add up the costs of all negatives.
     """
     image_C = is_match_IC.int().argmax(0)
     positive_C = scores_IC.gather(0, image_C[None, :])[0]
@@ -130,9 +158,52 @@ def triplet_loss(
     caption_cost_CC = caption_cost_CC.masked_fill(is_match_IC.index_select(0, image_C), 0)
     image_cost_IC = (margin + scores_IC - positive_C[None, :]).clamp_min(0)
     image_cost_IC = image_cost_IC.masked_fill(is_match_IC, 0)
-    if hardest:
-        return caption_cost_CC.amax(1).sum() + image_cost_IC.amax(0).sum()
-    return caption_cost_CC.sum() + image_cost_IC.sum()
+    cost = image_cost_IC.new_zeros(())
+    for cost_AN in (caption_cost_CC, image_cost_IC.T):  # A anchors, N candidates
+        all_A = cost_AN.sum(1)
+        if not sums_violations:
+            all_A = all_A / (cost_AN > 0).sum(1).clamp_min(1)
+        cost = cost + torch.lerp(all_A, cost_AN.amax(1), _scalar(hardness, all_A)).mean() / 2
+    return cost
+
+
+def _scalar(value: Tensor | float, like: Tensor) -> Tensor:
+    """A number as a tensor beside another; a tensor stays, since a captured step changes it."""
+    return value if isinstance(value, Tensor) else like.new_full((), value)
+
+
+def contrastive_loss(scores_IC: Tensor, is_match_IC: Tensor, temperature: float) -> Tensor:
+    """InfoNCE both ways (van den Oord et al. 2018; Radford et al. 2021), a mean over its anchors.
+
+    For every matching pair (i, c), `-log softmax(s / t)` of c among the captions of other images,
+    and of i among the other images. Captions of one image are no negatives of each other.
+
+    Args:
+        scores_IC: `[I, C]` similarities.
+        is_match_IC: `[I, C]` bool.
+        temperature: t, a cosine.
+    """
+    image_C = is_match_IC.int().argmax(0)
+    logits_IC = scores_IC / temperature
+    positive_C = logits_IC.gather(0, image_C[None, :])[0]
+    others_IC = logits_IC.masked_fill(is_match_IC, -torch.inf)
+    rivals_CC = others_IC.index_select(0, image_C)
+    among_captions_C = torch.cat([positive_C[:, None], rivals_CC], 1).logsumexp(1)
+    among_images_C = torch.cat([positive_C[:, None], others_IC.T], 1).logsumexp(1)
+    return ((among_captions_C + among_images_C) / 2 - positive_C).mean()
+
+
+def batch_recall(scores_BB: Tensor) -> Tensor:
+    """Share of a batch's anchors, both ways, whose own pair scores above all of its negatives.
+
+    Args:
+        scores_BB: pairs on the diagonal.
+    """
+    own_B = scores_BB.diagonal()
+    is_own = torch.eye(len(scores_BB), dtype=torch.bool, device=scores_BB.device)
+    others_BB = scores_BB.masked_fill(is_own, -torch.inf)
+    is_first = torch.stack([own_B > others_BB.amax(0), own_B > others_BB.amax(1)])
+    return is_first.float().mean()
 
 
 def center_loss(

@@ -36,7 +36,9 @@ class Optimiser:
         device = next(matcher.parameters()).device.type
         self.scaler = torch.amp.GradScaler(device, enabled=autocast_type is torch.float16)
         self.average = (
-            AveragedModel(matcher, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+            AveragedModel(
+                matcher, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
+            )
             if settings.ema
             else None
         )
@@ -61,7 +63,7 @@ class Optimiser:
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * share
         self.scaler.unscale_(self.adamw)
-        nn.utils.clip_grad_norm_(self.matcher.parameters(), self.settings.clip)
+        nn.utils.clip_grad_norm_(self.matcher.parameters(), clip_norm(self.settings))
         self.scaler.step(self.adamw)
         self.scaler.update()
         self.adamw.zero_grad(set_to_none=True)
@@ -93,6 +95,12 @@ def learning_rate_share(settings: TrainSettings, step: int, total_steps: int) ->
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     return settings.decay if step >= settings.decay_after * total_steps else 1.0
+
+
+def clip_norm(settings: TrainSettings) -> float:
+    """Norm to which the gradient of a mean over anchors is clipped."""
+    num_anchors = 2 * settings.batch_size
+    return settings.clip / num_anchors if settings.clip_of == "sum" else settings.clip
 
 
 def choose_autocast_type(precision: str, device: torch.device) -> torch.dtype:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resg.errors import ResgError
+from resg.training.losses import PARTS
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -97,7 +98,7 @@ def draw_curves(folder: Path) -> Path:
     for number, part in enumerate(panels):
         values = [event[part] for event in steps]
         axes[part].plot(epochs, values, color=f"C{number}", linewidth=0.8)
-        axes[part].set(ylabel=part, ylim=(0, 1.05 * max(values)), xlim=(0, max(epochs)))
+        axes[part].set(ylabel=part, ylim=(0, 1.05 * max(values) or 1.0), xlim=(0, max(epochs)))
         axes[part].label_outer()
     axes[panels[0]].set_title("Training losses")
     axes[panels[-1]].set(xlabel="epoch")
@@ -116,7 +117,7 @@ def draw_curves(folder: Path) -> Path:
 
 def _loss_panels(steps: Sequence[Mapping[str, Any]]) -> list[str]:
     """The loss, and the parts that it is the sum of if there are several."""
-    parts = [part for part in ("triplet", "center", "margin") if any(e[part] for e in steps)]
+    parts = [part for part in PARTS if part != "loss" and any(e[part] for e in steps)]
     return ["loss", *(parts if len(parts) > 1 else [])]
 
 

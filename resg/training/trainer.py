@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from resg.data.batches import PairBatch
 from resg.data.sampling import PairSampler
 from resg.data.splits import SplitTables
-from resg.data.tables import drop_words
+from resg.data.word_drop import DroppedWords
 from resg.devices import device_name
 from resg.evaluation.ranking import Metrics, score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
@@ -27,6 +27,7 @@ from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoin
 from resg.training.cuda_graphs import make_encoder
 from resg.training.distributed import Processes
 from resg.training.losses import FIGURES, PARTS, PairLoss
+from resg.training.negatives import NegativeSchedule
 from resg.training.optimiser import Optimiser, choose_autocast_type
 from resg.training.run_log import RunLog
 from resg.training.scorer import PairScorer, ScoredPairs
@@ -86,6 +87,7 @@ class Trainer:
         )
         self.scorer = PairScorer(self.matcher, encoder, autocast)
         self.loss = encoder.wrap_loss(PairLoss(run.settings.loss))
+        self.negatives = NegativeSchedule(run.settings.loss, self.steps_per_epoch)
         self.collapse = CollapseAlarm(run.settings.loss)
         self.state = TrainState()
 
@@ -124,6 +126,7 @@ class Trainer:
         self.sampler.load_state_dict(load_tensors(checkpoint / "sampler.safetensors"))
         self.state = load_checkpoint(checkpoint, self.optimiser.adamw)
         self.optimiser.scaler.load_state_dict(self.state.scaler)
+        self.negatives.recall = self.state.recall
         self.collapse.shares.extend(self.state.triplet_shares)
         if self.log is not None:
             self.log.cut(self.state.step)
@@ -153,42 +156,53 @@ class Trainer:
         random = self.sampler.random(self.state.epoch, batch_index, rank)
         images = tables.images.batch(tables.captions.image[own], train.region_drop, random)
         captions = tables.captions.batch(own, torch.arange(len(own)))
-        captions = drop_words(captions, train.word_drop, random)
+        words_by_process = tuple(tables.captions.num_words[share] for share in shares)
+        if train.word_drop and captions.subwords is None:
+            # every process draws for all, to know how many words each of them has left
+            drops = [
+                DroppedWords.draw(
+                    counts,
+                    train,
+                    self.run.vocabulary,
+                    self.sampler.random(self.state.epoch, batch_index, len(shares) + process),
+                )
+                for process, counts in enumerate(words_by_process)
+            ]
+            captions = drops[rank].apply(captions)
+            words_by_process = tuple(drop.counts_left for drop in drops)
         batch = PairBatch(
             batch_index,
             rows.tolist(),
             tables.captions.image[rows],
-            tuple(tables.captions.num_words[share] for share in shares),
+            words_by_process,
             *self.scorer.encoder.prepare(images, captions),
         )
         return to_device(batch, self.device)
 
     def _train_batch(self, batch: PairBatch) -> dict[str, float]:
         """Add the gradients of one batch; return its losses."""
-        hardest = self._takes_hardest()
         scored = self.scorer(batch)
+        # filled in on the device: a copy from the host would wait for it
+        hardness = torch.full((), self.negatives.hardness(self.state.step), device=self.device)
         loss, figures = self.loss(
-            scored.scores, scored.image_embeddings, scored.caption_embeddings, hardest
+            scored.scores, scored.image_embeddings, scored.caption_embeddings, hardness
         )
         self.sampler.remember(batch.image_rows, scored.image_embeddings)
         on_host = HostCopy(figures)
         self.optimiser.backward(loss)
         # only now, when the GPU has the backward pass to do, does the host wait for the loss
         values = dict(zip(FIGURES, on_host.values(), strict=True))
-        self._raise_alarms(values, batch, scored, hardest)
+        self._raise_alarms(values, batch, scored)
+        self.negatives.update(values["recall"])
         return {part: values[part] for part in PARTS}
 
-    def _takes_hardest(self) -> bool:
-        """Whether the triplet loss takes the hardest negatives, or still all violations."""
-        return self.state.step >= self.settings.loss.warmup_epochs * self.steps_per_epoch
-
     def _raise_alarms(
-        self, values: Mapping[str, float], batch: PairBatch, scored: ScoredPairs, hardest: bool
+        self, values: Mapping[str, float], batch: PairBatch, scored: ScoredPairs
     ) -> None:
         names = [self.training.caption_ids[row] for row in batch.caption_indices]
         tensors = {"features": batch.images.features, **scored.named_tensors()}
         check_finite(values["loss"], tensors, self.matcher, self.state.step, names)
-        if hardest:
+        if self.negatives.can_collapse(self.state.step):
             self.collapse.check(
                 values["triplet"], len(names), values["deviation"], values["variance"]
             )
@@ -223,7 +237,8 @@ class Trainer:
         if optimiser.average is not None:
             tensors["average"] = optimiser.average.state_dict()
         shares, scaler = list(self.collapse.shares), optimiser.scaler.state_dict()
-        state = replace(self.state, triplet_shares=shares, scaler=scaler)
+        recall = self.negatives.recall
+        state = replace(self.state, triplet_shares=shares, recall=recall, scaler=scaler)
         save_checkpoint(folder, state, tensors, optimiser.adamw)
 
     def _start_event(self) -> Event:

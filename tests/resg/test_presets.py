@@ -61,6 +61,11 @@ def test_a_preset_of_ones_own_is_a_yaml_file(tmp_path):
         ("train.epoch=3", r"no setting 'train\.epoch'\. Did you mean train\.epochs\?"),
         ("train.ramp_steps=9", r"'train\.ramp_steps' is now called 'train\.warmup_steps'"),
         ("train.decay_at=0.3", r"'train\.decay_at' is now called 'train\.decay_after'"),
+        (
+            "loss.warmup_epochs=3",
+            r"'loss\.warmup_epochs' is now called 'loss\.hardest_after'",
+        ),
+        ("loss.hardest_after=never", "loss.hardest_after.*'recall'.*got 'never'"),
         ("epochs=3", r"no setting 'epochs'\. Did you mean train\.epochs\?"),
         ("loss.tripplet_margin=1", r"Did you mean loss\.triplet_margin\?"),
         ("train.epochs", "expected --set path=value"),

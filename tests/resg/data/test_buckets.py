@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
+from resg.config import TrainSettings
 from resg.data.buckets import Buckets, BucketShape, pad_captions, pad_edges, pad_images
 from resg.data.sampling import seeded_generator as generator
-from resg.data.tables import CaptionTable, ImageTable, drop_words
+from resg.data.tables import CaptionTable, ImageTable
 from resg.data.vocabulary import Vocabulary
+from resg.data.word_drop import DroppedWords
 from resg.graphs.batch import GraphBatch
 from resg.models.matcher import Matcher
 from resg.presets import load_settings, preset_names
@@ -103,12 +105,14 @@ def assert_same(matcher, plain, padded):
 
 def make_matcher(preset, vocabulary, *changes):
     small = ("model.width=16", "model.graph.heads=4", "model.text.word_width=8")
-    settings = load_settings(preset, (*small, "model.graph.dropout=0", *changes))
+    settings = load_settings(
+        preset, (*small, "model.graph.dropout=0", "model.graph.edge_dropout=0", *changes)
+    )
     torch.manual_seed(0)
     matcher = Matcher(settings.model, vocabulary, WIDTH)
     for name, weight in matcher.named_parameters():
-        if name.endswith(".out.weight"):  # starts at 0, and no edge would make a difference
-            torch.nn.init.xavier_uniform_(weight)
+        if name.endswith((".gate", ".order.scale")):  # start at 0: no edge would matter
+            torch.nn.init.constant_(weight, 0.5)
     return matcher
 
 
@@ -119,7 +123,7 @@ def test_every_preset_gives_the_same_for_a_padded_batch(preset):
     assert padded[0].features.shape == (PAIRS * 8, WIDTH)
     assert padded[1].words.shape == (PAIRS * 16,)
     assert padded[1].edges.types.shape[0] == 128 > plain[1].edges.types.shape[0]
-    parts = "model.graph.content=true", "model.graph.contextual_order=true"
+    parts = "model.graph.content=false", "model.graph.residual=normed"
     assert_same(make_matcher(preset, vocabulary), plain, padded)
     if preset.startswith("resg"):
         assert_same(make_matcher(preset, vocabulary, *parts), plain, padded)
@@ -136,7 +140,9 @@ def test_every_kind_of_visual_edge_is_the_same_in_a_padded_batch(edges, has_boxe
 def test_padding_keeps_dropped_words_and_adds_unknown_ones():
     _, captions, _ = make_tables()
     batch = captions.batch(torch.arange(PAIRS), torch.arange(PAIRS))
-    plain = drop_words(batch, 0.5, generator(2))
+    settings = TrainSettings(word_drop=0.5)
+    vocabulary = Vocabulary(("<unknown>",), ("<none>",))
+    plain = DroppedWords.draw(captions.num_words, settings, vocabulary, generator(2)).apply(batch)
     padded = pad_captions(plain, 16, 128, CPU)
     assert 0 < int((plain.words == 0).sum()) < len(plain.words)
     assert torch.equal(padded.words[padded.layout.valid_rows], plain.words)

@@ -9,10 +9,12 @@ from pipeline.errors import DataError as ShardError
 from pipeline.shards import reader as shard_reader
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ParsedCaption
 from pipeline.shards.writer import write_shard
+from resg.config import TrainSettings
 from resg.data.sampling import seeded_generator as generator
 from resg.data.splits import SplitReaders
-from resg.data.tables import CaptionTable, DataError, ImageTable, drop_words
-from resg.data.vocabulary import Vocabulary
+from resg.data.tables import CaptionTable, DataError, ImageTable
+from resg.data.vocabulary import END, MASK, START, Vocabulary
+from resg.data.word_drop import DroppedWords
 from resg.errors import ResgError
 from resg.files import load_tensors
 from resg.graphs.visual import num_visual_edge_types
@@ -161,14 +163,77 @@ def test_the_vocabulary_is_of_frequent_words_of_training_alone(world):
 def test_dropped_words_become_unknown_and_keep_their_place(world):
     images, captions = world.make_split("train", 20, 0)
     table = ImageTable(images, "ram", CPU)
-    encoded = CaptionTable(captions, table.row, Vocabulary.build(captions), ("arcs",))
+    vocabulary = Vocabulary.build(captions)
+    encoded = CaptionTable(captions, table.row, vocabulary, ("arcs",))
     numbers = torch.arange(len(captions))
     batch = encoded.batch(numbers, numbers)
-    dropped = drop_words(batch, 0.25, generator(0))
+    settings = TrainSettings(word_drop=0.25)
+    drop = DroppedWords.draw(encoded.num_words, settings, vocabulary, generator(0))
+    dropped = drop.apply(batch)
     is_unknown = dropped.words == 0
     assert 0.1 < is_unknown.float().mean() < 0.4
     assert torch.equal(dropped.words[~is_unknown], batch.words[~is_unknown])
-    assert drop_words(batch, 0.0, generator(0)) is batch
+    assert dropped.edges is batch.edges
+    assert torch.equal(drop.counts_left, encoded.num_words)
+
+
+def test_of_mixed_dropped_words_half_are_masked_a_tenth_random_and_the_others_removed(world):
+    images, captions = world.make_split("train", 100, 0)
+    table = ImageTable(images, "ram", CPU)
+    vocabulary = Vocabulary.build(captions, own_words=(START, END, MASK))
+    encoded = CaptionTable(captions, table.row, vocabulary, ("arcs", "triples"))
+    numbers = torch.arange(len(captions))
+    batch = encoded.batch(numbers, numbers)
+    settings = TrainSettings(word_drop=0.5, dropped_words="mixed")
+    drop = DroppedWords.draw(encoded.num_words, settings, vocabulary, generator(0))
+    dropped = drop.apply(batch)
+    total = len(batch.words)
+    is_mask = dropped.words == vocabulary.word_index[MASK]
+    assert int(is_mask.sum()) / total == pytest.approx(0.25, abs=0.04)
+    assert 1 - len(dropped.words) / total == pytest.approx(0.2, abs=0.04)
+    assert torch.equal(torch.from_numpy(np.diff(dropped.layout.host_ptr)), drop.counts_left)
+    assert int(drop.counts_left.min()) >= 1
+    # what is left keeps its order, its caption, and the edges among itself
+    left = batch.words[drop.is_kept]
+    is_same = ~drop.is_changed[drop.is_kept]
+    assert torch.equal(dropped.words[is_same], left[is_same])
+    old = drop.is_kept.nonzero()[:, 0]
+    graph, before = dropped.edges.graph, batch.edges.graph
+    ends = {(int(old[t]), int(old[s])) for t, s in zip(graph.targets, graph.indices, strict=True)}
+    assert ends == {
+        (int(t), int(s))
+        for t, s in zip(before.targets, before.indices, strict=True)
+        if drop.is_kept[t] and drop.is_kept[s]
+    }
+    again = DroppedWords.draw(encoded.num_words, settings, vocabulary, generator(0))
+    assert torch.equal(again.is_kept, drop.is_kept)
+
+
+def test_a_caption_all_of_whose_words_are_removed_keeps_one():
+    settings = TrainSettings(word_drop=0.999, dropped_words="mixed")
+    vocabulary = Vocabulary(("<unknown>", MASK), ("<none>",))
+    counts = torch.ones(200, dtype=torch.long)
+    drop = DroppedWords.draw(counts, settings, vocabulary, generator(0))
+    assert torch.equal(drop.counts_left, counts)
+
+
+def test_boundaries_are_words_around_a_caption_that_no_edge_reaches(world):
+    images, captions = world.make_split("train", 4, 0)
+    table = ImageTable(images, "ram", CPU)
+    rows = torch.arange(3)
+    plain, ended = (
+        CaptionTable(
+            captions, table.row, Vocabulary.build(captions, own_words=own), ("arcs", "triples")
+        ).batch(rows, rows)
+        for own in ((), (START, END))
+    )
+    assert ended.layout.host_ptr.tolist() == [0, 5, 10, 15]
+    assert ended.words.view(3, 5)[:, [0, -1]].tolist() == [[1, 2]] * 3  # as the vocabulary has them
+    inner = torch.arange(15).view(3, 5)[:, 1:-1].flatten()
+    assert torch.equal(ended.words[inner] - 2, plain.words)
+    assert torch.equal(inner[plain.edges.graph.targets], ended.edges.graph.targets)
+    assert torch.equal(inner[plain.edges.graph.indices], ended.edges.graph.indices)
+    assert torch.equal(plain.edges.types, ended.edges.types)
 
 
 # Data that cannot be used

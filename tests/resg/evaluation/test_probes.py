@@ -100,7 +100,7 @@ def run(world, tmp_path_factory):
         fingerprint = {"model": model_fingerprint(cached_parser("embedded"))}
         world.write_split(folder / "s", number, split, images, records, fingerprint=fingerprint)
     changes = ("model.width=32", "model.graph.heads=4", "train.batch_size=16", "train.epochs=8")
-    changes += ("train.learning_rate=0.003", "loss.warmup_epochs=8")
+    changes += ("train.learning_rate=0.003", "loss.hardest_after=8")
     train_run(folder / "s", folder / "run", load_settings("resg-gru", changes), CPU)
     return folder / "run"
 

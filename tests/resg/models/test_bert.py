@@ -145,7 +145,7 @@ def test_a_run_trains_goes_on_and_is_evaluated_without_the_encoders_folder(
     moved = shutil.copytree(bert, tmp_path / "encoder")
     settings = settings_of(moved, "train.epochs=6", "train.learning_rate=0.003")
     settings = settings.model_copy(
-        update={"loss": settings.loss.model_copy(update={"warmup_epochs": 6})}
+        update={"loss": settings.loss.model_copy(update={"hardest_after": 6.0})}
     )
     whole = train_run(shards, tmp_path / "whole", settings, CPU)
     train_until(shards, tmp_path / "run", settings, 20)

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding
 
 from resg.data.tables import CaptionTable, ImageTable
 from resg.data.vocabulary import Vocabulary
-from resg.models.encoders import type_counts
+from resg.models.graph_encoder import type_counts
 from resg.models.matcher import Matcher
 from resg.presets import load_settings
 from resg.training.losses import total_loss
@@ -29,8 +29,10 @@ CHANGES = [
     "model.graph.layers=0",
     "model.graph.layers=1",
     "model.graph.heads=2",
-    "model.graph.content=true",
-    "model.graph.contextual_order=true",
+    "model.graph.content=false",
+    "model.graph.contextual_order=false",
+    "model.graph.type_values=false",
+    "model.graph.residual=normed",
     "model.image.layer_norm=false",
     "model.image.boxes=false",
     "model.image.mlp=true",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resg.data.tables import CaptionTable, ImageTable
-from resg.data.vocabulary import Vocabulary
+from resg.data.vocabulary import END, START, Vocabulary
 from resg.graphs.visual import Edges
 from resg.models.matcher import Matcher
 from resg.presets import load_settings
@@ -28,6 +28,11 @@ class ByHand:
     def layer_norm(self, name, rows):
         centred = rows - rows.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+
+    def running_norm(self, name, rows):
+        mean, variance = self.weights[f"{name}.running_mean"], self.weights[f"{name}.running_var"]
+        scaled = (rows - mean) / np.sqrt(variance + 1e-5)
         return scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
 
     def gru(self, name, rows, direction=""):
@@ -70,13 +75,22 @@ class ByHand:
             return nodes
         states = self.gru(f"{graph}.order.gru", nodes)
         gate = sigmoid(self.linear(f"{graph}.order.gate", np.concatenate([nodes, states], 1)))
+        gate = gate * self.weights.get(f"{graph}.order.scale", 1.0)
         return gate * states + (1 - gate) * nodes
 
     def graph_layer(self, name, nodes, edges):
+        """A gated layer, or one with the norm of the sum."""
+        if f"{name}.gate" in self.weights:
+            inner = self.layer_norm(f"{name}.norm", nodes)
+            return nodes + self.weights[f"{name}.gate"] * self.message(name, inner, edges)
+        return self.layer_norm(f"{name}.norm", nodes + self.message(name, nodes, edges))
+
+    def message(self, name, nodes, edges):
         value = self.linear(f"{name}.value", nodes)
         query = key = np.zeros_like(value)
         if f"{name}.query_key.weight" in self.weights:
             query, key = np.split(self.linear(f"{name}.query_key", nodes), 2, axis=1)
+        type_value = self.weights.get(f"{name}.type_value.weight")
         size = WIDTH // HEADS
         attended = np.zeros_like(nodes)
         for target in range(len(nodes)):
@@ -94,7 +108,9 @@ class ByHand:
                 attended[target, own] = sum(
                     share * value[edge[1], own] for share, edge in zip(shares, into, strict=True)
                 )
-        return self.layer_norm(f"{name}.norm", nodes + self.linear(f"{name}.out", attended))
+            if into and type_value is not None:
+                attended[target] += sum(type_value[:, list(e[2])].sum(1) for e in into) / len(into)
+        return self.linear(f"{name}.out", attended)
 
 
 def sigmoid(x):
@@ -159,12 +175,15 @@ class Pair:
         self.settings = load_settings(preset, (*small, *changes)).model
         self.image = world.make_image("i", ("red", "green", "blue"), np.random.default_rng(3))
         caption = world.make_caption("i#0", "i", "red", "green")
-        vocabulary = Vocabulary.build([caption])
+        ends = (START, END) if self.settings.text.boundaries else ()
+        vocabulary = Vocabulary.build([caption], own_words=ends)
         torch.manual_seed(1)
         self.matcher = Matcher(self.settings, vocabulary, world.feature_width).eval()
         with torch.no_grad():
             for weight in self.matcher.parameters():
                 weight.add_(0.3 * torch.randn_like(weight))  # norms and biases too
+            for statistics in self.matcher.buffers():
+                statistics.add_(torch.rand_like(statistics))
             for name, weight in self.matcher.named_parameters():
                 if name.endswith("type_bias.weight"):
                     weight[0] = 0
@@ -175,7 +194,8 @@ class Pair:
             captions.batch(torch.tensor([0]), torch.tensor([0])),
         )
         self.features = self.image.features.astype(np.float64)
-        self.numbers = [vocabulary.word_index[form] for form in caption.forms]
+        forms = (START, *caption.forms, END) if ends else caption.forms
+        self.numbers = [vocabulary.word_index[form] for form in forms]
 
     def score(self):
         with torch.no_grad():
@@ -195,8 +215,9 @@ def test_vse_plus_plus(world):
 def test_vse_infinity(world):
     pair = Pair("vse-inf", world)
     hand = ByHand(pair.matcher)
-    hidden = np.maximum(hand.linear("regions.mlp.0", pair.features), 0)
-    regions = hand.linear("regions.project", pair.features) + hand.linear("regions.mlp.2", hidden)
+    hidden = hand.running_norm("regions.mlp.norm", hand.linear("regions.mlp.hidden", pair.features))
+    regions = hand.linear("regions.project", pair.features)
+    regions = regions + hand.linear("regions.mlp.out", np.maximum(hidden, 0))
     image = hand.generalised_pooling("image_pooling", regions)
     caption = hand.generalised_pooling("caption_pooling", hand.words(pair.numbers))
     assert pair.score() == pytest.approx(cosine(image, caption), abs=1e-5)
@@ -215,7 +236,12 @@ def test_scan(preset, temperature, sharpness, world):
 
 
 @pytest.mark.parametrize(
-    "changes", [(), ("model.graph.content=true", "model.graph.contextual_order=true")]
+    "changes",
+    [
+        (),
+        ("model.graph.content=false", "model.graph.contextual_order=false"),
+        ("model.graph.residual=normed", "model.graph.type_values=false"),
+    ],
 )
 @pytest.mark.parametrize("preset", ["resg-gru", "resg-no-edges"])
 def test_resg(preset, changes, world):

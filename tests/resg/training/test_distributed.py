@@ -24,11 +24,14 @@ SETTINGS = (
     "model.width=32",
     "model.graph.heads=4",
     "model.graph.dropout=0",
+    "model.graph.edge_dropout=0",
+    "train.region_drop=0",
+    "train.word_drop=0",
     "model.text.word_width=16",
     "train.batch_size=11",  # six pairs for one process, five for the other
     "train.epochs=1",
     "train.decay_after=1",
-    "loss.warmup_epochs=0.5",
+    "loss.hardest_after=0.5",
 )
 
 
@@ -73,7 +76,7 @@ def test_two_processes_train_one_seed_after_the_other(shards, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["resg-gru", "vse++"])
+@pytest.mark.parametrize("preset", ["resg-gru", "vse++", "vse-inf"])
 def test_two_processes_give_the_losses_and_weights_of_one(preset, world, tmp_path):
     shards = tmp_path / "shards"
     for number, (split, count) in enumerate((("train", 55), ("val", 12))):

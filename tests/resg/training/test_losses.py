@@ -5,7 +5,15 @@ import torch
 from torch.nn import functional as F
 
 from resg.config import LossSettings
-from resg.training.losses import center_loss, margin_loss, matches, total_loss, triplet_loss
+from resg.training.losses import (
+    batch_recall,
+    center_loss,
+    contrastive_loss,
+    margin_loss,
+    matches,
+    total_loss,
+    triplet_loss,
+)
 
 # two images, three captions: 0 and 1 belong to image 0, 2 to image 1
 OWNER = torch.tensor([0, 0, 1])
@@ -18,15 +26,63 @@ def test_triplet_takes_the_hardest_negatives_as_worked_by_hand():
     # pair (0, 1): s 0.7; hardest caption 0.6 -> 0.1; hardest image 0.65 -> 0.15
     # pair (1, 2): s 0.8; hardest caption 0.65 -> 0.05; hardest image 0.6 -> 0
     loss = triplet_loss(SCORES, IS_MATCH, 0.2)
-    assert loss.item() == pytest.approx(0.3 + 0.1 + 0.1 + 0.15 + 0.05)
+    assert loss.item() == pytest.approx((0.3 + 0.1 + 0.1 + 0.15 + 0.05) / 6)
 
 
-def test_triplet_in_warm_up_sums_all_violations_as_worked_by_hand():
+def test_triplet_without_hardness_takes_all_violations_as_worked_by_hand():
     # only pair (1, 2) has two negative captions: 0.4 -> 0 and 0.65 -> 0.05
     negatives = torch.tensor([[0.5, 0.7, 0.6], [0.75, 0.65, 0.8]])
     # pair (0, 0): caption 0.3, image 0.45; pair (0, 1): 0.1, 0.15; pair (1, 2): 0.15 + 0.05, 0
-    loss = triplet_loss(negatives, IS_MATCH, 0.2, hardest=False)
-    assert loss.item() == pytest.approx(0.3 + 0.45 + 0.1 + 0.15 + 0.15 + 0.05)
+    loss = triplet_loss(negatives, IS_MATCH, 0.2, 0.0, sums_violations=True)
+    assert loss.item() == pytest.approx((0.3 + 0.45 + 0.1 + 0.15 + 0.15 + 0.05) / 6)
+    loss = triplet_loss(negatives, IS_MATCH, 0.2, 0.0)
+    assert loss.item() == pytest.approx((0.3 + 0.45 + 0.1 + 0.15 + 0.2 / 2) / 6)
+
+
+def test_hardness_moves_the_triplet_from_all_violations_to_the_hardest():
+    scores = torch.rand(9, 9, generator=torch.Generator().manual_seed(0))
+    is_match = matches(torch.arange(9), 9)
+    losses = [triplet_loss(scores, is_match, 0.2, torch.tensor(h / 4)).item() for h in range(5)]
+    assert losses == sorted(losses)
+    assert losses[2] == pytest.approx((losses[0] + losses[4]) / 2)
+
+
+def test_contrastive_loss_as_worked_by_hand():
+    # the sibling caption of image 0 is in no denominator
+    def share(own, *others):
+        return -math.log(math.exp(own / 0.1) / sum(math.exp(s / 0.1) for s in (own, *others)))
+
+    among_captions = share(0.5, 0.6) + share(0.7, 0.6) + share(0.8, 0.4, 0.65)
+    among_images = share(0.5, 0.4) + share(0.7, 0.65) + share(0.8, 0.6)
+    loss = contrastive_loss(SCORES, IS_MATCH, 0.1)
+    assert loss.item() == pytest.approx((among_captions + among_images) / 6, rel=1e-5)
+
+
+def test_recall_of_a_batch_counts_both_ways_and_no_ties():
+    scores = torch.tensor([[0.9, 0.1], [0.95, 0.5]])
+    assert batch_recall(scores).item() == 0.5  # image 0 and caption 1 find their own
+    assert batch_recall(torch.ones(4, 4)).item() == 0
+
+
+@pytest.mark.parametrize("hardness", [0.0, 0.5, 1.0])
+def test_the_losses_do_not_grow_with_the_batch(hardness):
+    # the same anchors again, whose twins are as easy as the negatives that they have already
+    settings = LossSettings(contrastive_weight=0)
+    for scale in (0.0, 1.0):  # equal scores, and scores of random directions
+        values = []
+        for size in (16, 256):
+            random = torch.Generator().manual_seed(0)
+            rows = torch.randn(2, size, 256, generator=random) * scale
+            images, captions = F.normalize(rows + 1e-3, dim=-1)
+            owner = torch.arange(size)
+            losses = total_loss(images @ captions.T, images, captions, owner, settings, hardness)
+            values.append(torch.stack([losses.triplet, losses.center, losses.margin]))
+        small, large = values
+        if not scale:
+            torch.testing.assert_close(large, small)
+            assert large[0].item() == pytest.approx(settings.triplet_margin)
+        assert (large <= 1.3).all()  # the margin loss has two ways
+        assert (large <= 2 * small + 0.1).all()  # the hardest of more is harder, no more than that
 
 
 def test_captions_of_the_same_image_are_never_negatives():
@@ -73,22 +129,24 @@ def test_margin_loss_as_worked_by_hand():
 def test_each_loss_can_be_turned_off():
     images = F.normalize(torch.randn(2, 4), dim=-1)
     captions = F.normalize(torch.randn(3, 4), dim=-1)
-    settings = LossSettings(center_weight=0, margin_weight=0)
+    settings = LossSettings(contrastive_weight=0, center_weight=0, margin_weight=0)
     losses = total_loss(SCORES, images, captions, OWNER, settings)
-    assert losses.center.item() == losses.margin.item() == 0
+    assert losses.contrastive.item() == losses.center.item() == losses.margin.item() == 0
     assert losses.total.item() == pytest.approx(losses.triplet.item())
-    settings = LossSettings(triplet_weight=0, center_weight=0.5, margin_weight=0)
+    settings = LossSettings(
+        triplet_weight=0, contrastive_weight=0, center_weight=0.5, margin_weight=0
+    )
     losses = total_loss(SCORES, images, captions, OWNER, settings)
     assert losses.triplet.item() == 0
     assert losses.total.item() == pytest.approx(0.5 * losses.center.item())
 
 
-def test_warm_up_sums_what_the_hardest_alone_decide_later():
+def test_a_number_of_epochs_sums_what_the_hardest_alone_decide_later():
     embeddings = F.normalize(torch.randn(3, 4), dim=-1)
     scores = torch.tensor([[0.5, 0.6, 0.6], [0.6, 0.5, 0.6], [0.6, 0.6, 0.5]])
     owner = torch.arange(3)
-    settings = LossSettings(center_weight=0, margin_weight=0)
-    before = total_loss(scores, embeddings, embeddings, owner, settings, hardest=False).total
+    settings = LossSettings(hardest_after=1, contrastive_weight=0, center_weight=0, margin_weight=0)
+    before = total_loss(scores, embeddings, embeddings, owner, settings, 0.0).total
     after = total_loss(scores, embeddings, embeddings, owner, settings).total
     assert before.item() == pytest.approx(2 * after.item())  # two negatives a row, equally hard
 

@@ -29,7 +29,7 @@ def small(preset="resg-gru", *changes):
 def test_every_preset_learns_to_match(preset, shards, tmp_path):
     before = train_run(shards, tmp_path / "one", small(preset, "train.epochs=1"), CPU)
     after = train_run(
-        shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.warmup_epochs=20"), CPU
+        shards, tmp_path / "run", small(preset, "train.epochs=30", "loss.hardest_after=20"), CPU
     )
     assert after.rsum > before.rsum
     figures = evaluate_runs([tmp_path / "run"], "test", "full", CPU)
