@@ -33,7 +33,7 @@ def drawn(folder, monkeypatch):
 
 
 def test_each_part_of_the_loss_has_a_panel_with_epochs_on_its_axis(tmp_path, monkeypatch):
-    write_metrics(tmp_path, loss=12.0, triplet=10.0, center=0.05, margin=0.2)
+    write_metrics(tmp_path, loss=12.0, triplet=10.0, contrastive=0, center=0.05, margin=0.2)
     axes = drawn(tmp_path, monkeypatch)
     assert list(axes) == ["loss", "rSum (of 600)", "triplet", "center", "margin"]
     for part, first in (("loss", 12.0), ("center", 0.05)):
@@ -45,7 +45,7 @@ def test_each_part_of_the_loss_has_a_panel_with_epochs_on_its_axis(tmp_path, mon
 
 
 def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
-    write_metrics(tmp_path, loss=12.0, triplet=10.0, center=0.05, margin=0.2)
+    write_metrics(tmp_path, loss=12.0, triplet=10.0, contrastive=0, center=0.05, margin=0.2)
     recall = drawn(tmp_path, monkeypatch)["rSum (of 600)"]
     curve, star, _ = recall.lines
     assert list(curve.get_xdata()) == [1, 2, 3]
@@ -54,5 +54,5 @@ def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
 
 
 def test_parts_that_are_always_0_have_no_panel(tmp_path, monkeypatch):
-    write_metrics(tmp_path, loss=12.0, triplet=12.0, center=0, margin=0)
+    write_metrics(tmp_path, loss=12.0, triplet=12.0, contrastive=0, center=0, margin=0)
     assert list(drawn(tmp_path, monkeypatch)) == ["loss", "rSum (of 600)"]
