@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resg.evaluation.probes import ProbeReport
 
 PLAIN_EVERY = 50
-STEP_COLUMNS = ("loss", "triplet", "center", "margin")
+STEP_COLUMNS = ("loss", "triplet", "contrastive", "center", "margin")
 
 
 class TrainingTable:

@@ -13,6 +13,7 @@ STEP = {
     "epoch": 1,
     "loss": 3.25,
     "triplet": 3.0,
+    "contrastive": 1.5,
     "center": 0.5,
     "margin": 2.0,
     "learning_rate": 5e-4,
@@ -79,9 +80,11 @@ def test_a_terminal_shows_the_current_step_below_the_lines_that_stay():
         assert table.live.is_started
         table.live.refresh()
         text = table.console.file.getvalue()
-        for column in ("epoch", "step", "loss", "triplet", "center", "margin", "pairs/s", "memory"):
+        for column in ("epoch", "step", "loss", "triplet", "contrastive", "center", "margin"):
             assert column in text
-        for value in ("100", "3.250", "3.000", "0.500", "2.000", "1234", "3.0 GB"):
+        for column in ("pairs/s", "memory"):
+            assert column in text
+        for value in ("100", "3.250", "3.000", "1.500", "0.500", "2.000", "1234", "3.0 GB"):
             assert value in text
         table.show(VALIDATION)
         table.show(END)
@@ -120,7 +123,7 @@ def test_without_a_terminal_every_fiftieth_step_is_a_line(capsys):
     lines = capsys.readouterr().err.splitlines()[4:]
     assert len(lines) == 3
     assert lines[1] == (
-        "epoch 2 step 50: loss 3.250, triplet 3.000, center 0.500, margin 2.000, 1234 pairs/s"
+        "epoch 2 step 50: loss 3.250, triplet 3.000, contrastive 1.500, center 0.500, margin 2.000, 1234 pairs/s"
     )
 
 
