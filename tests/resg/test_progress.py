@@ -123,7 +123,8 @@ def test_without_a_terminal_every_fiftieth_step_is_a_line(capsys):
     lines = capsys.readouterr().err.splitlines()[4:]
     assert len(lines) == 3
     assert lines[1] == (
-        "epoch 2 step 50: loss 3.250, triplet 3.000, contrastive 1.500, center 0.500, margin 2.000, 1234 pairs/s"
+        "epoch 2 step 50: loss 3.250, triplet 3.000, contrastive 1.500, center 0.500, "
+        "margin 2.000, 1234 pairs/s"
     )
 
 
