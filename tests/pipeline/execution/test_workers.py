@@ -169,7 +169,7 @@ def test_each_gpu_of_this_machine_gets_a_worker_that_sees_it_alone(tmp_path, mar
 
 def test_more_gpus_than_there_are_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(SettingsError, match="offers 1 GPUs"):
+    with pytest.raises(SettingsError, match="this machine has 1 GPUs"):
         run_stage(FakeStage(), fake_stage.items(8), tmp_path, settings(gpus=2))
 
 

@@ -33,6 +33,14 @@ SETTINGS = load_settings("resg-gru", SMALL)
 CHANGES = [part for change in SMALL for part in ("--set", change)]
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_not_ignored():
+    """A shell starts what it runs in the background with SIGINT ignored, which Python keeps."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def figures_of(folder):
     return [
         {name: value for name, value in event.items() if name != "pairs_per_second"}
