@@ -124,6 +124,34 @@ def train_seeds(
     return folders
 
 
+def evaluate_rows(
+    folders: Sequence[Path],
+    split: str,
+    protocol: Protocol,
+    device: torch.device,
+    *,
+    each: bool = False,
+    shards: Path | None = None,
+    pairs: Path | None = None,
+    matrix: Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Metrics by name: one row for the ensemble of the runs, or with `each` one for every run.
+
+    Args and errors as for `evaluate_runs`.
+    """
+    are_distinct = len({folder.name for folder in folders}) == len(folders)
+    names = [folder.name if are_distinct else str(folder) for folder in folders]
+    groups = (
+        {name: [folder] for name, folder in zip(names, folders, strict=True)}
+        if each
+        else {" + ".join(names): folders}
+    )
+    return {
+        name: evaluate_runs(group, split, protocol, device, shards, pairs, matrix)
+        for name, group in groups.items()
+    }
+
+
 def evaluate_runs(
     folders: Sequence[Path],
     split: str,

@@ -92,20 +92,18 @@ def evaluate(
         rows = {matrix.name: evaluate_matrix(matrix, protocol, owners)}
     else:
         from resg.devices import choose_device
-        from resg.jobs import evaluate_runs  # starts PyTorch, which a matrix does not need
+        from resg.jobs import evaluate_rows  # starts PyTorch, which a matrix does not need
 
-        target = choose_device(device)
-        are_distinct = len({run.name for run in runs}) == len(runs)
-        names = [run.name if are_distinct else str(run) for run in runs]
-        groups = (
-            {name: [run] for name, run in zip(names, runs, strict=True)}
-            if each
-            else {" + ".join(names): runs}
+        rows = evaluate_rows(
+            runs,
+            split,
+            protocol,
+            choose_device(device),
+            each=each,
+            shards=shards,
+            pairs=pairs,
+            matrix=save_matrix,
         )
-        rows = {
-            name: evaluate_runs(group, split, protocol, target, shards, pairs, save_matrix)
-            for name, group in groups.items()
-        }
     if as_json:
         click.echo(json.dumps(rows if each else next(iter(rows.values()))))
     else:
