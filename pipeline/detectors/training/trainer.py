@@ -33,7 +33,7 @@ STATE, LOG = "state.pt", "log.jsonl"
 LOG_EVERY, SAVE_EVERY = 50, 1000
 
 AVERAGE_EVERY = 8
-"""Steps between two updates of the average: each takes as long as a tenth of a step."""
+"""Steps between two updates of the average, an eighth of the operations that a step starts."""
 
 
 @dataclass(frozen=True)
