@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from spacy.tokens import Doc
 
 from pipeline.parsing.scene_graph.normal_forms import (
+    LEMMAS,
+    NUMBERS,
+    PRONOUNS,
+    SUFFIXES,
     NormalForms,
     as_written,
     canonical,
@@ -25,7 +29,6 @@ from pipeline.parsing.score import Strings
 MAX_SPAN = 6
 MIN_SIMILARITY = 0.75  # of letters, for a misspelt word
 MIN_ASSOCIATION = 0.15  # Dice coefficient of a string and a span
-PRONOUNS = {"his": "man", "him": "man", "her": "woman", "their": "people", "them": "people"}
 
 Place = tuple[int, int]
 
@@ -87,7 +90,12 @@ def learn_normal_forms(
         objects.count(doc, spans, wanted_objects)
         attributes.count(doc, spans, wanted_attributes)
     words, edits = _predicate_lemmas(docs, graphs, dict(lemmas))
-    return NormalForms(PRONOUNS | objects.result(), attributes.result(), words, edits)
+    return NormalForms(
+        objects.result() | PRONOUNS,
+        attributes.result() | NUMBERS,
+        words | LEMMAS,
+        edits | SUFFIXES,
+    )
 
 
 def align(doc: Doc, triples: Iterable[Strings], normal_forms: NormalForms) -> AlignedGraph:

@@ -15,7 +15,13 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.parsing.scene_graph.decode import Floats
-from pipeline.parsing.scene_graph.features import Ints, Vocabulary, arc_codes, letter_rows
+from pipeline.parsing.scene_graph.features import (
+    ARC_KINDS,
+    Ints,
+    Vocabulary,
+    arc_codes,
+    letter_rows,
+)
 
 AddInputs = Callable[[int, slice, Floats], None]
 """Adds to the gates of a direction what the tokens of a step put in."""
@@ -48,55 +54,24 @@ class Captions:
         return np.concatenate([[0], np.cumsum([len(words) for words in self.words])])
 
 
-class SceneGraphNetwork:
-    """Scores of tags, pairs and predicates.
+class GraphScorer:
+    """Scores of tags, pairs and predicates from tokens in context.
 
     Args:
         weights: parameters by name, as PyTorch's `state_dict` has them.
-        vocabulary: words that have a row of their own.
     """
 
-    def __init__(self, weights: Mapping[str, Floats], vocabulary: Vocabulary) -> None:
+    def __init__(self, weights: Mapping[str, Floats]) -> None:
         self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
-        self.vocabulary = vocabulary
-        self.buckets = len(self.weights["letter_table.weight"]) - 1
-        self.layers = sum(name.startswith("encoder.weight_hh_l") for name in self.weights) // 2
-        self.recurrences = [_Recurrence(self.weights, layer) for layer in range(self.layers)]
-        by_word = sum(self.weights[f"{name}_table.weight"].shape[1] for name in ("word", "letter"))
-        from_words, from_pos, from_deprels = np.split(
-            self.recurrences[0].weight,
-            [by_word, by_word + self.weights["pos_table.weight"].shape[1]],
-        )
-        self._from_words = from_words
-        from_pos = self.weights["pos_table.weight"] @ from_pos
-        from_deprels = self.weights["deprel_table.weight"] @ from_deprels
-        both = from_pos[:, None] + from_deprels  # one table, so that one pass adds both
-        self._label_gates = _by_direction(both.reshape(-1, both.shape[-1]))
-        self._word_rows: dict[str, int] = {}
-        self._word_gates = _by_direction(np.empty((0, len(self.recurrences[0].bias)), np.float32))
+
+    def encode(self, captions: Captions) -> Floats:
+        """Tokens in context, `[T, d]`."""
+        raise NotImplementedError
 
     @property
     def num_deprels(self) -> int:
         """Number of labels of arcs, the unknown one included."""
-        return len(self.weights["deprel_table.weight"])
-
-    def encode(self, captions: Captions) -> Floats:
-        """Tokens in context, `[T, d]`."""
-        rows = np.array(self._rows_of([word for words in captions.words for word in words]))
-        labels = captions.pos * self.num_deprels + captions.deprels
-        steps = _Steps(captions.offsets)
-        rows, labels = rows[steps.tokens], labels[steps.tokens]
-
-        def add_inputs(direction: int, step: slice, gates: Floats) -> None:
-            gates += self._word_gates[direction].take(rows[step], 0)
-            gates += self._label_gates[direction].take(labels[step], 0)
-
-        out = self.recurrences[0].run(add_inputs, steps)
-        for recurrence in self.recurrences[1:]:
-            out = recurrence.run(recurrence.inputs_of(out), steps)
-        tokens_Td = np.empty_like(out)
-        tokens_Td[steps.tokens] = out
-        return tokens_Td
+        return (len(self.weights["arc.weight"]) - 1) // ARC_KINDS
 
     def tag_scores(self, tokens_Td: Floats) -> Floats:
         """Scores of each token's tag, `[T, 5]`."""
@@ -184,6 +159,52 @@ class SceneGraphNetwork:
         y = x @ self.weights[f"{name}.weight"].T
         y += self.weights[f"{name}.bias"]
         return y
+
+
+class SceneGraphNetwork(GraphScorer):
+    """The embedded network: encodes by a bidirectional LSTM.
+
+    Args:
+        weights: parameters by name, as PyTorch's `state_dict` has them.
+        vocabulary: words that have a row of their own.
+    """
+
+    def __init__(self, weights: Mapping[str, Floats], vocabulary: Vocabulary) -> None:
+        super().__init__(weights)
+        self.vocabulary = vocabulary
+        self.buckets = len(self.weights["letter_table.weight"]) - 1
+        self.layers = sum(name.startswith("encoder.weight_hh_l") for name in self.weights) // 2
+        self.recurrences = [_Recurrence(self.weights, layer) for layer in range(self.layers)]
+        by_word = sum(self.weights[f"{name}_table.weight"].shape[1] for name in ("word", "letter"))
+        from_words, from_pos, from_deprels = np.split(
+            self.recurrences[0].weight,
+            [by_word, by_word + self.weights["pos_table.weight"].shape[1]],
+        )
+        self._from_words = from_words
+        from_pos = self.weights["pos_table.weight"] @ from_pos
+        from_deprels = self.weights["deprel_table.weight"] @ from_deprels
+        both = from_pos[:, None] + from_deprels  # one table, so that one pass adds both
+        self._label_gates = _by_direction(both.reshape(-1, both.shape[-1]))
+        self._word_rows: dict[str, int] = {}
+        self._word_gates = _by_direction(np.empty((0, len(self.recurrences[0].bias)), np.float32))
+
+    def encode(self, captions: Captions) -> Floats:
+        """Tokens in context, `[T, d]`."""
+        rows = np.array(self._rows_of([word for words in captions.words for word in words]))
+        labels = captions.pos * self.num_deprels + captions.deprels
+        steps = _Steps(captions.offsets)
+        rows, labels = rows[steps.tokens], labels[steps.tokens]
+
+        def add_inputs(direction: int, step: slice, gates: Floats) -> None:
+            gates += self._word_gates[direction].take(rows[step], 0)
+            gates += self._label_gates[direction].take(labels[step], 0)
+
+        out = self.recurrences[0].run(add_inputs, steps)
+        for recurrence in self.recurrences[1:]:
+            out = recurrence.run(recurrence.inputs_of(out), steps)
+        tokens_Td = np.empty_like(out)
+        tokens_Td[steps.tokens] = out
+        return tokens_Td
 
     def _rows_of(self, words: Sequence[str]) -> list[int]:
         """Rows of `_word_gates`, which is filled with the words that it lacks."""

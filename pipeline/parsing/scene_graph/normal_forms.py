@@ -4,13 +4,53 @@ Nearly every object and attribute is written as its caption has it. The exceptio
 of predicates, are looked up here; `alignment.learn_normal_forms` counts them in training data.
 """
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+NUMBERS = {
+    word: str(number)
+    for number, word in enumerate(
+        "one two three four five six seven eight nine ten eleven twelve".split(), start=1
+    )
+    if number > 1
+}
+"""Numerals and their digits; `one` is mostly a pronoun."""
+
+PRONOUNS = {
+    "he": "man", "him": "man", "his": "man", "she": "woman", "her": "woman",
+    "they": "people", "them": "people", "their": "people",
+}  # fmt: skip
+"""What a pronoun that is a thing of its own is called."""
+
+LEMMAS = {"does": "do", "goes": "go", "has": "have"}
+SUFFIXES = {"xes": (2, ""), "zzes": (2, "")}
+"""Forms that FACTUAL's captions and the treebank hold too few of to be learned."""
+
+MIN_SHARED = 0.6
+"""Share of letters that a name has in common with the words that it stands for."""
+
+MAX_LONGER = 3
+"""Letters by which it may be longer: `wood` is `wooden`, but `taking` is not `taking photo`."""
+
 MAX_SUFFIX = 5
 MAX_KEPT = 20_000  # lemmas kept for the words that come again
+
+
+def is_said(name: str, text: str) -> bool:
+    """Whether a name is another way to write `text`, not another word that often goes with it.
+
+    A numeral may become its digit, a pronoun `man`, `woman` or `people`; any other word keeps most
+    of its letters: `t shirt` and `t-shirt`, `frisbie` and `frisbee`, but not `gear` and `dogs`.
+    """
+    if name in (NUMBERS.get(text), PRONOUNS.get(text)):
+        return True
+    name, text = canonical(name), canonical(text)
+    if name[:1] != text[:1] or len(name) > len(text) + MAX_LONGER:
+        return False
+    return difflib.SequenceMatcher(None, name, text, autojunk=False).ratio() >= MIN_SHARED
 
 
 def canonical(text: str) -> str:
@@ -40,6 +80,14 @@ class NormalForms:
     lemmas: Mapping[str, str] = field(default_factory=dict)
     suffixes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     _kept: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def that_are_said(self) -> "NormalForms":
+        """Those whose names are other ways to write the words, which is all that may be written."""
+        objects, attributes = (
+            {text: name for text, name in names.items() if is_said(name, text)}
+            for names in (self.objects, self.attributes)
+        )
+        return NormalForms(objects, attributes, self.lemmas, self.suffixes)
 
     def object_name(self, text: str) -> str:
         """The name of an object whose span reads `text`."""

@@ -16,8 +16,9 @@ from pipeline.parsing.scene_graph.decode import Node, candidate_pairs, tags_of_n
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary, arc_codes, letter_rows
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
-from pipeline.parsing.training.scene_graph_data import Example
+from pipeline.parsing.training.examples import Example
 from pipeline.parsing.training.scene_graph_net import Batch, NetSettings
+from pipeline.parsing.training.word_pieces import WordPieces
 
 NO_TAG = -100
 MIN_WORD_COUNT, MIN_HEAD_COUNT, MIN_TAIL_COUNT = 2, 3, 2
@@ -106,6 +107,8 @@ class TrainingData:
         normal_forms: gives lemmas.
         buckets: rows of the letter table.
         device: of the tensors.
+        word_pieces: splits words for a pretrained encoder; None without one.
+        repeats: how often each example comes in an epoch; None for once.
     """
 
     def __init__(
@@ -115,6 +118,8 @@ class TrainingData:
         normal_forms: NormalForms,
         buckets: int,
         device: torch.device,
+        word_pieces: WordPieces | None = None,
+        repeats: Sequence[int] | None = None,
     ) -> None:
         self.device, self.num_tails = device, len(closed.tails)
         self.lengths = torch.tensor([len(e.words) for e in examples], device=device)
@@ -143,9 +148,23 @@ class TrainingData:
         self.arcs, _ = self._joined(arcs, 1)
         phrases = Phrases(closed.tails)
         self.phrases, self.phrase_starts = self._joined([phrases.places(w) for w in lower], 2)
+        self.pieces = self.piece_lengths = self.piece_ends = None
+        if word_pieces is not None:
+            split = [word_pieces.of_caption(words) for words in lower]
+            self.pieces = self._padded([pieces for pieces, _ in split])
+            self.piece_lengths = torch.tensor([len(pieces) for pieces, _ in split], device=device)
+            ends_of = [self._padded([[e[k] for e in ends] for _, ends in split]) for k in (0, 1)]
+            self.piece_ends = torch.stack(ends_of, -1)
+
+        times = torch.ones_like(self.lengths) if repeats is None else torch.tensor(repeats)
+        self.rows = torch.arange(len(examples), device=device).repeat_interleave(times.to(device))
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.rows)
+
+    def order(self) -> Tensor:
+        """The captions of an epoch in a random order."""
+        return self.rows[torch.randperm(len(self), device=self.device)]
 
     def batch(self, which_B: Tensor) -> tuple[Batch, Targets]:
         """A batch of captions and its targets."""
@@ -172,6 +191,12 @@ class TrainingData:
             arcs=arcs,
             phrases=phrases,
         )
+        if self.pieces is not None:
+            assert self.piece_lengths is not None
+            assert self.piece_ends is not None
+            batch.piece_lengths = self.piece_lengths[which_B]
+            batch.pieces = self.pieces[which_B, : int(batch.piece_lengths.max())]
+            batch.piece_ends = self.piece_ends[cut]
         is_attribute, is_joined, heads, tails = pairs[:, 2:].unbind(1)
         targets = Targets(self.tags[cut], is_attribute, is_joined, heads, tails, self.lemmas[cut])
         return batch, targets

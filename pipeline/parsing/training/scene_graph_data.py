@@ -8,11 +8,8 @@ is the pipeline whose arcs the network sees. OUT gets `normal_forms.json`, `trai
 """
 
 import argparse
-import gzip
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import spacy
@@ -20,57 +17,8 @@ from spacy.tokens import Doc
 
 from pipeline.parsing.scene_graph.alignment import AlignedGraph, align, learn_normal_forms
 from pipeline.parsing.score import read_gold
+from pipeline.parsing.training.examples import Example, write_examples
 from pipeline.parsing.training.treebank import read_conllu
-
-
-@dataclass(frozen=True)
-class Example:
-    """One caption with its gold graph.
-
-    Attributes:
-        words: its tokens, as written.
-        spaces: whether a space follows each.
-        pos: their universal parts of speech, as the model says.
-        heads: index of each token's head, its own for a root.
-        deprels: label of the arc from the head.
-        nodes: start, end and whether it is an attribute, of each node.
-        relations: subject node, predicate, object node.
-        attributes: subject node, attribute node.
-        triples: gold as strings.
-        is_complete: whether the graph says all that gold says.
-    """
-
-    words: list[str]
-    spaces: list[bool]
-    pos: list[str]
-    heads: list[int]
-    deprels: list[str]
-    nodes: list[tuple[int, int, bool]]
-    relations: list[tuple[int, str, int]]
-    attributes: list[tuple[int, int]]
-    triples: list[list[str]]
-    is_complete: bool
-
-    def text(self, start: int, end: int) -> str:
-        """Tokens `start` up to `end` with the spaces between them."""
-        parts = (
-            w + " " * s for w, s in zip(self.words[start:end], self.spaces[start:end], strict=True)
-        )
-        return "".join(parts).strip()
-
-
-def read_examples(path: Path) -> list[Example]:
-    """The examples of a `.jsonl.gz` file."""
-    with gzip.open(path, "rt", encoding="utf-8") as stream:
-        return [Example(**json.loads(line)) for line in stream]
-
-
-def write_examples(examples: Iterable[Example], path: Path) -> int:
-    """Write examples, one per line; returns their number."""
-    lines = [json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples]
-    with gzip.open(path, "wt", encoding="utf-8") as stream:
-        stream.writelines(lines)
-    return len(lines)
 
 
 def treebank_verbs(treebank: Path) -> list[tuple[str, str]]:
@@ -99,11 +47,11 @@ def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, 
                 docs, [row.triples for row in rows], treebank_verbs(treebank)
             )
             (out / "normal_forms.json").write_text(
-                json.dumps(normal_forms.to_json(), ensure_ascii=False)
+                json.dumps(normal_forms.that_are_said().to_json(), ensure_ascii=False)
             )
         counts[split] = write_examples(
             (
-                _example(doc, align(doc, row.triples, normal_forms), [list(t) for t in row.triples])
+                example_of(doc, align(doc, row.triples, normal_forms), [list(t) for t in row.triples])
                 for doc, row in zip(docs, rows, strict=True)
             ),
             out / f"{split}.jsonl.gz",
@@ -111,7 +59,8 @@ def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, 
     return counts
 
 
-def _example(doc: Doc, graph: AlignedGraph, triples: list[list[str]]) -> Example:
+def example_of(doc: Doc, graph: AlignedGraph, triples: list[list[str]]) -> Example:
+    """A parsed caption with its aligned gold."""
     return Example(
         words=[token.text for token in doc],
         spaces=[bool(token.whitespace_) for token in doc],

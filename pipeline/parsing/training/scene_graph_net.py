@@ -68,6 +68,9 @@ class Batch:
         pairs: `[P, 2]` subject and object node.
         arcs: `[P]` how the parser ties them.
         phrases: `[B, L, Z]` whether an end of a predicate begins at a token.
+        pieces: `[B, P]` word pieces of a pretrained encoder, 0 for padding; None without one.
+        piece_lengths: `[B]` their numbers.
+        piece_ends: `[B, L, 2]` first and last piece of each token.
     """
 
     words: Tensor
@@ -79,30 +82,20 @@ class Batch:
     pairs: Tensor
     arcs: Tensor
     phrases: Tensor
+    pieces: Tensor | None = None
+    piece_lengths: Tensor | None = None
+    piece_ends: Tensor | None = None
 
 
-class SceneGraphNet(nn.Module):
-    """Tags tokens as nodes, joins pairs of nodes, and says by which words."""
+class GraphHeads(nn.Module):
+    """Tags tokens as nodes, joins pairs of nodes, and says by which words.
+
+    A subclass has `encode`, which gives the tokens in context.
+    """
 
     def __init__(self, settings: NetSettings) -> None:
         super().__init__()
         s = self.settings = settings
-        self.word_table = nn.Embedding(s.words, s.word_width, padding_idx=0)
-        self.letter_table = nn.Embedding(s.buckets + 1, s.letter_width, padding_idx=0)
-        for table in (self.word_table, self.letter_table):
-            nn.init.normal_(table.weight, std=0.3)
-            nn.init.zeros_(table.weight[0])  # padding adds nothing
-        self.pos_table = nn.Embedding(s.pos, s.pos_width)
-        self.deprel_table = nn.Embedding(s.deprels, s.deprel_width)
-        d_in = s.word_width + s.letter_width + s.pos_width + s.deprel_width
-        self.encoder = nn.LSTM(
-            d_in,
-            s.width // 2,
-            s.layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=s.dropout if s.layers > 1 else 0.0,
-        )
         self.tag_hidden = nn.Linear(s.width, s.width)
         self.tag = nn.Linear(s.width, NUM_TAGS)
         self.subject = nn.Linear(2 * s.width, s.pair_width)
@@ -124,25 +117,7 @@ class SceneGraphNet(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """Tokens in context, `[B, L, d]`."""
-        words = batch.words
-        if self.training and self.settings.word_dropout:
-            keep = torch.rand(words.shape, device=words.device) >= self.settings.word_dropout
-            words = torch.where(keep | (words == 0), words, torch.ones_like(words))
-        groups = (batch.letters > 0).sum(-1, keepdim=True).clamp(min=1)
-        letters = self.letter_table(batch.letters).sum(-2) / groups
-        shown = [
-            self.word_table(words),
-            letters,
-            self.pos_table(batch.pos),
-            self.deprel_table(batch.deprels),
-        ]
-        x = self.drop(torch.cat(shown, -1))
-        packed = nn.utils.rnn.pack_padded_sequence(
-            x, batch.lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        out, _ = self.encoder(packed)
-        out, _ = nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
-        return self.drop(out)
+        raise NotImplementedError
 
     def tags(self, tokens_BLd: Tensor) -> Tensor:
         """Scores of each token's tag, `[B, L, 5]`."""
@@ -191,3 +166,49 @@ class SceneGraphNet(nn.Module):
             + said
             + (at_PLZ & inside_PL[..., None]).any(1) * self.tail_said[1]
         )
+
+
+class SceneGraphNet(GraphHeads):
+    """The embedded network: a bidirectional LSTM over words, letters and labels."""
+
+    def __init__(self, settings: NetSettings) -> None:
+        super().__init__(settings)
+        s = settings
+        self.word_table = nn.Embedding(s.words, s.word_width, padding_idx=0)
+        self.letter_table = nn.Embedding(s.buckets + 1, s.letter_width, padding_idx=0)
+        for table in (self.word_table, self.letter_table):
+            nn.init.normal_(table.weight, std=0.3)
+            nn.init.zeros_(table.weight[0])  # padding adds nothing
+        self.pos_table = nn.Embedding(s.pos, s.pos_width)
+        self.deprel_table = nn.Embedding(s.deprels, s.deprel_width)
+        d_in = s.word_width + s.letter_width + s.pos_width + s.deprel_width
+        self.encoder = nn.LSTM(
+            d_in,
+            s.width // 2,
+            s.layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=s.dropout if s.layers > 1 else 0.0,
+        )
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Tokens in context, `[B, L, d]`."""
+        words = batch.words
+        if self.training and self.settings.word_dropout:
+            keep = torch.rand(words.shape, device=words.device) >= self.settings.word_dropout
+            words = torch.where(keep | (words == 0), words, torch.ones_like(words))
+        groups = (batch.letters > 0).sum(-1, keepdim=True).clamp(min=1)
+        letters = self.letter_table(batch.letters).sum(-2) / groups
+        shown = [
+            self.word_table(words),
+            letters,
+            self.pos_table(batch.pos),
+            self.deprel_table(batch.deprels),
+        ]
+        x = self.drop(torch.cat(shown, -1))
+        packed = nn.utils.rnn.pack_padded_sequence(
+            x, batch.lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        out, _ = self.encoder(packed)
+        out, _ = nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
+        return self.drop(out)

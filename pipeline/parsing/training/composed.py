@@ -1,0 +1,719 @@
+"""Compose captions with known graphs from the phrases of annotated ones.
+
+    python -m pipeline.parsing.training.composed EXAMPLES MODEL OUT --count 40000
+
+FACTUAL's captions are single phrases. These are sentences of several clauses, with fronted phrases,
+coordination, numerals and negation, whose phrases and graphs are FACTUAL's: `man sitting on a bench`
+becomes `On a bench, a man is sitting`. MODEL parses them, as it parses FACTUAL's.
+"""
+
+import argparse
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import spacy
+from spacy.tokens import Doc
+
+from pipeline.parsing.scene_graph.normal_forms import singular
+from pipeline.parsing.training.phrases import ACTIONS, NUMERALS, PEOPLE, PLACES, WORN
+from pipeline.parsing.training.examples import (
+    Example,
+    read_examples,
+    read_normal_forms,
+    write_examples,
+)
+from pipeline.parsing.training.verbs import past_participle, present
+
+SUBJECT, _NEXT = -1, -2
+"""Nodes that stand for the subject of a verb phrase, and for the object that comes next."""
+
+_FINITE = frozenset(
+    "is are was were am has have had do does there this that these those it he she they i photo "
+    "picture image not no without who which what while as it's".split()
+)
+_UNSAID = frozenset(("have", "wear", "on", "in"))
+"""Predicates that need no word: `leg of a man` is `(man, have, leg)`."""
+
+_DETERMINERS = frozenset("a an the some several".split())
+_PREPOSITIONS = frozenset(
+    "in on at under behind near beside above below inside outside next across over through".split()
+)
+_PEOPLE = frozenset(
+    "man woman boy girl person people men women boys girls child children kid kids guy lady player "
+    "skier surfer snowboarder skateboarder rider baby toddler boys girls players skiers".split()
+)
+_MALE, _FEMALE = frozenset("man boy guy".split()), frozenset("woman girl lady".split())
+_PLURAL = frozenset("people feet teeth geese mice".split())
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Words and the part of a graph that they say.
+
+    Attributes:
+        words: in lower case.
+        nodes: start, end, is_attribute.
+        relations: subject node, predicate, object node; `SUBJECT` stands for the verb's subject.
+        attributes: object node, attribute node; `SUBJECT` as above.
+        root: the node that the piece is about, where it is a noun phrase.
+    """
+
+    words: tuple[str, ...]
+    nodes: tuple[tuple[int, int, bool], ...] = ()
+    relations: tuple[tuple[int, str, int], ...] = ()
+    attributes: tuple[tuple[int, int], ...] = ()
+    root: int = 0
+
+    @property
+    def noun(self) -> str:
+        """The root's words."""
+        start, end, _ = self.nodes[self.root]
+        return " ".join(self.words[start:end])
+
+    @property
+    def is_plural(self) -> bool:
+        """Whether the root names several things."""
+        last = self.noun.split()[-1]
+        return last in _PLURAL or last.endswith(("men", "children")) or singular(last) != last
+
+    @property
+    def is_person(self) -> bool:
+        """Whether the root is a person, or several."""
+        return self.noun.split()[-1] in _PEOPLE
+
+
+class Sentence:
+    """Puts pieces one after the other; nodes are counted over the whole."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.nodes: list[tuple[int, int, bool]] = []
+        self.relations: list[tuple[int, str, int]] = []
+        self.attributes: list[tuple[int, int]] = []
+
+    def say(self, words: str) -> "Sentence":
+        """Words that name nothing."""
+        self.words += words.split()
+        return self
+
+    def add(self, piece: Piece, subjects: Sequence[int] = ()) -> int:
+        """A piece, said of the subjects; returns its root's node."""
+        start, first = len(self.words), len(self.nodes)
+        self.words += piece.words
+        self.nodes += [(a + start, b + start, kind) for a, b, kind in piece.nodes]
+
+        def ends(node: int) -> Sequence[int]:
+            return subjects if node == SUBJECT else (node + first,)
+
+        self.relations += [
+            (s, p, o) for subject, p, object_ in piece.relations
+            for s in ends(subject) for o in ends(object_)
+        ]  # fmt: skip
+        self.attributes += [(s, a + first) for subject, a in piece.attributes for s in ends(subject)]
+        return piece.root + first
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What captions are composed of.
+
+    Attributes:
+        nouns: noun phrases without a verb, such as `a man in a red shirt`.
+        people: those about people.
+        actions: verb phrases that begin with a participle, and whether people do them.
+        places: a preposition with its noun phrase.
+    """
+
+    nouns: list[Piece]
+    people: list[Piece]
+    actions: list[Piece]
+    other_actions: list[tuple[Piece, Piece]]
+    places: list[Piece]
+
+
+def parts_of(examples: Sequence[Example], lemma: Callable[[str], str]) -> Parts:
+    """The phrases of annotated captions."""
+    parts = Parts([], [], [], [], [])
+    for example in examples:
+        phrase = _noun_phrase(example, lemma)
+        if phrase is None:
+            continue
+        noun, rest = _split(phrase, phrase.nodes[phrase.root][1])
+        if not rest.words:
+            if len(noun.words) <= 4:
+                (parts.people if phrase.is_person else parts.nouns).append(noun)
+        elif _begins_with_action(rest, lemma):
+            if phrase.is_person:
+                parts.actions.append(rest)
+            else:
+                parts.other_actions.append((noun, rest))
+        elif rest.words[0] in _PREPOSITIONS and len(rest.relations) == 1:
+            if rest.relations[0][0] == SUBJECT and len(rest.words) <= 8:
+                parts.places.append(rest)
+                parts.nouns.append(phrase)
+        elif len(phrase.words) <= 8:
+            (parts.people if phrase.is_person else parts.nouns).append(phrase)
+    return parts
+
+
+def _noun_phrase(example: Example, lemma: Callable[[str], str]) -> Piece | None:
+    """The caption as a noun phrase about its first object, if it is one."""
+    words = tuple(word.lower() for word in example.words)
+    while words and not words[-1].isalnum():
+        words = words[:-1]
+    objects = [i for i, node in enumerate(example.nodes) if not node[2]]
+    if not (objects and example.is_complete and 1 < len(words) <= 12):
+        return None
+    if _FINITE.intersection(words) or any(node[1] > len(words) for node in example.nodes):
+        return None
+    root = objects[0]
+    described = {i for i, node in enumerate(example.nodes[:root]) if node[2]}
+    if not described <= {a for s, a in example.attributes if s == root}:
+        return None
+    covered = {i for node in example.nodes[:root] for i in range(node[0], node[1])}
+    before = [w for i, w in enumerate(words[: example.nodes[root][0]]) if i not in covered]
+    if any(w not in _DETERMINERS and w not in ("and", ",") for w in before):
+        return None
+    if any(o == root or s == o for s, _, o in example.relations):
+        return None
+    said = _UNSAID.union(words, map(lemma, words))
+    if any(predicate.split()[0] not in said for _, predicate, _ in example.relations):
+        return None
+    return Piece(
+        words,
+        tuple((a, b, bool(kind)) for a, b, kind in example.nodes),
+        tuple((s, p, o) for s, p, o in example.relations),
+        tuple((s, a) for s, a in example.attributes),
+        root,
+    )
+
+
+def _split(phrase: Piece, at: int) -> tuple[Piece, Piece]:
+    """The noun with what stands before it, and the rest, of which the noun is the subject."""
+    head = [i for i, node in enumerate(phrase.nodes) if node[1] <= at]
+    tail = [i for i, node in enumerate(phrase.nodes) if node[0] >= at]
+    place = {node: i for i, node in enumerate(tail)} | {phrase.root: SUBJECT}
+    noun = Piece(
+        phrase.words[:at],
+        tuple(phrase.nodes[i] for i in head),
+        (),
+        tuple((s, a) for s, a in phrase.attributes if a in head),
+        phrase.root,
+    )
+    rest = Piece(
+        phrase.words[at:],
+        tuple((a - at, b - at, kind) for a, b, kind in (phrase.nodes[i] for i in tail)),
+        tuple((place[s], p, place[o]) for s, p, o in phrase.relations),
+        tuple((place[s], place[a]) for s, a in phrase.attributes if a in tail),
+    )
+    return noun, rest
+
+
+def _begins_with_action(rest: Piece, lemma: Callable[[str], str]) -> bool:
+    """Whether the rest of a phrase begins with the participle of what its subject does."""
+    word = rest.words[0]
+    if not word.endswith("ing") or len(word) < 5:
+        return False
+    verbs = {p.split()[0] for s, p, _ in rest.relations if s == SUBJECT}
+    does = {rest.words[rest.nodes[a][0]] for s, a in rest.attributes if s == SUBJECT}
+    return lemma(word) in verbs or word in does
+
+
+def written_parts() -> tuple[list[Piece], list[Piece], list[Piece], list[Piece]]:
+    """People, actions, places and clothes of `phrases`, as pieces."""
+    return (
+        [_piece(text) for text in PEOPLE],
+        [_piece(text) for text in ACTIONS],
+        [_piece(text) for text in PLACES],
+        [_piece(text) for text in WORN],
+    )
+
+
+def _piece(text: str) -> Piece:
+    """The piece that a line of `phrases` writes.
+
+    An attribute describes the next object, or the subject if no object follows.
+    """
+    words: list[str] = []
+    nodes: list[tuple[int, int, bool]] = []
+    relations: list[tuple[int, str, int]] = []
+    attributes: list[tuple[int, int]] = []
+    waiting: list[int] = []
+    part, last = None, None
+    for mark in _marks(text):
+        kind, said = mark[0], mark[1:]
+        if kind == "<" and said == "of":
+            words.append("of")
+            part = last
+        elif kind == "<":
+            relations.append((SUBJECT, said, _NEXT))
+        elif kind in "[{":
+            start = len(words)
+            words += said.split()
+            nodes.append((start, len(words), kind == "{"))
+            if kind == "{":
+                waiting.append(len(nodes) - 1)
+            else:
+                attributes += [(len(nodes) - 1, a) for a in waiting]
+                waiting = []
+                last = len(nodes) - 1
+                relations = [(s, p, last if o == _NEXT else o) for s, p, o in relations]
+                if part is not None:
+                    relations.append((last, "have", part))
+                    part = None
+        else:
+            words += said.split()
+    attributes += [(SUBJECT, a) for a in waiting]
+    objects = [i for i, node in enumerate(nodes) if not node[2]]
+    return Piece(
+        tuple(words), tuple(nodes), tuple(relations), tuple(attributes), objects[0] if objects else 0
+    )
+
+
+def _marks(text: str) -> Iterator[str]:
+    closing = {"[": "]", "{": "}", "<": ">"}
+    while text:
+        if text[0] in closing:
+            end = text.index(closing[text[0]])
+            yield text[:end]
+            text = text[end + 1 :].lstrip()
+        else:
+            end = min([text.index(c) for c in closing if c in text], default=len(text))
+            yield " " + text[:end]
+            text = text[end:]
+
+
+class Composer:
+    """Draws sentences.
+
+    Args:
+        parts: FACTUAL's phrases.
+        lemma: gives the lemma of a participle.
+        random_: draws.
+    """
+
+    def __init__(self, parts: Parts, lemma: Callable[[str], str], random_: random.Random) -> None:
+        self.parts, self.lemma, self.random = parts, lemma, random_
+        self.written_people, self.written_actions, self.written_places, self.worn = written_parts()
+        self.templates = (
+            (self.plain, 4), (self.two_verbs, 3), (self.fronted, 5), (self.inverted, 2),
+            (self.two_clauses, 5), (self.several_subjects, 2), (self.list_of_things, 2),
+            (self.denying, 4), (self.passive, 1), (self.with_another, 2), (self.same_person, 2),
+            (self.there_is, 2), (self.spoken_of, 2),
+        )  # fmt: skip
+
+    def draw(self) -> Sentence:
+        """A sentence."""
+        makers = [maker for maker, _ in self.templates]
+        weights = [weight for _, weight in self.templates]
+        sentence = self.random.choices(makers, weights)[0](Sentence())
+        if self.random.random() < 0.5:
+            sentence.say(".")
+        return sentence
+
+    # parts
+
+    def _one_of(self, *choices: str) -> str:
+        return self.random.choice(choices)
+
+    def person(self) -> Piece:
+        """A person or several, with attributes or a numeral."""
+        if self.random.random() < 0.7:
+            piece = self.random.choice(self.written_people)
+        else:
+            piece = self.random.choice(self.parts.people)
+        return self.determined(piece)
+
+    def thing(self) -> Piece:
+        """Any noun phrase."""
+        return self.determined(self.random.choice(self.parts.nouns))
+
+    def determined(self, piece: Piece) -> Piece:
+        """The phrase with a determiner or a numeral, if it has none."""
+        first = piece.words[0]
+        if first in _DETERMINERS:
+            return piece
+        if piece.is_plural:
+            if "of" in piece.words[:3]:
+                return _before(piece, "a")
+            if first in NUMERALS or self.random.random() < 0.35:
+                return piece
+            if self.random.random() < 0.6:
+                return _numbered(piece, self.random.choice(NUMERALS))
+            return _before(piece, self._one_of("the", "some", "several"))
+        article = "an" if first[0] in "aeiou" else "a"
+        return _before(piece, self._one_of(article, article, article, "the"))
+
+    def action(self) -> Piece:
+        """What people do."""
+        if self.random.random() < 0.4:
+            return self.random.choice(self.written_actions)
+        return self.random.choice(self.parts.actions)
+
+    def place(self) -> Piece:
+        """Where something is, with its predicate to `SUBJECT`."""
+        if self.random.random() < 0.6:
+            return self.random.choice(self.written_places)
+        return self.random.choice(self.parts.places)
+
+    def finite(self, action: Piece, plural: bool) -> Piece:
+        """`riding a horse` as `rides a horse`, `is riding a horse`, or as it is."""
+        choice = self.random.random()
+        if choice < 0.45:
+            verb = present(action.words[0], self.lemma(action.words[0]), plural)
+            return replace(action, words=(verb, *action.words[1:]))
+        if choice < 0.85:
+            return _before(action, "are" if plural else "is")
+        return action
+
+    def clause(self, sentence: Sentence) -> list[int]:
+        """A subject with its verb phrase; returns the subject's node."""
+        if self.random.random() < 0.8:
+            person = self.person()
+            subject, plural = [sentence.add(person)], person.is_plural
+            sentence.add(self.finite(self.action(), plural), subject)
+        else:
+            noun, action = self.random.choice(self.parts.other_actions)
+            noun = self.determined(noun)
+            subject = [sentence.add(noun)]
+            sentence.add(self.finite(action, noun.is_plural), subject)
+        return subject
+
+    def worn_by(self, sentence: Sentence, subject: Sequence[int]) -> None:
+        """`in a red shirt`, `wearing a hat`."""
+        clothes = self.random.choice(self.worn)
+        sentence.say(self._one_of("in", "wearing", "wearing", "dressed in", "with"))
+        sentence.add(replace(clothes, relations=((SUBJECT, "wear", clothes.root),)), subject)
+
+    # templates
+
+    def plain(self, sentence: Sentence) -> Sentence:
+        """One clause, its subject perhaps dressed, perhaps somewhere."""
+        person = self.person()
+        subject = [sentence.add(person)]
+        if self.random.random() < 0.6:
+            self.worn_by(sentence, subject)
+        sentence.add(self.finite(self.action(), person.is_plural), subject)
+        if self.random.random() < 0.3:
+            sentence.add(self.place(), subject)
+        return sentence
+
+    def two_verbs(self, sentence: Sentence) -> Sentence:
+        """`a man wearing a hat rides a horse and waves`, `a man sits, reading a book`."""
+        person = self.person()
+        subject = [sentence.add(person)]
+        if self.random.random() < 0.5:
+            sentence.say(self._one_of("", "who is", "that is") if not person.is_plural else "")
+            sentence.add(self.action(), subject)
+            return self._ended(sentence, self.finite(self.action(), person.is_plural), subject)
+        sentence.add(self.finite(self.action(), person.is_plural), subject)
+        joint = self._one_of("and", "and", ",", "while", "")
+        sentence.say(joint)
+        second = self.action()
+        if joint == "and":
+            verb = present(second.words[0], self.lemma(second.words[0]), person.is_plural)
+            if self.random.random() < 0.5:
+                second = replace(second, words=(verb, *second.words[1:]))
+        return self._ended(sentence, second, subject)
+
+    def _ended(self, sentence: Sentence, piece: Piece, subject: Sequence[int]) -> Sentence:
+        sentence.add(piece, subject)
+        return sentence
+
+    def fronted(self, sentence: Sentence) -> Sentence:
+        """`On a bench, a man sits`, `in a park a man rides a bike`."""
+        place = self.place()
+        comma = self._one_of(",", ",", "")
+        node = sentence.add(replace(place, relations=tuple(r for r in place.relations if r[0] != SUBJECT)))
+        sentence.say(comma)
+        if self.random.random() < 0.6:
+            subject = self.clause(sentence)
+        else:
+            person = self.person()
+            verb = self._one_of("sitting", "standing", "lying", "waiting", "sleeping", "walking",
+                                "playing", "dancing", "running", "posing", "jumping")  # fmt: skip
+            if self.random.random() < 0.25:
+                sentence.say("there are" if person.is_plural else "there is")
+                subject = [sentence.add(person)]
+                sentence.say(verb)
+            else:
+                subject = [sentence.add(person)]
+                sentence.add(self.finite(Piece((verb,)), person.is_plural))
+            lemma = self.lemma(verb)
+            for _, predicate, object_ in (r for r in place.relations if r[0] == SUBJECT):
+                sentence.relations.append((subject[0], f"{lemma} {predicate}", object_ + node - place.root))
+            return sentence
+        for _, predicate, object_ in (r for r in place.relations if r[0] == SUBJECT):
+            sentence.relations.append((subject[0], predicate, object_ + node - place.root))
+        return sentence
+
+    def inverted(self, sentence: Sentence) -> Sentence:
+        """`on the table is a cup`, `behind the people stand two horses`."""
+        place = self.place()
+        node = sentence.add(replace(place, relations=tuple(r for r in place.relations if r[0] != SUBJECT)))
+        noun = self.person() if self.random.random() < 0.3 else self.thing()
+        verb = self._one_of("", "", "sitting", "standing", "hanging", "lying")
+        if not verb:
+            said = self._one_of("{be}", "there {be}", ", there {be}")
+        else:
+            said = present(verb, self.lemma(verb), noun.is_plural)
+        sentence.say(said.format(be="are" if noun.is_plural else "is"))
+        subject = sentence.add(noun)
+        lemma = f"{self.lemma(verb)} " if verb else ""
+        for _, predicate, object_ in (r for r in place.relations if r[0] == SUBJECT):
+            sentence.relations.append((subject, lemma + predicate, object_ + node - place.root))
+        return sentence
+
+    def two_clauses(self, sentence: Sentence) -> Sentence:
+        """`a man reads and a woman sleeps`."""
+        self.clause(sentence)
+        sentence.say(self._one_of("and", "while", "as", ", and", ", while", ",", "and"))
+        self.clause(sentence)
+        return sentence
+
+    def several_subjects(self, sentence: Sentence) -> Sentence:
+        """`a man and a woman ride horses`: said of both."""
+        subjects = [sentence.add(self.person())]
+        if self.random.random() < 0.2:
+            sentence.say(",")
+            subjects.append(sentence.add(self.person()))
+            if self.random.random() < 0.5:
+                sentence.say(",")
+        sentence.say("and")
+        subjects.append(sentence.add(self.person()))
+        return self._ended(sentence, self.finite(self.action(), plural=True), subjects)
+
+    def list_of_things(self, sentence: Sentence) -> Sentence:
+        """`a man wearing a hat, a blue shirt and jeans`."""
+        person = self.person()
+        subject = [sentence.add(person)]
+        sentence.say(self._one_of("wearing", "in", "wears", "is wearing"))
+        clothes = self.random.sample(self.worn, self.random.choice((2, 2, 3)))
+        for i, piece in enumerate(clothes):
+            if i:
+                sentence.say("and" if i == len(clothes) - 1 else ",")
+            sentence.add(replace(piece, relations=((SUBJECT, "wear", piece.root),)), subject)
+        if sentence.words[-1] != "wears" and self.random.random() < 0.5:
+            sentence.add(self.finite(self.action(), person.is_plural), subject)
+        return sentence
+
+    def denying(self, sentence: Sentence) -> Sentence:
+        """What is not there is nothing: `a man without a hat rides`, `with nobody in it`."""
+        clothes = " ".join(_bare(self.random.choice(self.worn)))
+        place = self.place()
+        if self.random.random() < 0.15:
+            sentence.say(self._one_of("nobody is", "there is nobody", "there is no one", "nothing is"))
+            sentence.add(replace(place, relations=tuple(r for r in place.relations if r[0] != SUBJECT)))
+            return sentence
+        if self.random.random() < 0.2:
+            noun = self.thing()
+            subject = [sentence.add(noun)]
+            sentence.say(self._one_of(
+                "with nobody in it", "with no one on it", "with nothing on it", "with no people around",
+                "without anybody in it", "that has no people in it"))  # fmt: skip
+            return self._ended(sentence, place, subject) if self.random.random() < 0.5 else sentence
+        person = self.person()
+        subject = [sentence.add(person)]
+        denied = self._one_of(
+            f"with no {clothes}", f"without a {clothes}", f"without any {clothes}",
+            f"not wearing a {clothes}", f"wearing no {clothes}", f"without {clothes}",
+            f"who is not wearing a {clothes}", f"in no {clothes}", f"with no {clothes} on",
+            "with nothing in his hands", f"who does n't have a {clothes}")  # fmt: skip
+        if self.random.random() < 0.25:
+            action = self.action()
+            sentence.say("are" if person.is_plural else "is")
+            sentence.say(self._one_of("not", "n't"))
+            sentence.say(" ".join(action.words))
+            return sentence
+        if self.random.random() < 0.4:
+            self.worn_by(sentence, subject)
+            sentence.say(self._one_of("and", "but"))
+        sentence.say(denied)
+        if self.random.random() < 0.85:
+            sentence.add(self.finite(self.action(), person.is_plural), subject)
+        return sentence
+
+    def passive(self, sentence: Sentence) -> Sentence:
+        """`a horse is being led by a man` is `(man, lead, horse)`."""
+        for _ in range(50):
+            action = self.action()
+            if len(action.relations) == 1 and " " not in action.relations[0][1]:
+                break
+        else:
+            return self.plain(sentence)
+        (_, verb, object_) = action.relations[0]
+        thing = _only_object(action)
+        if thing is None or not verb.isalpha():
+            return self.plain(sentence)
+        node = sentence.add(thing)
+        sentence.say(self._one_of("is", "being", "is being") if not thing.is_plural else "are")
+        sentence.say(past_participle(verb)).say("by")
+        person = sentence.add(self.person())
+        sentence.relations.append((person, verb, node))
+        return sentence
+
+    def with_another(self, sentence: Sentence) -> Sentence:
+        """`a man sits, with a dog lying on the grass`: the dog lies."""
+        self.clause(sentence)
+        sentence.say(self._one_of("with", ", with", "next to"))
+        if sentence.words[-1] == "to":
+            sentence.words[-2:] = [",", "with"]
+        self.clause_without_finite(sentence)
+        return sentence
+
+    def clause_without_finite(self, sentence: Sentence) -> None:
+        """A subject and a participle, or a place."""
+        person = self.person() if self.random.random() < 0.5 else self.thing()
+        subject = [sentence.add(person)]
+        if person.is_person and self.random.random() < 0.6:
+            sentence.add(self.action(), subject)
+        elif len(person.relations) == 0:
+            sentence.add(self.place(), subject)
+
+    def same_person(self, sentence: Sentence) -> Sentence:
+        """`a boy runs while he holds a ball`: the boy holds it."""
+        people = [p for p in self.written_people if p.noun in _MALE | _FEMALE]
+        person = self.determined(self.random.choice(people))
+        subject = [sentence.add(person)]
+        sentence.add(self.finite(self.action(), plural=False), subject)
+        pronoun = "he" if person.noun in _MALE else "she"
+        sentence.say(self._one_of("while", "as", "and")).say(pronoun)
+        second = self.finite(self.action(), plural=False)
+        return self._ended(sentence, second, subject)
+
+    def there_is(self, sentence: Sentence) -> Sentence:
+        """`there is a man riding a horse`."""
+        person = self.person()
+        sentence.say(self._one_of("there", "here", "there")).say("are" if person.is_plural else "is")
+        subject = [sentence.add(person)]
+        if self.random.random() < 0.5:
+            self.worn_by(sentence, subject)
+        return self._ended(sentence, self.action(), subject)
+
+    def spoken_of(self, sentence: Sentence) -> Sentence:
+        """`a man stands next to a woman who is holding a bag`: she holds it."""
+        one, other = self.person(), self.person()
+        subject = sentence.add(one)
+        verb = self._one_of("standing", "sitting", "walking", "", "posing")
+        near = self._one_of("next to", "beside", "behind", "near", "with", "in front of")
+        if verb:
+            sentence.add(self.finite(Piece((verb,)), one.is_plural))
+        sentence.say(near)
+        node = sentence.add(other)
+        predicate = f"{self.lemma(verb)} {near}" if verb else near
+        sentence.relations.append((subject, predicate.replace("beside", "next to"), node))
+        if self.random.random() < 0.5:
+            sentence.say(self._one_of("who", "that")).say("are" if other.is_plural else "is")
+        return self._ended(sentence, self.action(), [node])
+
+
+def _before(piece: Piece, word: str) -> Piece:
+    """The piece with a word before it that names nothing."""
+    return replace(
+        piece,
+        words=(*word.split(), *piece.words),
+        nodes=tuple((a + 1, b + 1, kind) for a, b, kind in piece.nodes),
+    )
+
+
+def _numbered(piece: Piece, numeral: str) -> Piece:
+    """The piece with a numeral, an attribute, before it."""
+    shifted = _before(piece, numeral)
+    return Piece(
+        shifted.words,
+        ((0, 1, True), *shifted.nodes),
+        tuple((s + 1, p, o + 1) for s, p, o in piece.relations),
+        ((piece.root + 1, 0), *((s + 1, a + 1) for s, a in piece.attributes)),
+        piece.root + 1,
+    )
+
+
+def _bare(piece: Piece) -> tuple[str, ...]:
+    """The words without a determiner."""
+    return piece.words[1:] if piece.words[0] in _DETERMINERS else piece.words
+
+
+def _only_object(action: Piece) -> Piece | None:
+    """The noun phrase of a verb phrase that is nothing else."""
+    words = action.words[1:]
+    if not words or any(node[0] == 0 for node in action.nodes):
+        return None
+    if any(s == SUBJECT for s, _ in action.attributes) or action.nodes[-1][1] != len(action.words):
+        return None
+    if sum(not node[2] for node in action.nodes) != 1:
+        return None
+    nodes = tuple((a - 1, b - 1, kind) for a, b, kind in action.nodes)
+    covered = {i for a, b, _ in nodes for i in range(a, b)}
+    if any(w not in _DETERMINERS for i, w in enumerate(words) if i not in covered):
+        return None
+    return Piece(words, nodes, (), action.attributes, action.relations[0][2])
+
+
+def compose(
+    examples: Sequence[Example], lemma: Callable[[str], str], count: int, seed: int
+) -> list[Sentence]:
+    """Sentences of distinct nodes; what cannot be read from its words is drawn again."""
+    composer = Composer(parts_of(examples, lemma), lemma, random.Random(seed))
+    sentences = []
+    while len(sentences) < count:
+        sentence = composer.draw()
+        if len(sentence.words) <= 40:
+            sentences.append(sentence)
+    return sentences
+
+
+def as_example(sentence: Sentence, doc: Doc, name: Callable[[str, bool], str]) -> Example:
+    """A sentence with the arcs of its Doc."""
+    order = sorted(range(len(sentence.nodes)), key=lambda i: sentence.nodes[i])
+    place = {node: rank for rank, node in enumerate(order)}
+    nodes = [sentence.nodes[i] for i in order]
+    names = [name(" ".join(sentence.words[a:b]), kind) for a, b, kind in nodes]
+    relations = sorted({(place[s], p, place[o]) for s, p, o in sentence.relations})
+    attributes = sorted({(place[s], place[a]) for s, a in sentence.attributes})
+    triples = [[names[s], p, names[o]] for s, p, o in relations]
+    triples += [[names[s], "is", names[a]] for s, a in attributes]
+    return Example(
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+        pos=[token.pos_ for token in doc],
+        heads=[token.head.i for token in doc],
+        deprels=[token.dep_ for token in doc],
+        nodes=nodes,
+        relations=relations,
+        attributes=attributes,
+        triples=triples or [[n] for n, node in zip(names, nodes, strict=True) if not node[2]],
+        is_complete=True,
+    )
+
+
+def main() -> None:
+    """Read the command line, compose, parse and write."""
+    import pipeline.parsing.inference  # noqa: F401  registers the parser
+
+    options = _options()
+    examples = read_examples(options.examples / "train.jsonl.gz")
+    forms = read_normal_forms(options.examples)
+    sentences = compose(examples, forms.lemma, options.count, options.seed)
+    nlp = spacy.load(options.model, exclude=["scene_graph", "trainable_lemmatizer"])
+    docs = nlp.pipe(Doc(nlp.vocab, words=sentence.words) for sentence in sentences)
+
+    def name(text: str, is_attribute: bool) -> str:
+        return forms.attribute_name(text) if is_attribute else forms.object_name(text)
+
+    composed = [as_example(s, doc, name) for s, doc in zip(sentences, docs, strict=True)]
+    print(write_examples(composed, options.out), "captions")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name in ("examples", "model", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--count", type=int, default=40_000)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
