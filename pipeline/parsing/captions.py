@@ -44,7 +44,7 @@ def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
     forms, lemmas, pos, deprels = (
         tuple([strings[code] for code in codes]) for codes in columns[:4].tolist()
     )
-    objects, triples, _ = stored_graph(doc)
+    objects, triples, is_denying = stored_graph(doc)
     return ParsedCaption(
         caption_id=item.caption_id,
         image_id=item.image_id,
@@ -56,6 +56,7 @@ def caption_record(doc: Doc, item: CaptionItem) -> ParsedCaption:
         deprels=deprels,
         objects=objects,
         triples=triples,
+        negated=is_denying,
     )
 
 

@@ -3,7 +3,7 @@
 from spacy import displacy
 from spacy.tokens import Doc
 
-from pipeline.parsing.doc_triples import stored_objects, stored_triples
+from pipeline.parsing.doc_triples import IS, stored_objects, stored_triples
 from pipeline.shards.records import CaptionSpan
 from pipeline.tables import render_table
 
@@ -24,7 +24,7 @@ def triple_table(doc: Doc) -> str:
     for triple in stored_triples(doc):
         related |= {triple.subject, triple.object}
         last = triple.attribute or objects[triple.object]
-        cells = (_cell(objects[triple.subject]), _cell(triple.predicate), _cell(last))
+        cells = (_cell(objects[triple.subject]), _predicate(triple.predicate), _cell(last))
         rows.append((*cells, triple.rule))
     rows += [(_cell(span), "", "", "") for i, span in enumerate(objects) if i not in related]
     return render_table(("subject", "predicate", "object or attribute", "rule"), rows)
@@ -33,6 +33,11 @@ def triple_table(doc: Doc) -> str:
 def arcs_svg(doc: Doc) -> str:
     """The dependency arcs as SVG, drawn by displaCy."""
     return displacy.render(doc, style="dep", jupyter=False, options={"distance": 120})
+
+
+def _predicate(span: CaptionSpan) -> str:
+    """A predicate's cell; one of the closed set that no word says is marked: `have (no word)`."""
+    return f"{span.string} (no word)" if span.start < 0 and span.string != IS else _cell(span)
 
 
 def _cell(span: CaptionSpan) -> str:

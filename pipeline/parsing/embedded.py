@@ -23,7 +23,7 @@ SENTENCES = "caption_sentences"
 PARSER = "parser"
 """Names of components."""
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised when the program makes other triples of the same model's arcs, by the rules or in
 `scene_graph`, so that shards of different rules are not mixed."""
 

@@ -13,6 +13,8 @@ from pipeline.shards.records import ParsedCaption
 def write_triples(shards: Path, out: Path, *, plain: bool = False, overwrite: bool = False) -> int:
     """Write one JSON line per caption: its ids, text, and triples `[s, r, o]`.
 
+    A caption that denies something has `"negated": true` too.
+
     Args:
         shards: folder of shards of captions.
         out: the file, gzipped if its name ends in `.gz`; it gets its name when it is complete.
@@ -32,5 +34,7 @@ def write_triples(shards: Path, out: Path, *, plain: bool = False, overwrite: bo
             ids = {"caption_id": caption.caption_id, "image_id": caption.image_id}
             triples = strings_of(caption.objects, caption.triples)
             line = ({} if plain else ids) | {"caption": caption.text, "triples": triples}
+            if caption.negated and not plain:
+                line["negated"] = True
             stream.write(json.dumps(line, ensure_ascii=False).encode("utf-8") + b"\n")
     return len(reader)

@@ -143,6 +143,7 @@ class CaptionsShard(OpenShard):
             heads=tuple(self.arrays["head"][tokens].tolist()),
             objects=tuple([CaptionSpan(start, end, table[code]) for start, end, code in objects]),
             triples=tuple([_triple(columns, table) for columns in triples]),
+            negated="negated" in self.arrays and bool(self.arrays["negated"][row]),
             **fields,
         )
 

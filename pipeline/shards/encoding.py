@@ -189,6 +189,7 @@ class CaptionsEncoder:
         }
         self._objects: list[tuple[int, ...]] = []
         self._triples: list[tuple[int, ...]] = []
+        self._negated: list[bool] = []
         self._offsets: dict[str, list[int]] = {
             name: [0] for name in ("token_offsets", "object_offsets", "triple_offsets")
         }
@@ -217,6 +218,7 @@ class CaptionsEncoder:
         self._tokens["head"] += record.heads
         self._objects += [(o.start, o.end, codes[o.string]) for o in record.objects]
         self._triples += [self._triple(triple) for triple in record.triples]
+        self._negated.append(record.negated)
         lengths = (len(self._tokens["head"]), len(self._objects), len(self._triples))
         for offsets, length in zip(self._offsets.values(), lengths, strict=True):
             offsets.append(length)
@@ -231,6 +233,7 @@ class CaptionsEncoder:
         arrays |= {name: [np.array(offsets, "<i8")] for name, offsets in self._offsets.items()}
         arrays["objects"] = [np.array(self._objects, "<i4").reshape(-1, 3)]
         arrays["triples"] = [np.array(self._triples, "<i4").reshape(-1, 9)]
+        arrays["negated"] = [np.array(self._negated, "<i4")]
         return arrays
 
     def counts(self) -> dict[str, int]:

@@ -88,7 +88,8 @@ class ParsedCaption:
         heads: `[W]` index of each token's head in this caption; a root is its own head.
         deprels: `[W]` the label of the arc from the head.
         objects: the things that the caption names, including those without a relation.
-        triples: relations and attributes of the objects.
+        triples: relations and attributes of the objects; what the caption denies is left out.
+        negated: whether the caption denies something (`a man with no hat`).
     """
 
     caption_id: str
@@ -101,6 +102,7 @@ class ParsedCaption:
     deprels: tuple[str, ...] = ()
     objects: tuple[CaptionSpan, ...] = ()
     triples: tuple[CaptionTriple, ...] = ()
+    negated: bool = False
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ CAPTIONS: dict[str, Dataset] = {
     "objects": Dataset("int32", "objects", 3),  # start, end, string
     "triple_offsets": Dataset("int64", "captions+1"),
     "triples": Dataset("int32", "triples", 9),
+    "negated": Dataset("int32", "captions", optional=True),  # 1: the caption denies something
 }
 
 TRIPLE_COLUMNS = (

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipeline.parsing.scene_graph.decode import (
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary
 from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
+from pipeline.parsing.scene_graph.supported import Supported
 
 FORMAT = 1
 SURE = 4.0
@@ -93,9 +94,16 @@ class SceneGraphModel:
         copied = self.network.copy_scores(
             vectors, tokens_Td, [(offsets[c], offsets[c + 1]) for c in captions_R]
         )
+        for caption, rows in _runs(captions_R):
+            words = captions.words[caption]
+            closed[rows] += self._supported.heads(words, map(self.normal_forms.lemma, words))
         heads = self._heads([captions.words[c] for c in captions_R], closed, copied)
-        rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
-        scores = self.network.tail_scores(vectors, rows, self._said(captions, joined))
+        head_rows = [self._head_rows.get(head, len(self.heads)) for head, _ in heads]
+        scores = self.network.tail_scores(vectors, head_rows, self._said(captions, joined))
+        for caption, rows in _runs(captions_R):
+            is_said = self._supported.tails(captions.words[caption])
+            for row in range(rows.start, rows.stop):
+                scores[row] += self._supported.mask_of_tails(is_said, *heads[row])
         for row, (head, _) in enumerate(heads):
             scores[row, self._tails_from.get(head, ())] = -np.inf  # not `in` and `in front of`
         best: list[int] = scores.argmax(1).tolist()
@@ -160,11 +168,15 @@ class SceneGraphModel:
             if head not in says or weight > by_token[says[head]]:
                 says[head] = token
         head = max(weights, key=weights.__getitem__)
-        return head, says.get(head, -1)
+        if head not in says:
+            lemmas = map(self.normal_forms.lemma, words)
+            return head, next((i for i, lemma in enumerate(lemmas) if lemma == head), -1)
+        return head, says[head]
 
     def __post_init__(self) -> None:
         """Index the closed sets."""
         self._phrases = Phrases(self.tails)
+        self._supported = Supported(self.heads, self.tails)
         self._head_rows = {head: row for row, head in enumerate(self.heads)}
         self._tails_from: dict[str, list[int]] = {}
         for row, tail in enumerate(self.tails):
@@ -202,7 +214,7 @@ class SceneGraphModel:
                 f"{FORMAT}. Train it again, or take the version of the package that wrote it."
             )
         network = SceneGraphNetwork(load_tensors(files[_WEIGHTS]), Vocabulary(words["words"]))
-        normal_forms = NormalForms.from_json(words["lexicon"])
+        normal_forms = NormalForms.from_json(words["lexicon"]).that_are_said()
         return cls(
             network, words["heads"], words["tails"], normal_forms, words["pos"], words["deprels"]
         )
@@ -281,6 +293,15 @@ class _Joined:
         left, right = self.relations_R2.min(1), self.relations_R2.max(1)
         sides = np.stack([nodes.end[left] - 1, nodes.start[right]], 1)
         self.between_R2 = sides - captions.offsets[self.captions_R, None]
+
+
+def _runs(captions_R: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """Each caption that has relations, and the rows of these."""
+    start = 0
+    for end in range(1, len(captions_R) + 1):
+        if end == len(captions_R) or captions_R[end] != captions_R[start]:
+            yield captions_R[start], slice(start, end)
+            start = end
 
 
 def _joined(nodes: _Nodes, pairs_P2: Ints, probabilities: Floats) -> NDArray[np.bool_]:

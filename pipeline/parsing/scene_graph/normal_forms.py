@@ -11,12 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NUMBERS = {
-    word: str(number)
-    for number, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve".split(), start=1
-    )
-    if number > 1
-}
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
+}  # fmt: skip
 """Numerals and their digits; `one` is mostly a pronoun."""
 
 PRONOUNS = {

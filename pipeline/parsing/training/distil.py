@@ -24,11 +24,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.parsing.scene_graph.decode import Floats, Graph
-from pipeline.parsing.scene_graph.features import Ints, Vocabulary
+from pipeline.parsing.scene_graph.features import Vocabulary
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.network import Captions, GraphScorer, SceneGraphNetwork
 from pipeline.parsing.scene_graph.normal_forms import NormalForms, singular
 from pipeline.parsing.score import Scores, Strings, score
+from pipeline.parsing.training.ensemble import EncodedScorer
 from pipeline.parsing.training.examples import (
     Example,
     read_examples,
@@ -74,64 +75,6 @@ class Data:
         return {name: weight.float() for name, weight in weights.items()}
 
 
-class EncodedScorer(GraphScorer):
-    """Scores of captions whose tokens were encoded before; several networks are averaged.
-
-    Args:
-        networks: their heads.
-        tokens: `[T, d]` of each network, of the captions that are read next.
-    """
-
-    def __init__(self, networks: Sequence[GraphScorer], tokens: Sequence[Floats] = ()) -> None:
-        self.networks, self.tokens = networks, tokens
-        self.num_tags = networks[0].weights["tag.bias"].shape[0]
-
-    def encode(self, captions: Captions) -> Any:
-        return self.tokens
-
-    def tag_scores(self, tokens_Td: Any) -> Floats:
-        pairs = zip(self.networks, tokens_Td, strict=True)
-        return _mean([_log_softmax(n.tag_scores(t)) for n, t in pairs])
-
-    def pair_vectors(self, tokens_Td: Any, *others: Any) -> Any:
-        pairs = zip(self.networks, tokens_Td, strict=True)
-        return _Several([n.pair_vectors(t, *others) for n, t in pairs])
-
-    def joined(self, pairs_Pd: Any) -> Floats:
-        return _mean([n.joined(p) for n, p in zip(self.networks, pairs_Pd.parts, strict=True)])
-
-    def head_scores(self, relations_Rd: Any) -> Floats:
-        pairs = zip(self.networks, relations_Rd.parts, strict=True)
-        return _mean([n.head_scores(r) for n, r in pairs])
-
-    def copy_scores(self, relations_Rd: Any, tokens_Td: Any, spans: Any) -> Floats:
-        parts = zip(self.networks, relations_Rd.parts, tokens_Td, strict=True)
-        return _mean([n.copy_scores(r, t, spans) for n, r, t in parts])
-
-    def tail_scores(self, relations_Rd: Any, heads_R: Any, said_R2Z: Floats) -> Floats:
-        pairs = zip(self.networks, relations_Rd.parts, strict=True)
-        return _mean([n.tail_scores(r, heads_R, said_R2Z.copy()) for n, r in pairs])
-
-
-class _Several:
-    """The vectors of several networks, taken by rows together."""
-
-    def __init__(self, parts: Sequence[Floats]) -> None:
-        self.parts = parts
-
-    def __getitem__(self, rows: Ints) -> "_Several":
-        return _Several([part[rows] for part in self.parts])
-
-
-def _mean(scores: Sequence[Floats]) -> Floats:
-    return sum(scores[1:], scores[0]) / len(scores)
-
-
-def _log_softmax(scores: Floats) -> Floats:
-    top = scores - scores.max(1, keepdims=True)
-    return top - np.log(np.exp(top).sum(1, keepdims=True))
-
-
 def captions_of(examples: Sequence[Example], closed: ClosedSets) -> Captions:
     """What the network reads of examples."""
     pos = {label: row for row, label in enumerate(closed.pos)}
@@ -141,7 +84,9 @@ def captions_of(examples: Sequence[Example], closed: ClosedSets) -> Captions:
         words=[[word.lower() for word in e.words] for e in examples],
         pos=np.array([pos.get(label, 0) for e in examples for label in e.pos]),
         deprels=np.array([deprels.get(label, 0) for e in examples for label in e.deprels]),
-        heads=np.concatenate([s + np.array(e.heads) for s, e in zip(starts, examples, strict=False)]),
+        heads=np.concatenate(
+            [s + np.array(e.heads) for s, e in zip(starts, examples, strict=False)]
+        ),
     )
 
 
@@ -164,7 +109,9 @@ def with_graph(example: Example, graph: Graph) -> Example:
 def strings_of(example: Example, normal_forms: NormalForms) -> list[Strings]:
     """The triples of an example's graph; where there are none, its objects."""
     names = [
-        (normal_forms.attribute_name if kind else normal_forms.object_name)(example.text(start, end))
+        (normal_forms.attribute_name if kind else normal_forms.object_name)(
+            example.text(start, end)
+        )
         for start, end, kind in example.nodes
     ]
     triples: list[Strings] = [
@@ -246,7 +193,9 @@ def teach(options: argparse.Namespace) -> None:
         if epoch % options.every == 0:
             _report(name, epoch, loss, start, _dev_score([averaged], data, dev))
     _report(name, "last", 0.0, start, _dev_score([averaged], data, dev))
-    weights = {key: w.detach().half().cpu().contiguous() for key, w in averaged.state_dict().items()}
+    weights = {
+        key: w.detach().half().cpu().contiguous() for key, w in averaged.state_dict().items()
+    }
     if options.rank:  # the frozen weights are the pretrained encoder's own
         weights = {
             key: w
@@ -265,7 +214,9 @@ def _report(name: str, epoch: int | str, loss: float, start: float, result: Scor
 
 
 def _heads(net: GraphHeads) -> GraphScorer:
-    weights = {n: w.cpu().numpy() for n, w in net.state_dict().items() if not n.startswith("encoder.")}
+    weights = {
+        n: w.cpu().numpy() for n, w in net.state_dict().items() if not n.startswith("encoder.")
+    }
     return GraphScorer(weights)
 
 
@@ -376,7 +327,9 @@ def learn(options: argparse.Namespace) -> None:
         learning_rate=2e-3, decay=0.999,
     )  # fmt: skip
     name = f"student-{options.width}-{options.layers}-{options.seed}"
-    print(f"{name}: {len(examples)} captions, {sum(p.numel() for p in net.parameters())}", flush=True)
+    print(
+        f"{name}: {len(examples)} captions, {sum(p.numel() for p in net.parameters())}", flush=True
+    )
     averaged, start = net, time.perf_counter()
     model = _model(GraphScorer({}), data)
     for epoch, loss, averaged in train(net, tensors, settings):

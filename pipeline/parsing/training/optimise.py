@@ -15,7 +15,6 @@ from pipeline.parsing.training.pretrained_net import PretrainedNet
 from pipeline.parsing.training.scene_graph_batches import NO_TAG, Targets, TrainingData
 from pipeline.parsing.training.scene_graph_net import Batch, GraphHeads
 
-
 Net = TypeVar("Net", bound=GraphHeads)
 
 

@@ -65,6 +65,7 @@ class Encoder(nn.Module):
         self.drop = nn.Dropout(s.dropout)
 
     def forward(self, pieces: Tensor, lengths: Tensor) -> Tensor:
+        """Pieces in context, `[B, P, d]`; what stands behind `lengths` is padding."""
         place = torch.arange(pieces.shape[1], device=pieces.device)
         mask = (place < lengths[:, None])[:, None, None]
         x = self.drop(self.norm(self.pieces(pieces) + self.positions(place)))
@@ -142,6 +143,7 @@ class LowRank(nn.Module):
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The changed matrix."""
         return weight + self.scale * (self.up @ self.down)
 
 

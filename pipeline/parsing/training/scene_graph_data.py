@@ -51,7 +51,9 @@ def prepare(factual: Path, treebank: Path, model: Path, out: Path) -> dict[str, 
             )
         counts[split] = write_examples(
             (
-                example_of(doc, align(doc, row.triples, normal_forms), [list(t) for t in row.triples])
+                example_of(
+                    doc, align(doc, row.triples, normal_forms), [list(t) for t in row.triples]
+                )
                 for doc, row in zip(docs, rows, strict=True)
             ),
             out / f"{split}.jsonl.gz",

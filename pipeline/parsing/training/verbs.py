@@ -1,15 +1,19 @@
 """Forms of English verbs, from their participles and lemmas."""
 
 _IRREGULAR = {
-    "be": "been", "bite": "bitten", "drink": "drunk", "build": "built", "buy": "bought", "catch": "caught",
-    "cut": "cut", "draw": "drawn", "drive": "driven", "eat": "eaten", "feed": "fed",
-    "hit": "hit", "hold": "held", "lead": "led", "make": "made", "read": "read", "ride": "ridden",
-    "sell": "sold", "shear": "shorn", "swing": "swung", "take": "taken", "throw": "thrown",
-    "wear": "worn", "sweep": "swept", "hang": "hung", "dig": "dug", "give": "given", "fight": "fought",
-    "light": "lit", "put": "put", "have": "had", "do": "done", "blow": "blown", "fly": "flown",
-    "ring": "rung", "write": "written", "shake": "shaken", "wind": "wound", "lay": "laid",
+    "be": "been", "bite": "bitten", "drink": "drunk", "build": "built", "buy": "bought",
+    "catch": "caught", "cut": "cut", "draw": "drawn", "drive": "driven", "eat": "eaten",
+    "feed": "fed", "hit": "hit", "hold": "held", "lead": "led", "make": "made", "read":
+    "read", "ride": "ridden", "sell": "sold", "shear": "shorn", "swing": "swung", "take":
+    "taken", "throw": "thrown", "wear": "worn", "sweep": "swept", "hang": "hung", "dig":
+    "dug", "give": "given", "fight": "fought", "light": "lit", "put": "put", "have": "had",
+    "do": "done", "blow": "blown", "fly": "flown", "ring": "rung", "write": "written",
+    "shake": "shaken", "wind": "wound", "lay": "laid",
 }  # fmt: skip
-_DOUBLED = frozenset("chop drop grip grab hop hug jog nod pet pat plan pin slip stir tap trim wrap".split())
+_DOUBLED = frozenset(
+    ("chop", "drop", "grip", "grab", "hop", "hug", "jog", "nod", "pat", "pet", "pin", "plan",
+     "slip", "stir", "tap", "trim", "wrap")
+)  # fmt: skip
 
 
 def present(participle: str, lemma: str, plural: bool) -> str:

@@ -9,14 +9,10 @@ from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.scene_graph.alignment import align
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
-from pipeline.parsing.training.scene_graph import (
-    TrainSettings,
-    as_model,
-    score_examples,
-    train,
-)
+from pipeline.parsing.training.examples import Example, read_examples, write_examples
+from pipeline.parsing.training.optimise import TrainSettings, train
+from pipeline.parsing.training.scene_graph import as_model, score_examples
 from pipeline.parsing.training.scene_graph_batches import ClosedSets, TrainingData
-from pipeline.parsing.training.scene_graph_data import Example, read_examples, write_examples
 from pipeline.parsing.training.scene_graph_net import NetSettings, SceneGraphNet
 
 GOLD = {
@@ -27,7 +23,10 @@ GOLD = {
     "cat sitting on top of a car": [("cat", "sit on top of", "car")],
     "two cars parked next to each other": [("car", "park next to", "car"), ("cars", "is", "2")],
 }
-LEXICON = NormalForms(attributes={"two": "2"}, suffixes={"ing": (3, ""), "ding": (3, "e")})
+LEXICON = NormalForms(
+    attributes={"two": "2"},
+    suffixes={"ing": (3, ""), "ding": (3, "e"), "tting": (4, ""), "ed": (2, "")},
+)
 
 
 def example(caption, triples):
