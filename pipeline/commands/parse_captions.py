@@ -22,8 +22,12 @@ def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -
       pipeline parse-captions --manifest flickr30k.yaml --root data/f30k --out shards
     """
     from pipeline.execution import run_stage
+    from pipeline.parsing.language import language_warning
     from pipeline.parsing.stage import ParseCaptions
 
     stage = ParseCaptions(model, owns_process=execution.scheduler is None)
+    warning = language_warning([caption.text for caption in captions])
+    if warning:
+        click.echo(warning, err=True)
     report = run_stage(stage, captions, out, execution)
     click.echo(report.summary())

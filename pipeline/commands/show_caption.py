@@ -13,7 +13,7 @@ from pipeline.options import model_option
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="SVG file to draw the dependency arcs in.",
+    help="SVG file to draw the words, arcs and triples in.",
 )
 def show_caption(caption: str, model: str, svg: Path | None) -> None:
     """Show the words, arcs and relation triples of CAPTION.
@@ -27,12 +27,17 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
 
     if model == EMBEDDED:
         import_spacy_alone()
-    from pipeline.parsing.display import arcs_svg, triple_table, word_table
+    from pipeline.parsing.display import triple_table, word_table
+    from pipeline.parsing.language import language_warning
     from pipeline.parsing.parser import parse_caption
+    from pipeline.parsing.picture import caption_svg
 
+    warning = language_warning([caption])
+    if warning:
+        click.echo(warning, err=True)
     doc = parse_caption(caption, model)
     click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
-        svg.write_text(arcs_svg(doc), encoding="utf-8")
-        click.echo(f"arcs drawn in {svg}")
+        svg.write_text(caption_svg(doc), encoding="utf-8")
+        click.echo(f"arcs and triples drawn in {svg}")

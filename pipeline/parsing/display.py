@@ -1,6 +1,5 @@
-"""A parsed caption for display: tables of its words and triples, its arcs as a picture."""
+"""A parsed caption for display: tables of its words and triples."""
 
-from spacy import displacy
 from spacy.tokens import Doc
 
 from pipeline.parsing.doc_triples import IS, stored_objects, stored_triples
@@ -28,11 +27,6 @@ def triple_table(doc: Doc) -> str:
         rows.append((*cells, triple.rule))
     rows += [(_cell(span), "", "", "") for i, span in enumerate(objects) if i not in related]
     return render_table(("subject", "predicate", "object or attribute", "rule"), rows)
-
-
-def arcs_svg(doc: Doc) -> str:
-    """The dependency arcs as SVG, drawn by displaCy."""
-    return displacy.render(doc, style="dep", jupyter=False, options={"distance": 120})
 
 
 def _predicate(span: CaptionSpan) -> str:
