@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc, Span
 
 from pipeline.errors import DataError
@@ -111,8 +113,8 @@ def set_triples(
     for key in [key for key, _ in _entries(doc)]:
         del doc.user_data[key]
     text = doc.text
-    begins = [token.idx for token in doc]
-    ends = [token.idx + len(token) for token in doc]
+    columns = doc.to_array([IDX, LENGTH]).astype(np.int64)
+    begins, ends = columns[:, 0].tolist(), columns.sum(1).tolist()
 
     def packed(span: CaptionSpan) -> list[int | str]:
         if (span.start, span.end) == NO_WORD:
@@ -222,7 +224,7 @@ class _TokensAt:
                 f"the words of this Doc, {ours[first:last][:40]!r}, are not those that its triples "
                 f"were read from, {text[first - start : last - start][:40]!r}. Parse its text anew."
             )
-        self._begins = [token.idx for token in doc]
+        self._begins: list[int] = doc.to_array(IDX).tolist()
 
     def span(self, row: Sequence) -> CaptionSpan | None:
         """The span of tokens, or None if a part of it is not in the Doc."""

@@ -9,7 +9,9 @@ Example:
     [0, 4, 8]
 """
 
+from spacy.attrs import ORTH
 from spacy.language import Language
+from spacy.strings import get_string_id
 from spacy.tokens import Doc, Token
 
 from pipeline.parsing.embedded import SENTENCES
@@ -17,6 +19,7 @@ from pipeline.parsing.embedded import SENTENCES
 _ENDS = frozenset((".", "..", "!", "!!", "?", "??", "?!", "!?", ";"))
 _JOINTS = frozenset((",", ":", "-", "--", "–", "—", "...", "…", ",,"))
 _MARKS = _ENDS | _JOINTS
+_MARK_CODES = frozenset(map(get_string_id, _MARKS))  # a third of the time of their texts
 _CONJUNCTIONS = ("CCONJ", "SCONJ")
 _IN_NOUN_PHRASE = frozenset(("DET", "ADJ", "NUM", "NOUN", "PROPN"))
 
@@ -32,7 +35,7 @@ def sentence_starts(doc: Doc) -> list[int]:
     `a dog lying beside him`), stays.
     """
     starts = [0]
-    marks = [token.i for token in doc if token.text in _MARKS]
+    marks = [i for i, code in enumerate(doc.to_array(ORTH).tolist()) if code in _MARK_CODES]
     for mark in marks:
         start = _word_behind(doc, mark)
         if start is None or start <= starts[-1] or not _has_word(doc, starts[-1], mark):
