@@ -48,8 +48,7 @@ setup(
             "scenes/*",
             "training/*.yaml",
         ],
-        "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
-        "pipeline.parsing.rules": ["lexicon.tsv"],
+        "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg", "training/*.txt"],
         "resg.models": ["presets/*.yaml"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
@@ -75,7 +74,6 @@ setup(
         "console_scripts": ["pipeline=pipeline.cli:main", "resg=resg.cli:main"],
         "spacy_factories": [
             "caption_sentences=resg.spacy_factories:make_caption_sentences",
-            "relation_triples=resg.spacy_factories:make_relation_triples",
             "scene_graph=resg.spacy_factories:make_scene_graph",
             "stepwise_parser=resg.spacy_factories:make_stepwise_parser",
             "word_lemmatizer=resg.spacy_factories:make_word_lemmatizer",

@@ -1,6 +1,6 @@
 """How well are captions parsed? Set match and SPICE F1 against gold scene graphs.
 
-    python benchmarks/factual.py ../shared/data/factual/dev.csv.gz [--model M] [--component rules]
+    python benchmarks/factual.py ../shared/data/factual/dev.csv.gz [--model M]
 
 GOLD is a CSV file with the columns `caption` and `scene_graph`, gzip or plain. Strings are compared
 in lower case, without synonyms (`pipeline.parsing.score`).
@@ -10,42 +10,19 @@ import time
 from pathlib import Path
 
 import click
-from spacy.language import Language
 
 from pipeline.parsing.doc_triples import string_tuples
-from pipeline.parsing.parser import LEARNED, RULES, load_parser, parse_texts
+from pipeline.parsing.parser import load_parser, parse_texts
 from pipeline.parsing.score import normalised, read_gold, score
-
-
-def with_component(nlp: Language, component: str) -> Language:
-    """The pipeline with its learned component, or with the rules, or as it is (`auto`)."""
-    if component == "rules":
-        if LEARNED in nlp.pipe_names:
-            nlp.remove_pipe(LEARNED)
-        if RULES not in nlp.pipe_names:
-            nlp.add_pipe(RULES)
-    elif component == "learned" and LEARNED not in nlp.pipe_names:
-        raise click.BadParameter(
-            f"the model has no component {LEARNED}; it has {', '.join(nlp.pipe_names)}",
-            param_hint="--component",
-        )
-    return nlp
 
 
 @click.command()
 @click.argument("gold", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", default="embedded", show_default=True, help="As for parse-captions.")
-@click.option(
-    "--component",
-    type=click.Choice(["rules", "learned", "auto"]),
-    default="auto",
-    show_default=True,
-    help="What makes the triples; auto takes the learned component where the model has one.",
-)
 @click.option("--wrong", type=int, default=0, help="Print so many captions that do not match.")
-def main(gold: Path, model: str, component: str, wrong: int) -> None:
+def main(gold: Path, model: str, wrong: int) -> None:
     """Parse the captions of GOLD and compare their triples with gold."""
-    nlp = with_component(load_parser(model), component)
+    nlp = load_parser(model)
     rows = list(read_gold(gold))
     start = time.perf_counter()
     parsed = [string_tuples(doc) for doc in parse_texts(nlp, [row.caption for row in rows])]

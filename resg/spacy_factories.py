@@ -9,7 +9,6 @@ from typing import Any
 
 _MODULES = {
     "make_caption_sentences": "pipeline.parsing.sentences",
-    "make_relation_triples": "pipeline.parsing.rules.component",
     "make_scene_graph": "pipeline.parsing.scene_graph.component",
     "make_stepwise_parser": "pipeline.parsing.inference",
     "make_word_lemmatizer": "pipeline.parsing.inference",

@@ -1,6 +1,6 @@
 """The extensions of a parsed caption: `doc._.objects`, `doc._.triples` and `doc._.negated`.
 
-The rules and the learned component both store their result with `set_triples`. `doc.user_data`
+A component stores its result with `set_triples`. `doc.user_data`
 holds offsets and strings as plain lists, and the getters build spans from them: spans stored in
 `doc._` break `Doc.to_bytes`, `DocBin(store_user_data=True)` and `nlp.pipe(n_process=2)`. Offsets
 count characters, under the kind of key that spaCy moves with the text, so that the triples stay

@@ -18,14 +18,13 @@ EMBEDDED_FOLDER = Path(__file__).with_name("model")
 """Folder of the pipeline that ships with the package, for `spacy.load`."""
 
 LEARNED = "scene_graph"
-RULES = "relation_triples"
 SENTENCES = "caption_sentences"
 PARSER = "parser"
 """Names of components."""
 
-RULES_VERSION = 4
-"""Raised when the program makes other triples of the same model's arcs, by the rules or in
-`scene_graph`, so that shards of different rules are not mixed."""
+TRIPLES_VERSION = 4
+"""Raised when the program makes other triples with the same model, so that shards of different
+triples are not mixed."""
 
 
 def import_spacy_alone() -> None:
@@ -52,13 +51,13 @@ def embedded_fingerprint() -> dict[str, Any]:
 
 
 def describe_model(meta: dict[str, Any], weights: str, components: list[str]) -> dict[str, Any]:
-    """What identifies a model: its name, the digest of its files, its components and rules."""
+    """What identifies a model and the triples that this program makes with it."""
     return {
         "model": f"{meta['lang']}_{meta['name']}",
         "version": meta["version"],
         "digest": weights,
         "components": components,
-        "rules": RULES_VERSION,
+        "triples": TRIPLES_VERSION,
     }
 
 

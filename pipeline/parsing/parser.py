@@ -19,7 +19,6 @@ from pipeline.parsing.embedded import (
     EMBEDDED,
     EMBEDDED_FOLDER,
     LEARNED,
-    RULES,
     SENTENCES,
     describe_model,
     folder_digest,
@@ -37,9 +36,10 @@ _NEEDED = {"DEP": "parser", "POS": "tagger (with attribute_ruler) or morphologiz
 def load_parser(model: str = EMBEDDED) -> Language:
     """The pipeline that turns captions into arcs and triples.
 
-    It ends in the learned component where the model has one, else in `relation_triples`. The model
-    that ships with the package is the default even where another is installed, so that the same
-    captions give the same triples on every machine.
+    It ends in `scene_graph`: the model's own, else the embedded model's, which reads arcs of both
+    schemes of labels, ClearNLP and Universal Dependencies. The model that ships with the package is
+    the default even where another is installed, so that the same captions give the same triples on
+    every machine.
 
     Args:
         model: name of an installed package, `embedded`, or folder of a spaCy pipeline.
@@ -64,8 +64,8 @@ def load_parser(model: str = EMBEDDED) -> Language:
     parsers = [name for name, part in nlp.pipeline if isinstance(part, DependencyParser)]
     if parsers and SENTENCES not in nlp.pipe_names:
         nlp.add_pipe(SENTENCES, before=parsers[0])
-    if LEARNED not in nlp.pipe_names and RULES not in nlp.pipe_names:
-        nlp.add_pipe(RULES)
+    if LEARNED not in nlp.pipe_names:
+        nlp.add_pipe(LEARNED)
     return nlp
 
 
@@ -88,7 +88,7 @@ def cached_parser(model: str) -> Language:
 
 
 def model_fingerprint(nlp: Language) -> dict[str, Any]:
-    """What identifies a model: its name, the digest of its files, its components and rules."""
+    """What identifies a model: its name, the digest of its files, and its components."""
     weights = digest(nlp.to_bytes().hex()) if nlp.path is None else folder_digest(Path(nlp.path))
     return describe_model(nlp.meta, weights, list(nlp.pipe_names))
 

@@ -36,7 +36,7 @@ class ParseCaptions:
         return {}
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Name and digest of the model, and its components and rules."""
+        """Name and digest of the model, and its components."""
         if self.model == EMBEDDED:
             return embedded_fingerprint()
         from pipeline.parsing.parser import cached_parser, model_fingerprint

@@ -1,4 +1,4 @@
-"""Captions with hand-made parses, for the tests of the rules; tests import it by name."""
+"""Captions with hand-made parses in both schemes of labels; tests import it by name."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -34,7 +34,7 @@ def test_resg_names_the_file_that_hides_its_package(shadow, tmp_path):
 
 
 def test_spacy_names_the_file_that_hides_the_components(shadow, tmp_path):
-    code = "from resg.spacy_factories import make_relation_triples"
+    code = "from resg.spacy_factories import make_scene_graph"
     assert f"but {shadow} comes before it" in run_in(tmp_path, code)
 
 
@@ -44,7 +44,6 @@ def test_every_factory_of_spacy_is_found():
         pytest.skip("the package is not installed, so it has no entry points")
     assert {entry.name for entry in ours} == {
         "caption_sentences",
-        "relation_triples",
         "scene_graph",
         "stepwise_parser",
         "word_lemmatizer",

@@ -1,7 +1,7 @@
 """`scene_graph`: the spaCy component that has learned to turn captions into relation triples.
 
-It reads tokens, parts of speech and arcs, and says what `relation_triples` says: `doc._.objects`,
-`doc._.triples` with `scene_graph` as the rule of each triple, and `doc._.negated`.
+It reads tokens, parts of speech and arcs, and sets `doc._.objects`, `doc._.triples` with
+`scene_graph` as the rule of each triple, and `doc._.negated`.
 
 Example:
     >>> from pipeline.parsing.parser import load_parser
@@ -12,6 +12,7 @@ Example:
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +20,15 @@ import numpy as np
 import srsly
 from spacy.attrs import DEP, HEAD, LOWER, POS
 from spacy.language import Language
-from spacy.strings import StringStore
+from spacy.strings import StringStore, get_string_id
 from spacy.tokens import Doc
 from spacy.util import minibatch
 
 from pipeline.errors import SettingsError
-from pipeline.parsing.doc_triples import IS, NO_WORD, set_triples
+from pipeline.parsing.doc_triples import IS, NEGATED, NO_WORD, set_triples
+from pipeline.parsing.embedded import EMBEDDED_FOLDER, LEARNED
 from pipeline.parsing.scene_graph.clauses import clause_offsets, whole_captions
+from pipeline.parsing.scene_graph.clearnlp import SIGNS, universal
 from pipeline.parsing.scene_graph.decode import Graph, Node, Relation
 from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.model import SceneGraphModel
@@ -36,6 +39,7 @@ from pipeline.parsing.sentences import sentence_starts
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 RULE = "scene_graph"
+_CLEARNLP = np.array([get_string_id(label) for label in SIGNS], np.uint64)
 _MAX_SKIPPED = 1  # a word between the words of a predicate, as `the` in `on the side of`
 
 
@@ -44,12 +48,38 @@ class SceneGraph:
 
     Args:
         name: of the component in its pipeline.
-        model: what it has learned; None until it is read from disk or bytes.
+        model: what it has learned; None for what the embedded model has learned.
+        keep_negated: keep what the caption denies (`no leaves`, `not wearing a hat`); the rule of
+            such a triple begins with `not:`.
     """
 
-    def __init__(self, name: str = RULE, model: SceneGraphModel | None = None) -> None:
+    def __init__(
+        self, name: str = RULE, model: SceneGraphModel | None = None, *, keep_negated: bool = False
+    ) -> None:
         self.name = name
-        self.model = model
+        self.keep_negated = keep_negated
+        self._model = model
+
+    @property
+    def model(self) -> SceneGraphModel:
+        """What the component has learned.
+
+        Raises:
+            SettingsError: it has no weights of its own, and the embedded model is absent.
+        """
+        if self._model is None:
+            folder = EMBEDDED_FOLDER / LEARNED
+            if not folder.is_dir():
+                raise SettingsError(
+                    "the scene_graph component is not trained, and the embedded model is absent. "
+                    "Train one as pipeline/parsing/model/README.md says."
+                )
+            self._model = SceneGraphModel.load(folder)
+        return self._model
+
+    @model.setter
+    def model(self, model: SceneGraphModel) -> None:
+        self._model = model
 
     def __call__(self, doc: Doc) -> Doc:
         """Read one caption."""
@@ -61,16 +91,7 @@ class SceneGraph:
             yield from self.read(docs)
 
     def read(self, docs: Sequence[Doc]) -> Sequence[Doc]:
-        """Read a batch of captions.
-
-        Raises:
-            SettingsError: the component has not been trained.
-        """
-        if self.model is None:
-            raise SettingsError(
-                "the scene_graph component is not trained. Load a pipeline that has it, such as "
-                "load_parser('embedded'), or train one as pipeline/parsing/model/README.md says."
-            )
+        """Read a batch of captions."""
         spoken = [doc for doc in docs if len(doc)]
         clauses = self._clauses(self.model, spoken)
         graphs = self.model.graphs(clauses)
@@ -80,9 +101,12 @@ class SceneGraph:
         wholes = whole_captions(clauses.words, graphs, [len(doc) for doc in spoken])
         for doc, (words, graph) in zip(spoken, wholes, strict=True):
             said, is_denying = without_denied(words, graph)
-            set_triples(
-                doc, *records(doc, words, said, self.model.normal_forms), negated=is_denying
-            )
+            kept = graph if self.keep_negated else said
+            objects, triples = records(doc, words, kept, self.model.normal_forms)
+            if is_denying and self.keep_negated:
+                affirmed = records(doc, words, said, self.model.normal_forms)
+                triples = _with_denied_marked(objects, triples, *affirmed)
+            set_triples(doc, objects, triples, negated=is_denying)
         return docs
 
     def _clauses(self, model: SceneGraphModel, docs: Sequence[Doc]) -> Captions:
@@ -94,8 +118,12 @@ class SceneGraph:
         columns = cast(Ints, np.concatenate([doc.to_array(attributes) for doc in docs]))
         lower, pos, deprels, distances = columns.T
         heads = np.arange(len(columns)) + distances.astype(np.int64)  # they are stored unsigned
-        codes, rows = np.unique(lower, return_inverse=True)
-        words = np.array([strings[code] for code in codes.tolist()], object)[rows].tolist()
+        words = _texts(lower, strings)
+        if np.isin(deprels, _CLEARNLP).any():
+            heads, labels = universal(
+                words, _texts(pos, strings), heads.tolist(), _texts(deprels, strings)
+            )
+            heads, deprels[:] = np.array(heads), [strings.add(label) for label in labels]
         begins = np.cumsum([0, *(len(doc) for doc in docs)])
         starts = [sentence_starts(doc) for doc in docs]
         sentences = np.concatenate([*map(np.add, begins, starts), begins[-1:]])
@@ -113,19 +141,19 @@ class SceneGraph:
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """The component as bytes."""
-        return srsly.msgpack_dumps(self.model.files() if self.model else {})
+        return srsly.msgpack_dumps(self._model.files() if self._model else {})
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "SceneGraph":
         """Take what `to_bytes` gave."""
         files = cast(dict[str, bytes], srsly.msgpack_loads(data))
-        self.model = SceneGraphModel.from_files(files) if files else None
+        self._model = SceneGraphModel.from_files(files) if files else None
         return self
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component into a folder."""
         Path(path).mkdir(parents=True, exist_ok=True)
-        if self.model is not None:
-            self.model.save(Path(path))
+        if self._model is not None:
+            self._model.save(Path(path))
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "SceneGraph":
         """Read the component from a folder.
@@ -133,14 +161,19 @@ class SceneGraph:
         Raises:
             DataError: a file is missing.
         """
-        self.model = SceneGraphModel.load(Path(path))
+        is_empty = not any(Path(path).iterdir())  # written without weights of its own
+        self._model = None if is_empty else SceneGraphModel.load(Path(path))
         return self
 
 
-@Language.factory(RULE, assigns=["doc._.objects", "doc._.triples", "doc._.negated"])
-def make_scene_graph(nlp: Language, name: str) -> SceneGraph:
-    """The component, for `nlp.add_pipe("scene_graph")`."""
-    return SceneGraph(name)
+@Language.factory(
+    RULE,
+    default_config={"keep_negated": False},
+    assigns=["doc._.objects", "doc._.triples", "doc._.negated"],
+)
+def make_scene_graph(nlp: Language, name: str, keep_negated: bool) -> SceneGraph:
+    """The component, for `nlp.add_pipe("scene_graph")`; it has the embedded model's weights."""
+    return SceneGraph(name, keep_negated=keep_negated)
 
 
 def records(
@@ -190,12 +223,37 @@ def records(
     return objects, triples
 
 
+def _with_denied_marked(
+    objects: Sequence[CaptionSpan],
+    triples: Sequence[CaptionTriple],
+    affirmed_objects: Sequence[CaptionSpan],
+    affirmed: Sequence[CaptionTriple],
+) -> list[CaptionTriple]:
+    """The triples, with `not:` before the rule of those that are not affirmed."""
+
+    def said(triple: CaptionTriple, of: Sequence[CaptionSpan]) -> tuple[object, ...]:
+        last = triple.attribute or of[triple.object]
+        return of[triple.subject], triple.predicate, last
+
+    kept = {said(triple, affirmed_objects) for triple in affirmed}
+    return [
+        triple if said(triple, objects) in kept else replace(triple, rule=NEGATED + triple.rule)
+        for triple in triples
+    ]
+
+
 def _without_marks(doc: Doc, node: Node) -> Node:
     """The node without the punctuation at its end: `a ball -` is a ball."""
     end = node.end
     while end > node.start + 1 and doc[end - 1].is_punct:
         end -= 1
     return node._replace(end=end)
+
+
+def _texts(codes: Ints, strings: StringStore) -> list[str]:
+    """The strings of codes; each different code is looked up once."""
+    values, rows = np.unique(codes, return_inverse=True)
+    return np.array([strings[value] for value in values.tolist()], object)[rows].tolist()
 
 
 def _rows(codes: Ints, labels: Sequence[str], strings: StringStore) -> Ints:

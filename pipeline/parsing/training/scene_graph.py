@@ -17,7 +17,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from pipeline.parsing.doc_triples import string_tuples
-from pipeline.parsing.parser import RULES, load_parser
+from pipeline.parsing.parser import load_parser
 from pipeline.parsing.scene_graph.component import RULE, SceneGraph
 from pipeline.parsing.scene_graph.features import Vocabulary
 from pipeline.parsing.scene_graph.model import SceneGraphModel
@@ -82,10 +82,6 @@ def main() -> None:
             flush=True,
         )
     nlp = load_parser(str(options.model))
-    for name in (RULE, RULES):
-        if name in nlp.pipe_names:
-            nlp.remove_pipe(name)
-    nlp.add_pipe(RULE)
     _component(nlp).model = as_model(averaged, closed, normal_forms)
     nlp.to_disk(options.out)
 

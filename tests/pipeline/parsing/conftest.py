@@ -4,7 +4,7 @@ import pytest
 import spacy
 from spacy.language import Language
 
-import pipeline.parsing.rules.component  # noqa: F401  registers `relation_triples`
+import pipeline.parsing.scene_graph.component  # noqa: F401  registers `scene_graph`
 
 
 @Language.component("chain_parser")

@@ -22,9 +22,9 @@ def test_example_runs():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "barns None two ('barns', 'is', '2') number",
-        "man None young ('man', 'is', 'young') attribute",
-        "man riding horse ('man', 'ride', 'horse') verb",
-        "man in front of barns ('man', 'in front of', 'barns') oblique",
-        "[(barns, 'barns'), (horse, 'horse'), (man, 'man')]",
+        "man riding horse ('man', 'ride', 'horse') scene_graph",
+        "man in front of barns ('man', 'in front of', 'barns') scene_graph",
+        "man None young ('man', 'is', 'young') scene_graph",
+        "barns None two ('barns', 'is', '2') scene_graph",
+        "[(man, 'man'), (horse, 'horse'), (barns, 'barns')]",
     ]

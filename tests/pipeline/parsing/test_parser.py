@@ -6,9 +6,9 @@ from pipeline.parsing import parser
 from pipeline.parsing.parser import load_parser, model_fingerprint
 
 
-def test_folder_is_loaded_and_ends_in_the_rules(model_folder):
+def test_folder_is_loaded_and_ends_in_the_component(model_folder):
     nlp = load_parser(str(model_folder))
-    assert nlp.pipe_names == ["chain_parser", "relation_triples"]
+    assert nlp.pipe_names == ["chain_parser", "scene_graph"]
 
 
 def test_unknown_name_lists_what_is_installed(monkeypatch):

@@ -5,22 +5,14 @@ import spacy
 from parsed_captions import make_doc
 
 from pipeline.parsing.doc_triples import string_tuples
-from pipeline.parsing.parser import LEARNED, RULES, load_parser, parse_texts
-from pipeline.parsing.rules.component import RelationTriples
+from pipeline.parsing.parser import load_parser, parse_texts
+from pipeline.parsing.scene_graph.component import SceneGraph
 from pipeline.parsing.sentences import sentence_starts
 
 
 @pytest.fixture(scope="module")
 def nlp():
     return load_parser()
-
-
-@pytest.fixture(scope="module")
-def rules():
-    nlp = load_parser()
-    nlp.remove_pipe(LEARNED)
-    nlp.add_pipe(RULES)
-    return nlp
 
 
 def parsed(nlp, text):
@@ -74,9 +66,7 @@ def test_each_clause_has_its_own_triples(nlp, text):
         ("A girl is in the kitchen.", "She is baking a cake."),
     ],
 )
-@pytest.mark.parametrize("component", ["nlp", "rules"])
-def test_sentences_together_say_what_they_say_alone(component, first, second, request):
-    nlp = request.getfixturevalue(component)
+def test_sentences_together_say_what_they_say_alone(nlp, first, second):
     alone = [triple for text in (first, second) for triple in string_tuples(parsed(nlp, text))]
     assert sorted(string_tuples(parsed(nlp, f"{first} {second}"))) == sorted(alone)
 
@@ -123,11 +113,11 @@ def test_no_arc_crosses_sentences(nlp):
     assert all(of_token[token.i] == of_token[token.head.i] for token in doc)
 
 
-def test_the_rules_read_sentences_of_arcs_that_cross_them():
+def test_sentences_of_arcs_that_cross_them_are_read_apart():
     doc = make_doc(
         "a/DET/det/1 dog/NOUN/ROOT/1 on/ADP/case/4 the/DET/det/4 grass/NOUN/nmod/1 ./PUNCT/punct/1 "
         "a/DET/det/7 cat/NOUN/nmod/4 on/ADP/case/10 a/DET/det/10 bed/NOUN/nmod/7"
     )
-    RelationTriples()(doc)
+    SceneGraph()(doc)
     assert string_tuples(doc) == [("dog", "on", "grass"), ("cat", "on", "bed")]
     assert [t.object.text for t in doc._.triples] == ["grass", "bed"]

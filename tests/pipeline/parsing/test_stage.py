@@ -125,7 +125,7 @@ def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     assert "dog [1:2]" in result.output
-    assert "preposition" in result.output
+    assert "scene_graph" in result.output
     assert svg.read_text(encoding="utf-8").startswith("<svg")
 
 

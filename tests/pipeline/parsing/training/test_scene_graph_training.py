@@ -3,11 +3,10 @@
 import pytest
 import spacy
 import torch
-from spacy.tokens import Doc
 
 from pipeline.parsing.doc_triples import string_tuples
 from pipeline.parsing.scene_graph.alignment import align
-from pipeline.parsing.scene_graph.component import RULE, SceneGraph
+from pipeline.parsing.scene_graph.component import RULE
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.training.examples import Example, read_examples, write_examples
 from pipeline.parsing.training.optimise import TrainSettings, train
@@ -87,8 +86,3 @@ def test_trained_component_lives_in_a_pipeline(model, tmp_path):
     from_bytes.from_bytes(nlp.to_bytes())
     text = "stack of the pole"
     assert string_tuples(again(text)) == string_tuples(from_bytes(text)) == string_tuples(nlp(text))
-
-
-def test_untrained_component_says_what_to_do():
-    with pytest.raises(Exception, match="not trained"):
-        SceneGraph()(Doc(spacy.blank("en").vocab, words=["dog"]))

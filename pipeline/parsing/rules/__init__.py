@@ -1,1 +1,0 @@
-"""Relation triples by rules over dependency arcs: `relation_triples`, for any English pipeline."""

@@ -1,0 +1,87 @@
+"""The component in any pipeline: by name, on disk, in processes, and with what is denied."""
+
+import pytest
+import spacy
+from parsed_captions import make_doc
+from spacy.tokens import Doc, DocBin
+
+import pipeline.parsing.scene_graph.component as component_module
+from pipeline.errors import SettingsError
+from pipeline.parsing.doc_triples import stored_triples, string_tuples
+from pipeline.parsing.parser import load_parser
+from pipeline.parsing.scene_graph.component import SceneGraph
+
+CAPTIONS = ["a dog on a bench", "the cat in the red box", "a bird", "a dog on the cat"]
+
+
+@pytest.fixture
+def nlp(model_folder):
+    nlp = spacy.load(model_folder)
+    nlp.add_pipe("scene_graph")
+    return nlp
+
+
+def test_component_is_made_by_name_with_the_embedded_weights(nlp):
+    assert string_tuples(nlp("a dog on a bench")) == [("dog", "on", "bench")]
+
+
+def test_pipeline_with_the_component_is_saved_and_loaded(nlp, tmp_path):
+    nlp.remove_pipe("scene_graph")
+    nlp.add_pipe("scene_graph", config={"keep_negated": True})
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    assert again.get_pipe("scene_graph").keep_negated
+    assert string_tuples(again("a dog on a bench")) == [("dog", "on", "bench")]
+
+
+def test_two_processes_give_what_one_gives(nlp):
+    alone = [string_tuples(nlp(text)) for text in CAPTIONS]
+    together = list(nlp.pipe(CAPTIONS, n_process=2, batch_size=2))
+    assert [string_tuples(doc) for doc in together] == alone
+    assert [t.subject.text for t in together[0]._.triples] == ["dog"]
+
+
+def test_triples_survive_bytes_and_docbin(nlp):
+    doc = nlp("the cat in the red box")
+    again = Doc(nlp.vocab).from_bytes(doc.to_bytes())
+    (stored,) = DocBin(docs=[doc], store_user_data=True).get_docs(nlp.vocab)
+    assert stored_triples(again) == stored_triples(doc) == stored_triples(stored)
+    assert len(stored_triples(doc)) == 2
+
+
+def test_without_weights_the_error_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(component_module, "EMBEDDED_FOLDER", tmp_path)
+    with pytest.raises(SettingsError, match="not trained"):
+        SceneGraph()(make_doc("dog/NOUN/ROOT/0"))
+
+
+def test_denied_triples_are_kept_on_request():
+    caption = "a man not riding a brown horse"
+    (said,), (kept,) = (load_with(keep_negated=keep).pipe([caption]) for keep in (False, True))
+    assert said._.negated
+    assert kept._.negated
+    assert ("man", "ride", "horse") not in string_tuples(said)
+    by_strings = {triple.strings: triple for triple in kept._.triples}
+    assert by_strings["man", "ride", "horse"].rule == "not:scene_graph"
+    assert by_strings["man", "ride", "horse"].is_negated
+    assert not by_strings["horse", "is", "brown"].is_negated
+
+
+def load_with(**config):
+    nlp = load_parser()
+    nlp.remove_pipe("scene_graph")
+    nlp.add_pipe("scene_graph", config=config)
+    return nlp
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "...", "!", "🐶 on a 🛹", "كلب على مقعد", "<p>a dog</p>", "-", "on", "\x00", "a" * 5000],
+)
+def test_odd_text_never_raises(nlp, text):
+    assert string_tuples(nlp(text)) is not None
+
+
+def test_long_text_is_read_in_reasonable_time(nlp):
+    doc = nlp("a dog on a bench " * 400)
+    assert doc._.objects
