@@ -21,7 +21,7 @@ import srsly
 from spacy.attrs import DEP, HEAD, LOWER, POS
 from spacy.language import Language
 from spacy.strings import StringStore, get_string_id
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Token
 from spacy.util import minibatch
 
 from pipeline.errors import SettingsError
@@ -34,12 +34,13 @@ from pipeline.parsing.scene_graph.features import Ints
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.negation import without_denied
 from pipeline.parsing.scene_graph.network import Captions
-from pipeline.parsing.scene_graph.normal_forms import NormalForms, singular
+from pipeline.parsing.scene_graph.normal_forms import NormalForms, progressive, singular
 from pipeline.parsing.sentences import sentence_starts
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
 RULE = "scene_graph"
 _CLEARNLP = np.array([get_string_id(label) for label in SIGNS], np.uint64)
+_ADVERBS = frozenset(("outdoors", "indoors", "upstairs", "downstairs", "sideways", "backwards"))
 _MAX_SKIPPED = 1  # a word between the words of a predicate, as `the` in `on the side of`
 
 
@@ -218,9 +219,24 @@ def records(
         triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
     for subject, attribute in graph.attributes:
         node = nodes[attribute]
-        span = CaptionSpan(node.start, node.end, normal_forms.attribute_name(texts[attribute]))
+        name = normal_forms.attribute_name(texts[attribute])
+        if node.start >= nodes[subject].end and _is_finite(doc[node.start]):
+            verb, space, rest = name.partition(" ")
+            name = progressive(normal_forms.lemma(verb)) + space + rest
+        span = CaptionSpan(node.start, node.end, name)
         triples.append(CaptionTriple(place[subject], CaptionSpan(*NO_WORD, IS), -1, span, RULE))
     return objects, triples
+
+
+def _is_finite(token: Token) -> bool:
+    """Whether what a thing does is said in the simple present: `a girl jumps`.
+
+    Taggers trained on sentences take such verbs for nouns, so a form in -s is enough.
+    """
+    if token.pos_ in ("VERB", "AUX") and "Fin" in token.morph.get("VerbForm", []):
+        return "Past" not in token.morph.get("Tense", [])
+    is_third = token.lower_.endswith("s") and not token.lower_.endswith("ss")
+    return is_third and token.pos_ in ("NOUN", "PROPN", "VERB") and token.lower_ not in _ADVERBS
 
 
 def _with_denied_marked(

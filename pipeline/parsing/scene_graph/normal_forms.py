@@ -5,6 +5,7 @@ of predicates, are looked up here; `alignment.learn_normal_forms` counts them in
 """
 
 import difflib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ PRONOUNS = {
 LEMMAS = {"does": "do", "goes": "go", "has": "have"}
 SUFFIXES = {"xes": (2, ""), "zzes": (2, "")}
 """Forms that FACTUAL's captions and the treebank hold too few of to be learned."""
+
+_DOUBLING = re.compile(r"[^aeiou]*[aeiou][bdgklmnprt]")
+"""Verbs whose last letter is doubled before -ing."""
 
 MIN_SHARED = 0.6
 """Share of letters that a name has in common with the words that it stands for."""
@@ -149,6 +153,15 @@ def singular(noun: str) -> str:
     elif last.endswith("s") and not last.endswith(("ss", "us")) and len(last) > 3:
         last = last[:-1]
     return f"{start} {last}".strip()
+
+
+def progressive(verb: str) -> str:
+    """The form in -ing of a verb's lemma: `sit` gives `sitting`, `dance` gives `dancing`."""
+    if verb.endswith("ie"):
+        return verb[:-2] + "ying"
+    if verb.endswith("e") and not verb.endswith(("ee", "oe", "ye")):
+        return verb[:-1] + "ing"
+    return verb + verb[-1] * bool(_DOUBLING.fullmatch(verb)) + "ing"
 
 
 def suffix_edits(
