@@ -31,10 +31,12 @@ from pipeline.parsing.scene_graph.clauses import clause_offsets, whole_captions
 from pipeline.parsing.scene_graph.clearnlp import SIGNS, universal
 from pipeline.parsing.scene_graph.decode import Graph, Node, Relation
 from pipeline.parsing.scene_graph.features import Ints
+from pipeline.parsing.scene_graph.garments import is_worn
 from pipeline.parsing.scene_graph.model import SceneGraphModel
 from pipeline.parsing.scene_graph.negation import without_denied
 from pipeline.parsing.scene_graph.network import Captions
 from pipeline.parsing.scene_graph.normal_forms import NormalForms, progressive, singular
+from pipeline.parsing.scene_graph.possession import with_possessions
 from pipeline.parsing.sentences import sentence_starts
 from pipeline.shards.records import CaptionSpan, CaptionTriple
 
@@ -101,6 +103,7 @@ class SceneGraph:
                 set_triples(doc, [], [])
         wholes = whole_captions(clauses.words, graphs, [len(doc) for doc in spoken])
         for doc, (words, graph) in zip(spoken, wholes, strict=True):
+            graph = with_possessions(doc, words, graph)
             said, is_denying = without_denied(words, graph)
             kept = graph if self.keep_negated else said
             objects, triples = records(doc, words, kept, self.model.normal_forms)
@@ -216,6 +219,8 @@ def records(
         else:
             ends = place[relation.subject], place[relation.object]
         predicate = _predicate_span(words, relation)
+        if predicate.string == "in" and is_worn(*(objects[end].string for end in ends)):
+            predicate = CaptionSpan(*NO_WORD, "wear")
         triples.append(CaptionTriple(ends[0], predicate, ends[1], None, RULE))
     for subject, attribute in graph.attributes:
         node = nodes[attribute]

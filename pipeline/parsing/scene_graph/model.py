@@ -25,7 +25,7 @@ from pipeline.parsing.scene_graph.decode import (
     nodes_of_tags,
 )
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary
-from pipeline.parsing.scene_graph.network import Captions, SceneGraphNetwork
+from pipeline.parsing.scene_graph.network import Captions, GraphScorer, SceneGraphNetwork
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.scene_graph.supported import Supported
 
@@ -52,7 +52,7 @@ class SceneGraphModel:
         deprels: labels of arcs that the network tells apart, the unknown one first.
     """
 
-    network: SceneGraphNetwork
+    network: GraphScorer
     heads: Sequence[str]
     tails: Sequence[str]
     normal_forms: NormalForms
@@ -185,6 +185,7 @@ class SceneGraphModel:
 
     def files(self) -> dict[str, bytes]:
         """The model as files; weights in half precision."""
+        assert isinstance(self.network, SceneGraphNetwork)  # the only one that is stored
         words = {
             "format": FORMAT,
             "words": list(self.network.vocabulary.words),
@@ -277,7 +278,7 @@ class _Joined:
     """
 
     def __init__(
-        self, network: SceneGraphNetwork, captions: Captions, tokens_Td: Floats, nodes: _Nodes
+        self, network: GraphScorer, captions: Captions, tokens_Td: Floats, nodes: _Nodes
     ) -> None:
         pairs_P2 = candidate_pairs(nodes.captions, nodes.is_attribute)
         ends_M2 = np.stack([nodes.start, nodes.end - 1], 1)

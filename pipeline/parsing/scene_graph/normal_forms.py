@@ -23,7 +23,7 @@ PRONOUNS = {
 }  # fmt: skip
 """What a pronoun that is a thing of its own is called."""
 
-LEMMAS = {"does": "do", "goes": "go", "has": "have"}
+LEMMAS = {"does": "do", "goes": "go", "has": "have", "bathes": "bathe", "breathes": "breathe"}
 SUFFIXES = {"xes": (2, ""), "zzes": (2, "")}
 """Forms that FACTUAL's captions and the treebank hold too few of to be learned."""
 

@@ -319,12 +319,15 @@ def learn(options: argparse.Namespace) -> None:
         layers=options.layers, dropout=options.dropout,
     )  # fmt: skip
     net = SceneGraphNet(sizes).to(device)
+    if options.begin_with:
+        weights = load_file(options.begin_with)
+        net.load_state_dict({name: weight.float() for name, weight in weights.items()})
     tensors = TrainingData(
         examples, data.closed, data.normal_forms, sizes.buckets, device, repeats=repeats
     )
     settings = TrainSettings(
         epochs=options.epochs, seconds=options.seconds, batch_size=options.batch_size,
-        learning_rate=2e-3, decay=0.999,
+        learning_rate=options.learning_rate, decay=0.999,
     )  # fmt: skip
     name = f"student-{options.width}-{options.layers}-{options.seed}"
     print(
@@ -367,6 +370,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--rank", type=int, default=0, help="Of the encoder's change; 0 for all.")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="Of `learn`.")
+    parser.add_argument("--begin-with", type=Path, help="Weights that `learn` goes on with.")
     parser.add_argument("--width", type=int, default=NetSettings.width)
     parser.add_argument("--pair-width", type=int, default=NetSettings.pair_width)
     parser.add_argument("--layers", type=int, default=NetSettings.layers)

@@ -31,10 +31,12 @@ class EncodedScorer(GraphScorer):
         pairs = zip(self.networks, tokens_Td, strict=True)
         return _mean([_log_softmax(n.tag_scores(t)) for n, t in pairs])
 
-    def pair_vectors(self, tokens_Td: Any, *others: Any) -> Any:
+    def pair_vectors(
+        self, tokens_Td: Any, captions: Captions, ends_M2: Ints, pairs_P2: Ints
+    ) -> Any:
         """The pairs' vectors of each network."""
         pairs = zip(self.networks, tokens_Td, strict=True)
-        return _Several([n.pair_vectors(t, *others) for n, t in pairs])
+        return _Several([n.pair_vectors(t, captions, ends_M2, pairs_P2) for n, t in pairs])
 
     def joined(self, pairs_Pd: Any) -> Floats:
         """Mean probabilities of pairs."""

@@ -117,7 +117,8 @@ def train(
             step += 1
             keep = min(settings.decay, (1 + step) / (10 + step))
             with torch.no_grad():
-                torch._foreach_lerp_(*map(list, zip(*learned, strict=True)), 1 - keep)
+                for mean, now in learned:
+                    mean.lerp_(now, 1 - keep)
             total += loss.detach() * len(which)
         yield epoch, total.item() / len(data), averaged
         if settings.seconds is not None and time.perf_counter() - start >= settings.seconds:

@@ -14,7 +14,7 @@ from spacy.training import Example
 
 from pipeline.parsing.parser import load_parser
 
-NAME, VERSION = "captions", "1.0.0"
+NAME, VERSION = "captions", "1.1.0"
 MEASURES = ("tag_acc", "pos_acc", "morph_acc", "lemma_acc", "dep_uas", "dep_las")
 SOURCES = (
     {
@@ -28,6 +28,18 @@ SOURCES = (
         "url": "https://github.com/zhuang-li/FactualSceneGraph",
         "author": "Li et al. 2023",
         "license": "MIT",
+    },
+    {
+        "name": "captions of Flickr8k and Flickr30K, train parts, as text without labels",
+        "url": "https://shannon.cs.illinois.edu/DenotationGraph",
+        "author": "Hodosh et al. 2013; Young et al. 2014",
+        "license": "research, as the data sets' terms say",
+    },
+    {
+        "name": "all-MiniLM-L6-v2, fine-tuned as the teacher",
+        "url": "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+        "author": "Wang et al. 2020; Reimers and Gurevych 2019",
+        "license": "Apache-2.0",
     },
 )
 

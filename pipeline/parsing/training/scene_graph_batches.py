@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.parsing.scene_graph.decode import Node, candidate_pairs, tags_of_nodes
 from pipeline.parsing.scene_graph.features import Phrases, Vocabulary, arc_codes, letter_rows
 from pipeline.parsing.scene_graph.model import SceneGraphModel
+from pipeline.parsing.scene_graph.network import SceneGraphNetwork
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
 from pipeline.parsing.training.examples import Example
 from pipeline.parsing.training.scene_graph_net import Batch, NetSettings
@@ -61,6 +62,7 @@ class ClosedSets:
     @classmethod
     def of_model(cls, model: SceneGraphModel) -> "ClosedSets":
         """Those of a trained component."""
+        assert isinstance(model.network, SceneGraphNetwork)
         words = tuple(model.network.vocabulary.words)
         rows = (model.heads, model.tails, model.pos, model.deprels)
         return cls(words, *map(tuple, rows))

@@ -30,7 +30,10 @@ def test_it_is_small_and_says_what_it_is():
     assert sum(path.stat().st_size for path in files) < 12 * 2**20
     meta = json.loads((MODEL / "meta.json").read_text())
     assert meta["license"] == "CC BY-SA 4.0"
-    assert {source["name"] for source in meta["sources"]} == {"UD English EWT", "FACTUAL"}
+    names = [source["name"] for source in meta["sources"]]
+    assert names[:2] == ["UD English EWT", "FACTUAL"]
+    assert any("Flickr30K" in name for name in names)
+    assert any("MiniLM" in name for name in names)
     assert meta["performance"]["pos_acc"] >= 0.93
     assert meta["performance"]["dep_las"] >= 0.80
 
@@ -110,7 +113,7 @@ REAL = {
     "existential": ("There is a truck on fire.", {("truck", "on", "fire")}),
     "possessive": (
         "A dog biting a man's rear",
-        {("dog", "bite", "man"), ("dog", "bite", "rear"), ("man", "have", "rear")},
+        {("dog", "bite", "rear"), ("man", "have", "rear")},
     ),
     "numeral": ("Two dogs running.", {("dogs", "is", "2"), ("dogs", "is", "running")}),
     "quantity noun": (
@@ -226,5 +229,5 @@ def test_figures_on_held_out_captions(nlp):
     rows = list(read_gold(FACTUAL))
     parsed = [string_tuples(doc) for doc in parse_texts(nlp, [row.caption for row in rows])]
     result = score(parsed, [row.triples for row in rows])
-    assert result.set_match >= 75
-    assert result.spice_f1 >= 90
+    assert result.set_match >= 76
+    assert result.spice_f1 >= 90.7

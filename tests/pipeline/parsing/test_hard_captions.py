@@ -37,12 +37,12 @@ SAME = {
 }
 LEMMA = SceneGraphModel.load(EMBEDDED_FOLDER / LEARNED).normal_forms.lemma
 LEAST_F1 = {
-    "fronted": 68,
-    "plain verb or object": 65,
-    "words invented": 75,
-    "attribute on the wrong noun": 81,
-    "argument of another clause": 75,
-    "negation": 86,
+    "fronted": 87,
+    "plain verb or object": 79,
+    "words invented": 82,
+    "attribute on the wrong noun": 91,
+    "argument of another clause": 88,
+    "negation": 92,
 }
 
 

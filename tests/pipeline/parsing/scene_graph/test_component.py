@@ -8,8 +8,8 @@ from spacy.tokens import Doc, DocBin
 import pipeline.parsing.scene_graph.component as component_module
 from pipeline.errors import SettingsError
 from pipeline.parsing.doc_triples import stored_triples, string_tuples
-from pipeline.parsing.parser import load_parser
 from pipeline.parsing.scene_graph.component import SceneGraph
+from pipeline.parsing.scene_graph.decode import Graph, Node, Relation
 
 CAPTIONS = ["a dog on a bench", "the cat in the red box", "a bird", "a dog on the cat"]
 
@@ -55,23 +55,24 @@ def test_without_weights_the_error_says_what_to_do(monkeypatch, tmp_path):
         SceneGraph()(make_doc("dog/NOUN/ROOT/0"))
 
 
-def test_denied_triples_are_kept_on_request():
-    caption = "a man not riding a brown horse"
-    (said,), (kept,) = (load_with(keep_negated=keep).pipe([caption]) for keep in (False, True))
-    assert said._.negated
-    assert kept._.negated
-    assert ("man", "ride", "horse") not in string_tuples(said)
-    by_strings = {triple.strings: triple for triple in kept._.triples}
-    assert by_strings["man", "ride", "horse"].rule == "not:scene_graph"
-    assert by_strings["man", "ride", "horse"].is_negated
-    assert not by_strings["horse", "is", "brown"].is_negated
-
-
-def load_with(**config):
-    nlp = load_parser()
-    nlp.remove_pipe("scene_graph")
-    nlp.add_pipe("scene_graph", config=config)
-    return nlp
+@pytest.mark.parametrize("keep_negated", [False, True])
+def test_denied_triples_are_kept_on_request(keep_negated, monkeypatch):
+    doc = make_doc(
+        "a/DET/det/1 man/NOUN/ROOT/1 not/PART/advmod/3 riding/VERB/acl/1 a/DET/det/6 "
+        "brown/ADJ/amod/6 horse/NOUN/obj/3"
+    )
+    read = Graph(
+        (Node(1, 2, False), Node(5, 6, True), Node(6, 7, False)),
+        (Relation(0, 2, "ride", "", 3),),
+        ((2, 1),),
+    )
+    component = SceneGraph(keep_negated=keep_negated)
+    monkeypatch.setattr(component.model, "graphs", lambda captions: [read])
+    component(doc)
+    assert doc._.negated
+    rules = {triple.strings: triple.rule for triple in doc._.triples}
+    assert rules.pop(("horse", "is", "brown")) == "scene_graph"
+    assert rules == ({("man", "ride", "horse"): "not:scene_graph"} if keep_negated else {})
 
 
 @pytest.mark.parametrize(
