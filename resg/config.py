@@ -147,6 +147,11 @@ class SimilaritySettings(Settings):
         description="Node-level similarity: words attend regions (t2i), regions attend words "
         "(i2t), the mean of both, or none.",
     )
+    match: Literal["attended", "best"] = Field(
+        default="attended",
+        description="What a node is compared with: the mean of the other side's nodes that it "
+        "attends to, or its most similar one alone.",
+    )
     words_temperature: float = Field(
         default=9.0, gt=0, description="Sharpness of words over regions."
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from resg.config import SimilaritySettings
 from resg.kernels.dispatch import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
+from resg.models.best_match import best_match_scores
 from resg.models.encoded import Encoded
 
 
@@ -26,10 +27,21 @@ class Similarity(nn.Module):
         settings = self.settings
         if settings.nodes == "none":
             return self._embedding_scores(images, captions)
+        node_scores_IC = self._node_scores(images, captions)
+        if self.mix is None:
+            return node_scores_IC
+        return torch.lerp(
+            self._embedding_scores(images, captions), node_scores_IC, self.mix.sigmoid()
+        )
+
+    def _node_scores(self, images: Encoded, captions: Encoded) -> Tensor:
+        settings = self.settings
         # the operator is blind to autocast
         regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
         with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
-            node_scores_IC = pair_scores(
+            if settings.match == "best":
+                return best_match_scores(images, captions, settings.nodes)
+            return pair_scores(
                 regions,
                 words,
                 images.ptr,
@@ -40,11 +52,6 @@ class Similarity(nn.Module):
                 pooling=settings.node_pooling,
                 lambda_lse=settings.lambda_lse,
             )
-        if self.mix is None:
-            return node_scores_IC
-        return torch.lerp(
-            self._embedding_scores(images, captions), node_scores_IC, self.mix.sigmoid()
-        )
 
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
