@@ -83,6 +83,11 @@ class GraphEncoderSettings(Settings):
 class ImageEncoderSettings(Settings):
     """From region features to region nodes."""
 
+    standardise: bool = Field(
+        default=False,
+        description="Subtract the training split's mean from the features and divide them by its "
+        "deviation.",
+    )
     layer_norm: bool = Field(default=True, description="Layer norm over the projected features.")
     boxes: bool = Field(default=True, description="Add a projection of the box geometry.")
     mlp: bool = Field(

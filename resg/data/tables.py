@@ -5,7 +5,7 @@ Captions are turned into indices once at the start; a batch is a few gathers, wi
 item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -235,6 +235,11 @@ class ImageTable:
             sizes=None if self.sizes is None else self.sizes[rows],
             relations=relations,
         )
+
+    def feature_batches(self, size: int = 256) -> Iterator[Tensor]:
+        """The features of all images, `size` images at a time."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self.batch(rows).features
 
     def _relations(self, rows: Tensor) -> Tensor:
         """`[P, 4]` relations of images: row in the batch, subject, predicate, object."""

@@ -65,6 +65,8 @@ class Trainer:
         train = run.settings.train
         torch.manual_seed(train.seed)
         self.matcher = run.make_matcher().to(device)
+        if self.matcher.regions.standardise is not None:
+            self.matcher.regions.standardise.fit(training.images.feature_batches())
         self.model: nn.Module = self.matcher
         if self.processes.count > 1:
             self.model = DistributedDataParallel(self.matcher)
