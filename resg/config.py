@@ -26,11 +26,12 @@ class VisualGraphSettings(Settings):
     """Which edges join the regions of an image."""
 
     edges: Annotated[
-        tuple[Literal["spatial", "neighbours", "predicates"], ...], BeforeValidator(_as_kinds)
+        tuple[Literal["spatial", "neighbours", "all", "predicates"], ...],
+        BeforeValidator(_as_kinds),
     ] = Field(
         default=("spatial", "neighbours"),
-        description="Kinds of edges: spatial classes of boxes, nearest in feature space, "
-        "predicates of the detector; or `none`.",
+        description="Kinds of edges: spatial classes of boxes, nearest in feature space, all "
+        "pairs, predicates of the detector; or `none`.",
     )
     neighbours: int = Field(
         default=8,
