@@ -256,6 +256,12 @@ class TrainSettings(Settings):
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, batches and dropout.")
     epochs: int = Field(default=30, ge=1, description="Passes over the training captions.")
     batch_size: int = Field(default=128, ge=2, description="Pairs in a batch, over all processes.")
+    captions_per_image: int = Field(
+        default=1,
+        ge=1,
+        description="Captions of an image that share a batch, each with a copy of the image whose "
+        "regions are dropped anew.",
+    )
     accumulate: int = Field(
         default=1, ge=1, description="Batches whose gradients are added up for one step."
     )

@@ -17,7 +17,7 @@ from resg.models.matcher import Matcher
 from resg.training.distributed import gather_rows
 from resg.transfer import to_device
 
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 """A loss such as `resg.training.losses.PairLoss`."""
 
 

@@ -77,6 +77,7 @@ class Trainer:
             batch_size=train.batch_size,
             seed=train.seed,
             hard_batches=train.hard_batches,
+            captions_per_image=train.captions_per_image,
             num_processes=self.processes.count,
             device=device,
         )
@@ -187,7 +188,11 @@ class Trainer:
         # filled in on the device: a copy from the host would wait for it
         hardness = torch.full((), self.negatives.hardness(self.state.step), device=self.device)
         loss, figures = self.loss(
-            scored.scores, scored.image_embeddings, scored.caption_embeddings, hardness
+            scored.scores,
+            scored.image_embeddings,
+            scored.caption_embeddings,
+            batch.image_rows,
+            hardness,
         )
         self.sampler.remember(batch.image_rows, scored.image_embeddings)
         on_host = HostCopy(figures)

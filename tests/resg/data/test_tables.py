@@ -357,7 +357,11 @@ def test_captions_without_triples_and_graphs_without_edges_are_scored_and_learne
     for row in range(4):  # who stands beside whom in a batch changes nothing
         assert scores([row])[0].item() == pytest.approx(together[row, row].item(), abs=1e-5)
     losses = total_loss(
-        together, own_images.embeddings, own_captions.embeddings, torch.arange(4), settings.loss
+        together,
+        own_images.embeddings,
+        own_captions.embeddings,
+        torch.eye(4, dtype=torch.bool),
+        settings.loss,
     )
     losses.total.backward()
     for name, weight in matcher.named_parameters():

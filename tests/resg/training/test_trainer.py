@@ -58,7 +58,9 @@ def without_times(events):
     return [{k: v for k, v in event.items() if k != "pairs_per_second"} for event in events]
 
 
-@pytest.mark.parametrize("changes", [(), ("train.ema=0.9", "train.region_drop=0.2")])
+@pytest.mark.parametrize(
+    "changes", [(), ("train.ema=0.9", "train.region_drop=0.2", "train.captions_per_image=2")]
+)
 def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_until, tmp_path):
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
     train_run(shards, tmp_path / "whole", settings, CPU)
