@@ -240,6 +240,13 @@ class LossSettings(Settings):
         default=0.4, ge=-1, description="Score that negatives should not pass."
     )
 
+    swap_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the swap loss: a caption should match its image better than the "
+        "same caption with subject and object of a relation exchanged.",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.positive_margin <= self.negative_margin:

@@ -17,7 +17,7 @@ from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.splits import JoinedSplit, Subset, open_split
 from resg.config import RunSettings
 from resg.data.subwords import make_tokeniser
-from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable
+from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable, SwappedCaptions
 from resg.data.vocabulary import END, MASK, START, Vocabulary
 
 SHARE_OF_MEMORY = 0.5
@@ -50,12 +50,14 @@ class SplitTables:
         captions: C captions.
         caption_ids: `[C]`, to name a batch in an error.
         left_out: captions of the split that are not in the tables.
+        swapped: the captions with subject and object exchanged, where the loss asks for them.
     """
 
     images: ImageTable
     captions: CaptionTable
     caption_ids: list[str]
     left_out: LeftOut = LeftOut()
+    swapped: SwappedCaptions | None = None
 
     def counts(self) -> dict[str, Any]:
         """Images, captions, and the counts of what is left out."""
@@ -124,11 +126,11 @@ class SplitReaders:
         images = ImageTable(self.images, cache, device)
         other_ids = self.joined.image_of.items()
         images.row |= {ours: images.row[id_] for ours, id_ in other_ids if id_ in images.row}
-        captions = CaptionTable(
-            parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
-        )
+        given = parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
+        is_swapped = settings.loss.swap_weight > 0 and self.captions.split == "train"
+        swapped = SwappedCaptions(*given) if is_swapped else None
         ids = [caption.caption_id for caption in parsed]
-        return SplitTables(images, captions, ids, self.left_out)
+        return SplitTables(images, CaptionTable(*given), ids, self.left_out, swapped)
 
     @cached_property
     def images(self) -> Subset[ImageRegions]:

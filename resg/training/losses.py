@@ -198,6 +198,17 @@ def contrastive_loss(scores_IC: Tensor, is_match_IC: Tensor, temperature: float)
     return costs_IC.sum() / (2 * is_match_IC.sum())
 
 
+def swap_loss(own_S: Tensor, swapped_S: Tensor, temperature: float) -> Tensor:
+    """Mean of `-log softmax(s / t)` of a caption against itself with its relation turned round.
+
+    Args:
+        own_S: `[S]` scores of captions with their images.
+        swapped_S: of the same with subject and object exchanged (*reconstruction*).
+        temperature: t, a cosine.
+    """
+    return F.softplus((swapped_S - own_S) / temperature).mean()
+
+
 def batch_recall(scores_BB: Tensor, is_match_BB: Tensor) -> Tensor:
     """Share of a batch's anchors, both ways, whose own pair scores above all of its negatives.
 

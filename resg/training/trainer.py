@@ -26,7 +26,7 @@ from resg.training.alarms import CollapseAlarm, check_chance, check_finite
 from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoint, save_checkpoint
 from resg.training.cuda_graphs import make_encoder
 from resg.training.distributed import Processes
-from resg.training.losses import FIGURES, PARTS, PairLoss
+from resg.training.losses import FIGURES, PARTS, PairLoss, swap_loss
 from resg.training.negatives import NegativeSchedule
 from resg.training.optimiser import Optimiser, choose_autocast_type
 from resg.training.run_log import RunLog
@@ -34,6 +34,9 @@ from resg.training.scorer import PairScorer, ScoredPairs
 from resg.transfer import HostCopy, prefetch, to_device
 
 Event = Mapping[str, Any]
+
+SWAPPED = 0.25
+"""Share of a batch's captions that are compared with themselves exchanged, at most."""
 
 
 class Trainer:
@@ -173,12 +176,16 @@ class Trainer:
             ]
             captions = drops[rank].apply(captions)
             words_by_process = tuple(drop.counts_left for drop in drops)
+        swapped = None
+        if tables.swapped is not None:
+            swapped = tables.swapped.batch(own, math.ceil(SWAPPED * len(own)))
         batch = PairBatch(
             batch_index,
             rows.tolist(),
             tables.captions.image[rows],
             words_by_process,
             *self.scorer.encoder.prepare(images, captions),
+            swapped,
         )
         return to_device(batch, self.device)
 
@@ -194,6 +201,11 @@ class Trainer:
             batch.image_rows,
             hardness,
         )
+        if batch.swapped is not None:
+            settings = self.settings.loss
+            own, swapped = self.scorer.swapped(scored.images, batch.swapped)
+            cost = swap_loss(own, swapped, settings.contrastive_temperature)
+            loss = loss + settings.swap_weight * cost
         self.sampler.remember(batch.image_rows, scored.image_embeddings)
         on_host = HostCopy(figures)
         self.optimiser.backward(loss)

@@ -11,6 +11,7 @@ from resg.training.losses import (
     contrastive_loss,
     margin_loss,
     matches,
+    swap_loss,
     total_loss,
     triplet_loss,
 )
@@ -56,6 +57,12 @@ def test_contrastive_loss_as_worked_by_hand():
     among_images = share(0.5, 0.4) + share(0.7, 0.65) + share(0.8, 0.6)
     loss = contrastive_loss(SCORES, IS_MATCH, 0.1)
     assert loss.item() == pytest.approx((among_captions + among_images) / 6, rel=1e-5)
+
+
+def test_swap_loss_as_worked_by_hand():
+    own, swapped = torch.tensor([0.5, 0.2]), torch.tensor([0.4, 0.2])
+    expected = (math.log1p(math.exp(-0.1 / 0.05)) + math.log(2)) / 2
+    assert swap_loss(own, swapped, 0.05).item() == pytest.approx(expected)
 
 
 def test_recall_of_a_batch_counts_both_ways_and_no_ties():

@@ -59,7 +59,16 @@ def without_times(events):
 
 
 @pytest.mark.parametrize(
-    "changes", [(), ("train.ema=0.9", "train.region_drop=0.2", "train.captions_per_image=2")]
+    "changes",
+    [
+        (),
+        (
+            "train.ema=0.9",
+            "train.region_drop=0.2",
+            "train.captions_per_image=2",
+            "loss.swap_weight=0.5",
+        ),
+    ],
 )
 def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_until, tmp_path):
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
