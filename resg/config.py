@@ -153,10 +153,11 @@ class SimilaritySettings(Settings):
         description="Node-level similarity: words attend regions (t2i), regions attend words "
         "(i2t), the mean of both, or none.",
     )
-    match: Literal["attended", "best"] = Field(
+    match: Literal["attended", "best", "weighted_best"] = Field(
         default="attended",
         description="What a node is compared with: the mean of the other side's nodes that it "
-        "attends to, or its most similar one alone.",
+        "attends to, or its most similar one alone; weighted_best also weighs an item's nodes by a "
+        "learned softmax, where else they count alike.",
     )
     words_temperature: float = Field(
         default=9.0, gt=0, description="Sharpness of words over regions."
@@ -281,6 +282,11 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_steps: int = Field(
         default=100, ge=0, description="Steps over which the learning rate rises from 0."
+    )
+    schedule: Literal["step", "cosine"] = Field(
+        default="step",
+        description="How the learning rate falls after the warm-up: in one step, of `decay_after` "
+        "and `decay`, or along half a cosine to 0 at the end.",
     )
     decay_after: float = Field(
         default=0.5, gt=0, le=1, description="Share of the run after which the rate decays."

@@ -66,7 +66,7 @@ class Matcher(nn.Module):
             settings.graph,
         )
         self.caption_pooling = POOLINGS[settings.text.pooling]()
-        self.similarity = Similarity(settings.similarity)
+        self.similarity = Similarity(settings.similarity, width)
 
     def encode_images(self, images: ImageBatch) -> Encoded:
         """Region nodes and image embeddings.

@@ -16,11 +16,15 @@ from resg.models.encoded import Encoded
 class Similarity(nn.Module):
     """`s = (1 - l) s_g + l s_n`, l the sigmoid of one learned number; or one of the two alone."""
 
-    def __init__(self, settings: SimilaritySettings) -> None:
+    def __init__(self, settings: SimilaritySettings, width: int) -> None:
         super().__init__()
         self.settings = settings
         is_mixed = settings.embeddings and settings.nodes != "none"
         self.mix = nn.Parameter(torch.zeros(())) if is_mixed else None
+        self.region_weight = self.word_weight = None
+        if settings.match == "weighted_best":
+            self.region_weight = nn.Parameter(torch.zeros(width))
+            self.word_weight = nn.Parameter(torch.zeros(width))
 
     def forward(self, images: Encoded, captions: Encoded) -> Tensor:
         """`[I, C]` float32 scores of all images with all captions."""
@@ -39,8 +43,11 @@ class Similarity(nn.Module):
         # the operator is blind to autocast
         regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
         with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
-            if settings.match == "best":
-                return best_match_scores(images, captions, settings.nodes)
+            if settings.match != "attended":
+                logits: list[Tensor] = []
+                if self.region_weight is not None and self.word_weight is not None:
+                    logits = [images.nodes @ self.region_weight, captions.nodes @ self.word_weight]
+                return best_match_scores(images, captions, settings.nodes, *logits)
             return pair_scores(
                 regions,
                 words,

@@ -43,3 +43,13 @@ def test_scores_and_gradients_are_those_of_the_formula(direction, counts, block,
         grads = torch.autograd.grad((scores * upstream).sum(), (images.nodes, captions.nodes))
         results.append((scores, *grads))
     torch.testing.assert_close(*results)
+
+
+def test_weights_are_a_softmax_over_the_nodes_of_each_item():
+    images, captions = encoded([3, 1], 0), encoded([2, 4], 1)
+    logits = torch.randn(4), torch.randn(6)
+    scores = best_match_scores(images, captions, "both", *logits)
+    cosines = images.rows(0, 1).nodes @ captions.rows(1, 2).nodes.T
+    by_words = (cosines.amax(0) * logits[1][2:].softmax(0)).sum()
+    by_regions = (cosines.amax(1) * logits[0][:3].softmax(0)).sum()
+    torch.testing.assert_close(scores[0, 1], (by_words + by_regions) / 2)

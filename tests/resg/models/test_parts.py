@@ -45,6 +45,7 @@ CHANGES = [
     "model.similarity.nodes=t2i",
     "model.similarity.nodes=i2t",
     "model.similarity.match=best",
+    "model.similarity.match=weighted_best",
     "model.similarity.words_temperature=1",
     "model.similarity.regions_temperature=20",
     "model.similarity.normalise=clipped_l2",
