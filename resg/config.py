@@ -248,6 +248,13 @@ class LossSettings(Settings):
         "same caption with subject and object of a relation exchanged.",
     )
 
+    phrase_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the phrase loss: `a red dog` of a caption should find its image "
+        "among those whose captions name no red dog (CORA).",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.positive_margin <= self.negative_margin:

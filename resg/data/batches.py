@@ -68,6 +68,22 @@ class SwappedBatch:
 
 
 @dataclass(frozen=True)
+class PhraseBatch:
+    """Phrases of a batch's captions.
+
+    Attributes:
+        captions: S phrases, each as a caption.
+        places: `[S]` which of the process's pairs they are of.
+        is_shown: `[b, S]` bool, which of the process's images show what a phrase names, by their
+            captions.
+    """
+
+    captions: CaptionBatch
+    places: Tensor
+    is_shown: Tensor
+
+
+@dataclass(frozen=True)
 class PairBatch:
     """A batch of B training pairs, of which this process encodes its share.
 
@@ -80,6 +96,7 @@ class PairBatch:
         images: this process's share, one image for each caption.
         captions: this process's share.
         swapped: of some of them, or None.
+        phrases: of some of them, or None.
     """
 
     batch_index: int
@@ -89,3 +106,4 @@ class PairBatch:
     images: ImageBatch
     captions: CaptionBatch
     swapped: SwappedBatch | None = None
+    phrases: PhraseBatch | None = None

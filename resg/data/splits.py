@@ -16,6 +16,7 @@ from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.splits import JoinedSplit, Subset, open_split
 from resg.config import RunSettings
+from resg.data.phrases import PhraseTable
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable, SwappedCaptions
 from resg.data.vocabulary import END, MASK, START, Vocabulary
@@ -51,6 +52,7 @@ class SplitTables:
         caption_ids: `[C]`, to name a batch in an error.
         left_out: captions of the split that are not in the tables.
         swapped: the captions with subject and object exchanged, where the loss asks for them.
+        phrases: of the captions, where the loss asks for them.
     """
 
     images: ImageTable
@@ -58,6 +60,7 @@ class SplitTables:
     caption_ids: list[str]
     left_out: LeftOut = LeftOut()
     swapped: SwappedCaptions | None = None
+    phrases: PhraseTable | None = None
 
     def counts(self) -> dict[str, Any]:
         """Images, captions, and the counts of what is left out."""
@@ -127,10 +130,15 @@ class SplitReaders:
         other_ids = self.joined.image_of.items()
         images.row |= {ours: images.row[id_] for ours, id_ in other_ids if id_ in images.row}
         given = parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
-        is_swapped = settings.loss.swap_weight > 0 and self.captions.split == "train"
-        swapped = SwappedCaptions(*given) if is_swapped else None
-        ids = [caption.caption_id for caption in parsed]
-        return SplitTables(images, CaptionTable(*given), ids, self.left_out, swapped)
+        loss, is_training = settings.loss, self.captions.split == "train"
+        return SplitTables(
+            images,
+            CaptionTable(*given),
+            [caption.caption_id for caption in parsed],
+            self.left_out,
+            SwappedCaptions(*given) if is_training and loss.swap_weight else None,
+            PhraseTable(*given) if is_training and loss.phrase_weight else None,
+        )
 
     @cached_property
     def images(self) -> Subset[ImageRegions]:

@@ -67,7 +67,7 @@ def _exchange(caption: ParsedCaption) -> tuple[CaptionTriple, Phrase, Phrase] | 
         if triple.attribute is not None:
             continue
         first, second = sorted(
-            _phrase(caption, caption.objects[number], triple.predicate)
+            phrase_of(caption, caption.objects[number], triple.predicate)
             for number in (triple.subject, triple.object)
         )
         if first[1] <= second[0]:
@@ -139,7 +139,7 @@ def _exchanged_triple(
     )
 
 
-def _phrase(caption: ParsedCaption, span: CaptionSpan, predicate: CaptionSpan) -> Phrase:
+def phrase_of(caption: ParsedCaption, span: CaptionSpan, predicate: CaptionSpan) -> Phrase:
     """Start and end of a span with the dependents before it, as long as they are contiguous.
 
     In Universal Dependencies a preposition depends on the noun after it; it is no part of it here.

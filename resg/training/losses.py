@@ -209,6 +209,23 @@ def swap_loss(own_S: Tensor, swapped_S: Tensor, temperature: float) -> Tensor:
     return F.softplus((swapped_S - own_S) / temperature).mean()
 
 
+def phrase_loss(
+    scores_IS: Tensor, own_S: Tensor, is_shown_IS: Tensor, temperature: float
+) -> Tensor:
+    """InfoNCE of phrases among the images that do not show them (Pham et al. 2024), a mean.
+
+    Args:
+        scores_IS: of all images with all phrases.
+        own_S: the row of each phrase's image.
+        is_shown_IS: bool, which images show what a phrase names; they are no negatives.
+        temperature: of the softmax, a cosine.
+    """
+    logits_IS = scores_IS / temperature
+    positive_S = logits_IS.gather(0, own_S[None, :])[0]
+    others_IS = logits_IS.masked_fill(is_shown_IS, NO_RIVAL)
+    return F.softplus(others_IS.logsumexp(0) - positive_S).mean()
+
+
 def batch_recall(scores_BB: Tensor, is_match_BB: Tensor) -> Tensor:
     """Share of a batch's anchors, both ways, whose own pair scores above all of its negatives.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resg.data.batches import CaptionBatch, ImageBatch, PairBatch, SwappedBatch
+from resg.data.batches import CaptionBatch, ImageBatch, PairBatch
 from resg.models.encoded import Encoded
 from resg.models.matcher import Matcher
 from resg.training.distributed import gather_rows
@@ -115,18 +115,10 @@ class PairScorer:
             captions,
         )
 
-    def swapped(self, images: Encoded, batch: SwappedBatch) -> tuple[Tensor, Tensor]:
-        """`[S]` scores of captions as they are, and exchanged, with their images.
-
-        Args:
-            images: this process's share, encoded.
-            batch: of this process's captions.
-        """
+    def more(self, images: Encoded, captions: CaptionBatch) -> Tensor:
+        """`[b, C]` scores of this process's encoded images with more captions."""
         with self.autocast():
-            captions = self.matcher.encode_captions(batch.captions)
-            scores_bC = self.matcher.score(images, captions)
-        own_S, swapped_S = scores_bC.gather(0, batch.captions.image[None, :])[0].chunk(2)
-        return own_S, swapped_S
+            return self.matcher.score(images, self.matcher.encode_captions(captions))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision, where the run has it."""

@@ -21,12 +21,13 @@ from resg.devices import device_name
 from resg.evaluation.ranking import Metrics, score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.files import load_tensors, save_tensors
+from resg.models.encoded import Encoded
 from resg.run_folder import BEST_WEIGHTS, RunFolder, load_weights
 from resg.training.alarms import CollapseAlarm, check_chance, check_finite
 from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoint, save_checkpoint
 from resg.training.cuda_graphs import make_encoder
 from resg.training.distributed import Processes
-from resg.training.losses import FIGURES, PARTS, PairLoss, swap_loss
+from resg.training.losses import FIGURES, PARTS, PairLoss, phrase_loss, swap_loss
 from resg.training.negatives import NegativeSchedule
 from resg.training.optimiser import Optimiser, choose_autocast_type
 from resg.training.run_log import RunLog
@@ -35,8 +36,8 @@ from resg.transfer import HostCopy, prefetch, to_device
 
 Event = Mapping[str, Any]
 
-SWAPPED = 0.25
-"""Share of a batch's captions that are compared with themselves exchanged, at most."""
+EXTRA = 0.25
+"""Captions with an exchanged relation, and phrases, as a share of a batch's captions, at most."""
 
 
 class Trainer:
@@ -176,16 +177,18 @@ class Trainer:
             ]
             captions = drops[rank].apply(captions)
             words_by_process = tuple(drop.counts_left for drop in drops)
-        swapped = None
-        if tables.swapped is not None:
-            swapped = tables.swapped.batch(own, math.ceil(SWAPPED * len(own)))
+        most = math.ceil(EXTRA * len(own))
+        phrases = tables.phrases and tables.phrases.batch(
+            own, tables.captions.image[own], most, random
+        )
         batch = PairBatch(
             batch_index,
             rows.tolist(),
             tables.captions.image[rows],
             words_by_process,
             *self.scorer.encoder.prepare(images, captions),
-            swapped,
+            tables.swapped and tables.swapped.batch(own, most),
+            phrases,
         )
         return to_device(batch, self.device)
 
@@ -201,11 +204,7 @@ class Trainer:
             batch.image_rows,
             hardness,
         )
-        if batch.swapped is not None:
-            settings = self.settings.loss
-            own, swapped = self.scorer.swapped(scored.images, batch.swapped)
-            cost = swap_loss(own, swapped, settings.contrastive_temperature)
-            loss = loss + settings.swap_weight * cost
+        loss = loss + self._extra_loss(scored.images, batch)
         self.sampler.remember(batch.image_rows, scored.image_embeddings)
         on_host = HostCopy(figures)
         self.optimiser.backward(loss)
@@ -214,6 +213,21 @@ class Trainer:
         self._raise_alarms(values, batch, scored)
         self.negatives.update(values["recall"])
         return {part: values[part] for part in PARTS}
+
+    def _extra_loss(self, images: Encoded, batch: PairBatch) -> Tensor | float:
+        """The weighted losses of captions that are made of those of the batch."""
+        settings, extra = self.settings.loss, 0.0
+        temperature = settings.contrastive_temperature
+        if batch.swapped is not None:
+            captions = batch.swapped.captions
+            scores = self.scorer.more(images, captions).gather(0, captions.image[None, :])[0]
+            extra += settings.swap_weight * swap_loss(*scores.chunk(2), temperature)
+        if batch.phrases is not None:
+            scores = self.scorer.more(images, batch.phrases.captions)
+            extra += settings.phrase_weight * phrase_loss(
+                scores, batch.phrases.places, batch.phrases.is_shown, temperature
+            )
+        return extra
 
     def _raise_alarms(
         self, values: Mapping[str, float], batch: PairBatch, scored: ScoredPairs

@@ -11,6 +11,7 @@ from resg.training.losses import (
     contrastive_loss,
     margin_loss,
     matches,
+    phrase_loss,
     swap_loss,
     total_loss,
     triplet_loss,
@@ -63,6 +64,16 @@ def test_swap_loss_as_worked_by_hand():
     own, swapped = torch.tensor([0.5, 0.2]), torch.tensor([0.4, 0.2])
     expected = (math.log1p(math.exp(-0.1 / 0.05)) + math.log(2)) / 2
     assert swap_loss(own, swapped, 0.05).item() == pytest.approx(expected)
+
+
+def test_phrase_loss_as_worked_by_hand():
+    scores = torch.tensor([[0.5, 0.1], [0.4, 0.3], [0.9, 0.2]])
+    is_shown = torch.tensor([[True, False], [False, True], [True, False]])
+    # phrase 0 of image 0 is shown by image 2 too; phrase 1 is of image 1
+    first = math.log1p(math.exp((0.4 - 0.5) / 0.1))
+    second = math.log1p(math.exp((0.1 - 0.3) / 0.1) + math.exp((0.2 - 0.3) / 0.1))
+    loss = phrase_loss(scores, torch.tensor([0, 1]), is_shown, 0.1)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
 
 
 def test_recall_of_a_batch_counts_both_ways_and_no_ties():

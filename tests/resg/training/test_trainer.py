@@ -67,6 +67,7 @@ def without_times(events):
             "train.region_drop=0.2",
             "train.captions_per_image=2",
             "loss.swap_weight=0.5",
+            "loss.phrase_weight=0.5",
         ),
     ],
 )
