@@ -60,7 +60,7 @@ ORDER = {
         graphs
         transfer files devices
         config
-        errors shadowing spacy_factories
+        embedded errors shadowing spacy_factories
     """,
 }
 

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from resg.options import device_option, json_option, pairs_option, shards_option, split_option
+from resg.options import (
+    RunPath,
+    device_option,
+    json_option,
+    pairs_option,
+    shards_option,
+    split_option,
+)
 
 
 @click.command()
@@ -14,7 +21,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
     "--run",
     "runs",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=RunPath(),
     help="Run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
 )
 @click.option("--each", is_flag=True, help="One row for each run, no ensemble.")
