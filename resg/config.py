@@ -217,7 +217,8 @@ class LossSettings(Settings):
         default="recall",
         description="When the triplet loss takes the hardest negatives: `recall`, as far as "
         "training batches are ranked right, and the mean of all violations for the rest; or a "
-        "number of epochs that sum all violations.",
+        "number of epochs that sum all violations, and as many more as it takes to rank a quarter "
+        "of the training batches right.",
     )
     contrastive_weight: float = Field(
         default=1.0, ge=0, description="Weight of the contrastive loss (InfoNCE)."

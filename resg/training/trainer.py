@@ -236,8 +236,9 @@ class Trainer:
         tensors = {"features": batch.images.features, **scored.named_tensors()}
         check_finite(values["loss"], tensors, self.matcher, self.state.step, names)
         if self.negatives.can_collapse(self.state.step):
+            hardness = self.negatives.hardness(self.state.step)
             self.collapse.check(
-                values["triplet"], len(names), values["deviation"], values["variance"]
+                values["triplet"], len(names), values["deviation"], values["variance"], hardness
             )
 
     def _evaluate(self) -> Metrics:
