@@ -14,11 +14,9 @@ class RunPath(click.Path):
     def __init__(self) -> None:
         super().__init__(path_type=Path, exists=True, file_okay=False)
 
-    def convert(
-        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The folder as a path."""
-        return super().convert(find_run(value), parameter, context)
+        return super().convert(find_run(value), param, ctx)
 
 
 shards_option = click.option(

@@ -40,6 +40,7 @@ class Similarity(nn.Module):
 
     def _node_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         settings = self.settings
+        assert settings.nodes != "none", "called where nodes are compared"
         # the operator is blind to autocast
         regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
         with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises

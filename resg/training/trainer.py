@@ -221,7 +221,8 @@ class Trainer:
         if batch.swapped is not None:
             captions = batch.swapped.captions
             scores = self.scorer.more(images, captions).gather(0, captions.image[None, :])[0]
-            extra += settings.swap_weight * swap_loss(*scores.chunk(2), temperature)
+            own, swapped = scores.chunk(2)
+            extra += settings.swap_weight * swap_loss(own, swapped, temperature)
         if batch.phrases is not None:
             scores = self.scorer.more(images, batch.phrases.captions)
             extra += settings.phrase_weight * phrase_loss(
