@@ -50,7 +50,7 @@ setup(
         ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
-        "resg.models": ["presets/*.yaml", "photos/*"],
+        "resg.models": ["presets/*.yaml"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
     install_requires=[

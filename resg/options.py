@@ -1,23 +1,8 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Any
 
 import click
-
-from resg.embedded import find_run
-
-
-class RunPath(click.Path):
-    """Folder of a run, or the name of one that comes with the package."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, exists=True, file_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder as a path."""
-        return super().convert(find_run(value), param, ctx)
-
 
 shards_option = click.option(
     "--shards",

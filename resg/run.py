@@ -13,7 +13,6 @@ from resg.data.splits import SplitReaders
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, ImageTable
 from resg.devices import choose_device
-from resg.embedded import find_run
 from resg.evaluation import scoring
 from resg.live import caption_parser
 from resg.models.encoded import Encoded
@@ -30,8 +29,7 @@ def load(
     """Load a trained run with its best weights.
 
     Args:
-        run: the run folder that `resg train --out` made; or `photos`, the matcher that comes with
-            the package, for regions of the `photos` detector.
+        run: the run folder that `resg train --out` made.
         device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes the GPU if there is one.
         shards: folder of the run's shards, if not the one of training.
         parser: name or path of the spaCy model that parsed the run's captions.
@@ -51,7 +49,7 @@ def load(
         >>> bool(scores[best[0], 0] == scores.max())
         True
     """
-    folder = open_run(find_run(run))
+    folder = open_run(Path(run))
     return Run(folder, choose_device(device), None if shards is None else Path(shards), parser)
 
 

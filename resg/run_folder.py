@@ -5,7 +5,6 @@ from are written by `resg.training.checkpoint`.
 """
 
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +20,7 @@ from resg.config import RunSettings
 from resg.data.subwords import save_encoder_config
 from resg.data.vocabulary import Vocabulary
 from resg.errors import ResgError
-from resg.files import load_tensors, read_json, save_tensors, write_json
+from resg.files import load_tensors, read_json, write_json
 from resg.models.matcher import Matcher
 from resg.presets import describe_invalid
 
@@ -68,21 +67,15 @@ class RunFolder:
         """Path of its shards: the given folder, else the one that it was trained on.
 
         Raises:
-            ResgError: no folder is given, and the one of training no longer exists or is not known.
+            ResgError: no folder is given, and the one of training no longer exists.
         """
-        if folder is not None:
-            return folder
-        stored = self.data["shards"]
-        if stored is None:
-            raise ResgError(
-                f"{self.folder} was exported without its shards: name some, --shards DIR."
-            )
-        if not Path(stored).is_dir():
+        stored = Path(self.data["shards"])
+        if folder is None and not stored.is_dir():
             raise ResgError(
                 f"expected the shards of {self.folder} in {stored}, that folder no longer exists. "
                 "Say where they are now: --shards DIR."
             )
-        return Path(stored)
+        return folder or stored
 
     def check_fingerprints(self, fingerprints: Mapping[str, Any]) -> None:
         """Refuse shards of other detectors or parsers.
@@ -173,32 +166,6 @@ def create_run(
 def runs_in(folder: Path) -> list[Path]:
     """The runs of a folder that `resg train --seeds` made, in order; else the folder itself."""
     return sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name)) or [folder]
-
-
-def export_run(run: RunFolder, out: Path) -> Path:
-    """Write what using a run needs, its best weights in half precision, to a folder of its own.
-
-    Checkpoints and metrics stay behind, and so does the path of the shards.
-
-    Returns:
-        The file of the weights.
-
-    Raises:
-        ResgError: `out` holds a run already, or the run has no weights yet.
-    """
-    if (out / "run.json").exists():
-        raise ResgError(f"{out} holds a run already. Choose another folder: --out.")
-    weights = load_tensors(run.folder / BEST_WEIGHTS)
-    content = read_json(run.folder / "run.json")
-    content["data"]["shards"] = None
-    out.mkdir(parents=True, exist_ok=True)
-    run.vocabulary.write(out / "vocabulary.json")
-    if (run.folder / ENCODER).is_dir():
-        shutil.copytree(run.folder / ENCODER, out / ENCODER)
-    half = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
-    save_tensors(out / BEST_WEIGHTS, half)
-    write_json(out / "run.json", content)
-    return out / BEST_WEIGHTS
 
 
 def open_run(folder: Path) -> RunFolder:

@@ -60,7 +60,7 @@ ORDER = {
         graphs
         transfer files devices
         config
-        embedded errors shadowing spacy_factories
+        errors shadowing spacy_factories
     """,
 }
 

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import click
 
-from resg.options import (
-    RunPath,
-    device_option,
-    json_option,
-    pairs_option,
-    shards_option,
-    split_option,
-)
+from resg.options import device_option, json_option, pairs_option, shards_option, split_option
 
 
 @click.command()
@@ -21,7 +14,7 @@ from resg.options import (
     "--run",
     "folder",
     required=True,
-    type=RunPath(),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run folder; a folder of seeds gives a table for each.",
 )
 @shards_option

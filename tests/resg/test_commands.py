@@ -7,7 +7,6 @@ from click.testing import CliRunner
 
 import pipeline
 from resg.cli import main
-from resg.embedded import EMBEDDED
 from resg.options import complete_preset, complete_setting
 from resg.presets import preset_names
 from resg.run_folder import open_run
@@ -41,7 +40,7 @@ def run(shards, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "probe", "doctor", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "probe", "doctor"])
 def test_help_of_a_command_has_an_example(command):
     done = resg(command, "--help")
     assert done.exit_code == 0
@@ -290,24 +289,3 @@ def test_the_version_is_printed():
 def test_presets_and_settings_are_completed():
     assert complete_preset(None, None, "scan") == ["scan-i2t", "scan-t2i"]
     assert "train.epochs=" in complete_setting(None, None, "train.e")
-
-
-def test_an_exported_run_scores_as_its_run_and_names_no_path(run, shards, tmp_path, monkeypatch):
-    done = resg("export", "--run", run, "--out", tmp_path / "small")
-    assert done.exit_code == 0, done.output
-    names = {path.name for path in (tmp_path / "small").iterdir()}
-    assert names == {"run.json", "vocabulary.json", "best.safetensors"}
-    assert str(shards) not in (tmp_path / "small" / "run.json").read_text()
-    sizes = [(folder / "best.safetensors").stat().st_size for folder in (run, tmp_path / "small")]
-    assert sizes[1] < 0.6 * sizes[0]
-    refused = resg("evaluate", "--run", tmp_path / "small", "--device", "cpu")
-    assert refused.exit_code == 1
-    assert "--shards DIR" in refused.output
-    monkeypatch.setitem(EMBEDDED, "photos", tmp_path / "small")
-    figures = [
-        json.loads(resg("evaluate", "--run", name, "--shards", shards, "--json").output)
-        for name in (run, "photos")
-    ]
-    assert figures[1]["rsum"] == pytest.approx(figures[0]["rsum"], abs=5)
-    again = resg("export", "--run", run, "--out", tmp_path / "small")
-    assert "holds a run already" in again.output
