@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.ops import nms
 
 from pipeline.detectors.training.boxes import (
     BACKGROUND,
@@ -14,6 +15,7 @@ from pipeline.detectors.training.boxes import (
     encode,
     pairwise_iou,
     sample,
+    survivors,
     take,
 )
 
@@ -67,3 +69,16 @@ def test_take_gives_rows_of_each_image():
     values = torch.arange(12.0).reshape(2, 3, 2)
     taken = take(values, torch.tensor([[2, 0], [1, 1]]))
     assert taken.tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
+@pytest.mark.parametrize("spread", [8, 40, 400])
+def test_survivors_of_all_images_are_those_of_greedy_suppression(spread):
+    torch.manual_seed(spread)
+    corner = torch.rand(4, 300, 2) * spread
+    batch = torch.cat([corner, corner + 20 + torch.rand(4, 300, 2) * 150], 2)
+    kept = survivors(batch, 0.7)
+    best_first = torch.arange(300.0).flip(0)
+    for of_image, is_kept in zip(batch, kept, strict=True):
+        greedy = nms(of_image, best_first, 0.7)
+        assert is_kept.nonzero()[:, 0].tolist() == sorted(greedy.tolist())
+    assert not bool(kept.all())
