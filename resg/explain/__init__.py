@@ -1,1 +1,1 @@
-"""Why an image and a caption match: shares of words and regions, edges left out, and pages of it."""
+"""Why an image and a caption match: shares of words and regions, what edges did, pages of it."""

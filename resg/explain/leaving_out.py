@@ -48,10 +48,13 @@ class EdgeEffects:
     Attributes:
         effects: of the joined pairs of nodes that were tried, the greatest change first.
         num_pairs: how many joined pairs of nodes there are.
+        together: score with all edges less the score without any, but for those of a node to
+            itself.
     """
 
-    effects: tuple[EdgeEffect, ...]
-    num_pairs: int
+    effects: tuple[EdgeEffect, ...] = ()
+    num_pairs: int = 0
+    together: float = 0.0
 
 
 def edge_effects(
@@ -79,12 +82,14 @@ def edge_effects(
     matters_P = weight_M.to(pairs_P2.device)[pairs_P2].sum(1)
     tried = matters_P.argsort(descending=True, stable=True)[:limit]
     if not len(tried):
-        return EdgeEffects((), 0)
-    keep_VE = torch.ones((len(tried) + 1, len(pair_of_E)), dtype=torch.bool, device=tried.device)
-    keep_VE[1:] = pair_of_E != tried[:, None]  # the first variant has all edges
+        return EdgeEffects()
+    keep_VE = torch.ones((len(tried) + 2, len(pair_of_E)), dtype=torch.bool, device=tried.device)
+    keep_VE[1] = pair_of_E < 0
+    keep_VE[2:] = pair_of_E != tried[:, None]  # the first variant has all edges
     variants, layout = _variants(edges, keep_VE, len(nodes_Md))
     encoded = encode_graph(nodes_Md.repeat(len(keep_VE), 1), variants, layout)
     scores_V = score(encoded).double()
+    together, *changes = (scores_V[0] - scores_V[1:]).tolist()
     effects = [
         EdgeEffect(
             first=first,
@@ -93,13 +98,10 @@ def edge_effects(
             backward=_types(edges, second, first),
             change=change,
         )
-        for (first, second), change in zip(
-            pairs_P2[tried].tolist(), (scores_V[0] - scores_V[1:]).tolist(), strict=True
-        )
+        for (first, second), change in zip(pairs_P2[tried].tolist(), changes, strict=True)
     ]
-    return EdgeEffects(
-        tuple(sorted(effects, key=lambda effect: -abs(effect.change))), len(pairs_P2)
-    )
+    effects.sort(key=lambda effect: -abs(effect.change))
+    return EdgeEffects(tuple(effects), len(pairs_P2), together)
 
 
 def joined_pairs(graph: GraphBatch) -> tuple[Tensor, Tensor]:

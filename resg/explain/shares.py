@@ -82,7 +82,7 @@ def node_shares(regions_Rd: Tensor, words_Wd: Tensor, settings: PairSettings) ->
 def _attending_shares(
     query: Tensor, context: Tensor, temperature: float, settings: PairSettings
 ) -> Tensor:
-    """`[K, Q]` shares of the pooled cosines of the `[Q, d]` nodes that attend to `[K, d]` others."""
+    """`[K, Q]` shares of the pooled cosines of `[Q, d]` nodes that attend to `[K, d]` others."""
     cosines = attended_cosines(query, context, temperature, settings.normalise)
     if settings.pooling == "mean":
         shares = cosines / len(cosines)
