@@ -13,7 +13,7 @@ EXTRAS = {
     "heif": ["pillow-heif>=0.16"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
-    "serve": ["flask>=3"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "track": ["tensorboard>=2.16"],
     "test": [
         "hypothesis>=6.100",
@@ -50,7 +50,7 @@ setup(
         ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
-        "resg.models": ["presets/*.yaml"],
+        "resg.models": ["presets/*.yaml", "photos/*"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
     install_requires=[

@@ -63,6 +63,7 @@ def train_run(
             "shards": str(shards.resolve()),
             "fingerprints": readers.fingerprints(),
             "hashes": readers.hashes(),
+            "region_settings": dict(readers.regions.settings),
             "feature_width": training.images.feature_width,
             "left_out": _left_out(training, validation),
         }

@@ -1,16 +1,29 @@
-"""Parse captions as those of a run were parsed; the only module that needs the parser."""
+"""Parse captions and find regions as for a run; only this module needs parser and detector."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pipeline.errors import DataError
 from pipeline.fingerprint import differences
-from pipeline.shards.records import ParsedCaption
+from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from resg.errors import ResgError
 from resg.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from pipeline.detectors.base import RegionDetector
+    from pipeline.manifests.picture_folder import PictureFolder
 
-def caption_parser(
-    run: RunFolder, model: str = "embedded"
-) -> Callable[[Sequence[str]], list[ParsedCaption]]:
+CaptionParser = Callable[[Sequence[str]], list[ParsedCaption]]
+
+
+def caption_parser(run: RunFolder, model: str = "embedded") -> CaptionParser:
     """The parser that made a run's caption shards, as a function from texts to parsed captions.
 
     Args:
@@ -40,3 +53,119 @@ def caption_parser(
         ]
 
     return parse
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """The detector that made a run's region shards, for single pictures.
+
+    Attributes:
+        detector: with the run's selection of regions.
+        dtype: float type that features are rounded to, as in the shards.
+    """
+
+    detector: "RegionDetector"
+    dtype: str
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """Class names, and attribute names where the detector has them, by dataset."""
+        return self.detector.info.names
+
+    def regions(self, picture: Path, image_id: str | None = None) -> ImageRegions:
+        """The regions of one picture.
+
+        Raises:
+            pipeline.errors.DataError: it cannot be decoded, is too large, or has no region.
+        """
+        from pipeline.images import load_image
+
+        (found,) = self.detector.detect([load_image(picture)])
+        if not len(found.boxes):
+            raise DataError(f"the detector proposed no region in the picture {picture.name}")
+        record = found.record(image_id or picture.name, self.detector.info)
+        return replace(record, features=record.features.astype(np.dtype(self.dtype)))
+
+    def outcomes(
+        self, pictures: Iterable[tuple[str, Path]], workers: int | None = None
+    ) -> Iterator[ImageRegions | Failure]:
+        """Regions of each picture, or the reason why there are none, in order.
+
+        Args:
+            pictures: id and file of each.
+            workers: how many are worked on at once; None for the cores of this process.
+        """
+        workers = workers or len(os.sched_getaffinity(0))
+        waiting: deque[Future[ImageRegions | Failure]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+            for image_id, path in pictures:
+                waiting.append(pool.submit(self._outcome, image_id, path))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _outcome(self, image_id: str, path: Path) -> ImageRegions | Failure:
+        try:
+            return self.regions(path, image_id)
+        except DataError as error:
+            return Failure(image_id, str(error))
+
+
+def picture_reader(run: RunFolder, detector: str | None = None) -> PictureReader:
+    """The detector that made a run's region shards.
+
+    Args:
+        run: whose regions.
+        detector: as after `--detector` of extract-regions; None for the embedded one of that kind.
+
+    Raises:
+        ResgError: it is not the detector that made the run's regions, or none that comes with the
+            package is.
+        pipeline.errors.PipelineError: it cannot be opened.
+    """
+    from pipeline.detectors.specification import EMBEDDED, DetectorSpec, open_detector
+
+    expected = run.data["fingerprints"]["regions"]
+    if detector is None:
+        own = [name for name in EMBEDDED if DetectorSpec.parse(name).fingerprint() == expected]
+        if not own:
+            raise ResgError(
+                f"the regions of {run.folder} were not made by a detector of this package: "
+                f"{_described(run, expected)}.\n"
+                "Give that detector by --detector SPEC (detector=... of resg.load), such as "
+                "onnx:FILE."
+            )
+        detector = own[0]
+    settings = run.region_settings
+    regions = None
+    if "min_regions" in settings and "max_regions" in settings:
+        regions = f"{settings['min_regions']}:{settings['max_regions']}"
+    opened = open_detector(detector, regions=regions)
+    differing = differences(opened.fingerprint, expected)
+    if differing:
+        raise ResgError(
+            f"the regions of {run.folder} were made by another detector than {detector}: "
+            f"{differing[0]}.\n"
+            "Give that detector by --detector SPEC (detector=... of resg.load), or extract the "
+            "regions again and train a new run."
+        )
+    return PictureReader(opened, settings.get("dtype", "float16"))
+
+
+def _described(run: RunFolder, fingerprint: Mapping[str, Any]) -> str:
+    """A detector in a few words: its name where the run knows it, and its fingerprint."""
+    parts = [f"{key} {str(value)[:12]}" for key, value in fingerprint.items()]
+    name = run.region_settings.get("detector")
+    return ", ".join([name, *parts] if name else parts)
+
+
+def picture_folder(folder: Path) -> "PictureFolder":
+    """The pictures of a folder and its subfolders; an id is the path relative to the folder.
+
+    Raises:
+        pipeline.errors.DataError: there is no such folder, or it has no picture.
+    """
+    from pipeline.manifests.picture_folder import read_picture_folder
+
+    return read_picture_folder(folder)

@@ -1,7 +1,9 @@
-"""A trained run in a few lines: encode images and captions, and compare them."""
+"""A trained run in a few lines: encode pictures and captions, and compare them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,9 +16,9 @@ from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, ImageTable
 from resg.devices import choose_device
 from resg.evaluation import scoring
-from resg.live import caption_parser
+from resg.live import CaptionParser, PictureReader, caption_parser, picture_reader
 from resg.models.encoded import Encoded
-from resg.run_folder import RunFolder, load_matcher, open_run
+from resg.run_folder import RunFolder, load_matcher, open_run, run_path
 
 
 def load(
@@ -24,14 +26,19 @@ def load(
     *,
     device: str = "auto",
     shards: str | Path | None = None,
+    detector: str | None = None,
     parser: str = "embedded",
 ) -> "Run":
     """Load a trained run with its best weights.
 
     Args:
-        run: the run folder that `resg train --out` made.
-        device: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes the GPU if there is one.
+        run: the run folder that `resg train --out` made, or `"photos"`: the matcher for photographs
+            that ships with the package.
+        device: where the matcher runs: `cpu`, `cuda`, `cuda:1`, ...; `auto` takes the GPU if there
+            is one.
         shards: folder of the run's shards, if not the one of training.
+        detector: the detector that made the run's regions, as after `--detector` of
+            extract-regions; None where it is one that comes with the package.
         parser: name or path of the spaCy model that parsed the run's captions.
 
     Raises:
@@ -40,7 +47,7 @@ def load(
     Example:
         >>> import resg
         >>> run = resg.load(folder, device="cpu")
-        >>> images = run.encode_images(run.regions("test"))
+        >>> images = run.encode_images(run.regions("test"))  # or paths of pictures
         >>> query = run.encode_captions(["a dog under a table"])
         >>> scores = run.similarity(images, query)
         >>> scores.shape
@@ -49,17 +56,21 @@ def load(
         >>> bool(scores[best[0], 0] == scores.max())
         True
     """
-    folder = open_run(Path(run))
-    return Run(folder, choose_device(device), None if shards is None else Path(shards), parser)
+    folder = open_run(run_path(run))
+    where = None if shards is None else Path(shards)
+    return Run(folder, choose_device(device), where, detector, parser)
 
 
 class Run:
     """A trained run; make one with `resg.load`.
 
+    Detector and parser are opened when they are first needed, and stay open.
+
     Args:
         folder: the run folder.
         device: where the matcher runs.
         shards: folder of its shards, if not the one of training.
+        detector: the detector that made its regions; None for one that comes with the package.
         parser: name or path of the spaCy model that parsed its captions.
     """
 
@@ -68,10 +79,11 @@ class Run:
         folder: RunFolder,
         device: torch.device,
         shards: Path | None = None,
+        detector: str | None = None,
         parser: str = "embedded",
     ) -> None:
         self.folder, self.device = folder, device
-        self.shards, self.parser = shards, parser
+        self.shards, self.detector, self.parser = shards, detector, parser
         self.matcher = load_matcher(folder, device)
 
     def __repr__(self) -> str:
@@ -81,6 +93,15 @@ class Run:
     def settings(self) -> RunSettings:
         """All settings that it was trained with."""
         return self.folder.settings
+
+    @property
+    def region_names(self) -> Mapping[str, Sequence[str]]:
+        """Names of the detector's classes, `labels`, and of its `attributes` if it has any.
+
+        Raises:
+            ResgError: as `detect_regions`.
+        """
+        return self._pictures.names
 
     def regions(self, split: str) -> Sequence[ImageRegions]:
         """The images with regions of a split of its shards, read when they are needed.
@@ -101,17 +122,41 @@ class Run:
         """
         return self._readers(split).parsed_captions()
 
-    @torch.inference_mode()
-    def encode_images(self, images: Sequence[ImageRegions]) -> Encoded:
-        """Encode images, given by their regions.
+    def detect_regions(self, picture: str | Path, image_id: str | None = None) -> ImageRegions:
+        """Find the regions of a picture, as those of the run's shards were found.
 
         Args:
-            images: from `regions`, or from any shards of the same detector.
+            picture: file of any format that Pillow reads.
+            image_id: the id of the regions; None for the name of the file.
 
         Raises:
-            ResgError: there are none, or their features are not as wide as those of training.
+            ResgError: the run's detector does not come with the package and is not named.
+            pipeline.errors.DataError: the picture cannot be decoded, or has no region.
         """
-        table = ImageTable(images, "map", self.device)
+        return self._pictures.regions(Path(picture), image_id)
+
+    def parse_captions(self, texts: Sequence[str]) -> list[ParsedCaption]:
+        """Parse texts as the run's captions were parsed.
+
+        Raises:
+            ResgError: the run's captions were parsed by another model.
+        """
+        return self._parse(texts)
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[str | Path | ImageRegions]) -> Encoded:
+        """Encode pictures, given by their files or by their regions.
+
+        Args:
+            images: paths of pictures, regions of `detect_regions` and `regions`, or regions of any
+                shards of the same detector.
+
+        Raises:
+            ResgError: there are none, their features are not as wide as those of training, or as
+                `detect_regions`.
+            pipeline.errors.DataError: a picture cannot be decoded, or has no region.
+        """
+        table = ImageTable(self._regions_of(images), "map", self.device)
         return scoring.encode_images(self.matcher, table, self.device)
 
     @torch.inference_mode()
@@ -122,7 +167,7 @@ class Run:
             ResgError: there are none, or the run's captions were parsed by another model.
         """
         texts = [caption for caption in captions if isinstance(caption, str)]
-        parsed = iter(caption_parser(self.folder, self.parser)(texts) if texts else ())
+        parsed = iter(self.parse_captions(texts) if texts else ())
         whole = [next(parsed) if isinstance(c, str) else c for c in captions]
         model = self.settings.model
         table = CaptionTable(
@@ -138,6 +183,19 @@ class Run:
     def similarity(self, images: Encoded, captions: Encoded) -> NDArray[np.float32]:
         """`[I, C]` similarity of I images with C captions; higher is a better match."""
         return self.matcher.score(images, captions).cpu().numpy()
+
+    def _regions_of(self, images: Sequence[str | Path | ImageRegions]) -> Sequence[ImageRegions]:
+        if all(isinstance(image, ImageRegions) for image in images):
+            return cast(Sequence[ImageRegions], images)  # shards are read when they are needed
+        return [i if isinstance(i, ImageRegions) else self.detect_regions(i) for i in images]
+
+    @cached_property
+    def _pictures(self) -> PictureReader:
+        return picture_reader(self.folder, self.detector)
+
+    @cached_property
+    def _parse(self) -> CaptionParser:
+        return caption_parser(self.folder, self.parser)
 
     def _readers(self, split: str) -> SplitReaders:
         readers = SplitReaders.open(self.folder.shards_in(self.shards), split)

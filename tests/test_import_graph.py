@@ -47,8 +47,9 @@ ORDER = {
         __init__
         serve
         search
-        index explain report doctor
-        jobs run
+        index report doctor
+        run
+        explain jobs
         live
         training
         evaluation
