@@ -1,8 +1,9 @@
 """Parse captions and find regions as for a run; only this module needs parser and detector."""
 
+import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,55 @@ from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from resg.errors import ResgError
 from resg.run_folder import RunFolder
 
+JPEG_QUALITY = 80
+
+SHOWN = 60
+"""Characters of a text that an error shows."""
+
 if TYPE_CHECKING:
     from pipeline.detectors.base import RegionDetector
     from pipeline.manifests.picture_folder import PictureFolder
 
-CaptionParser = Callable[[Sequence[str]], list[ParsedCaption]]
+
+@dataclass(frozen=True)
+class CaptionReader:
+    """The parser that made a run's caption shards, for single texts.
+
+    Attributes:
+        model: name or path of the spaCy model; it stays loaded.
+    """
+
+    model: str
+
+    def captions(self, texts: Sequence[str]) -> list[ParsedCaption]:
+        """Texts, parsed.
+
+        Raises:
+            pipeline.errors.DataError: one is empty, too long, or not in Latin letters.
+        """
+        parsed = []
+        outcomes = self.outcomes(("typed", text) for text in texts)
+        for text, outcome in zip(texts, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+                raise DataError(
+                    f"{outcome.reason}, got {shown!r}. "
+                    "Write an English caption, such as 'a man riding a horse'."
+                )
+            parsed.append(outcome)
+        return parsed
+
+    def outcomes(self, captions: Iterable[tuple[str, str]]) -> Iterator[ParsedCaption | Failure]:
+        """Each caption of an id and a text, parsed, or the reason why it cannot be, in order."""
+        from pipeline.manifests.manifest import CaptionItem
+        from pipeline.parsing.captions import parse_captions
+
+        items = [CaptionItem(id_, id_, text, "typed") for id_, text in captions]
+        return parse_captions(self.model, items, threads=len(os.sched_getaffinity(0)))
 
 
-def caption_parser(run: RunFolder, model: str = "embedded") -> CaptionParser:
-    """The parser that made a run's caption shards, as a function from texts to parsed captions.
+def caption_reader(run: RunFolder, model: str = "embedded") -> CaptionReader:
+    """The parser that made a run's caption shards.
 
     Args:
         run: whose captions.
@@ -33,26 +74,29 @@ def caption_parser(run: RunFolder, model: str = "embedded") -> CaptionParser:
     Raises:
         ResgError: it is not the model that parsed the run's captions.
     """
-    from pipeline.manifests.manifest import CaptionItem
-    from pipeline.parsing.captions import caption_record
-    from pipeline.parsing.parser import load_parser, model_fingerprint, parse_texts
+    from pipeline.parsing.parser import cached_parser, model_fingerprint
 
-    nlp = load_parser(model)
-    differing = differences(model_fingerprint(nlp), run.data["fingerprints"]["captions"])
+    differing = differences(
+        model_fingerprint(cached_parser(model)), run.data["fingerprints"]["captions"]
+    )
     if differing:
         raise ResgError(
             f"the captions of {run.folder} were parsed by another model: {differing[0]}.\n"
             "Give that model by --model NAME_OR_PATH (parser=... of resg.load), or parse the "
             "captions again and train a new run."
         )
+    return CaptionReader(model)
 
-    def parse(texts: Sequence[str]) -> list[ParsedCaption]:
-        return [
-            caption_record(doc, CaptionItem(f"typed#{number}", "typed", text, "typed"))
-            for number, (doc, text) in enumerate(zip(parse_texts(nlp, texts), texts, strict=True))
-        ]
 
-    return parse
+def caption_file(path: Path) -> list[tuple[str, str, str]]:
+    """Id, image id and text of the captions of a file, of any format that parse-captions reads.
+
+    Raises:
+        pipeline.errors.DataError: there is no such file, it is empty, or its format is not known.
+    """
+    from pipeline.manifests.manifest import file_captions
+
+    return [(item.caption_id, item.image_id, item.text) for item in file_captions(path)]
 
 
 @dataclass(frozen=True)
@@ -169,3 +213,22 @@ def picture_folder(folder: Path) -> "PictureFolder":
     from pipeline.manifests.picture_folder import read_picture_folder
 
     return read_picture_folder(folder)
+
+
+def thumbnail(path: Path, side: int) -> bytes:
+    """A small upright copy of a picture, as JPEG.
+
+    Args:
+        path: of the picture.
+        side: pixels of its longer side at most.
+
+    Raises:
+        pipeline.errors.DataError: it cannot be decoded, or is too large.
+    """
+    from PIL import Image
+
+    from pipeline.images import load_thumbnail
+
+    stream = io.BytesIO()
+    Image.fromarray(load_thumbnail(path, side)).save(stream, "JPEG", quality=JPEG_QUALITY)
+    return stream.getvalue()

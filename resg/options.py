@@ -10,6 +10,25 @@ shards_option = click.option(
     help="Folder of region and caption shards.",
 )
 
+matcher_option = click.option(
+    "--run",
+    default="photos",
+    show_default=True,
+    metavar="RUN",
+    help="The matcher: photos, which comes with the package, or a run folder (./photos for a "
+    "folder of that name).",
+)
+
+own_matcher_option = click.option(
+    "--run", metavar="RUN", help="The run that made the index, if its folder was moved."
+)
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the pictures are now, if their folder was moved.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",

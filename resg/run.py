@@ -1,6 +1,6 @@
 """A trained run in a few lines: encode pictures and captions, and compare them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.shards.records import ImageRegions, ParsedCaption
+from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from resg.config import RunSettings
 from resg.data.splits import SplitReaders
 from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, ImageTable
 from resg.devices import choose_device
 from resg.evaluation import scoring
-from resg.live import CaptionParser, PictureReader, caption_parser, picture_reader
+from resg.live import CaptionReader, PictureReader, caption_reader, picture_reader
 from resg.models.encoded import Encoded
 from resg.run_folder import RunFolder, load_matcher, open_run, run_path
 
@@ -140,8 +140,24 @@ class Run:
 
         Raises:
             ResgError: the run's captions were parsed by another model.
+            pipeline.errors.DataError: a text is empty, too long, or not in Latin letters.
         """
-        return self._parse(texts)
+        return self._captions.captions(texts)
+
+    def detect_all(
+        self, pictures: Iterable[tuple[str, Path]], workers: int | None = None
+    ) -> Iterator[ImageRegions | Failure]:
+        """Find the regions of many pictures; one that cannot be read gives the reason, in order.
+
+        Args:
+            pictures: id and file of each.
+            workers: pictures that are worked on at once; None for the cores of this process.
+        """
+        return self._pictures.outcomes(pictures, workers)
+
+    def parse_all(self, captions: Iterable[tuple[str, str]]) -> Iterator[ParsedCaption | Failure]:
+        """Parse many captions of an id and a text; a bad one gives the reason, in order."""
+        return self._captions.outcomes(captions)
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[str | Path | ImageRegions]) -> Encoded:
@@ -165,6 +181,7 @@ class Run:
 
         Raises:
             ResgError: there are none, or the run's captions were parsed by another model.
+            pipeline.errors.DataError: a text is empty, too long, or not in Latin letters.
         """
         texts = [caption for caption in captions if isinstance(caption, str)]
         parsed = iter(self.parse_captions(texts) if texts else ())
@@ -194,8 +211,8 @@ class Run:
         return picture_reader(self.folder, self.detector)
 
     @cached_property
-    def _parse(self) -> CaptionParser:
-        return caption_parser(self.folder, self.parser)
+    def _captions(self) -> CaptionReader:
+        return caption_reader(self.folder, self.parser)
 
     def _readers(self, split: str) -> SplitReaders:
         readers = SplitReaders.open(self.folder.shards_in(self.shards), split)

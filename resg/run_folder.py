@@ -99,7 +99,7 @@ class RunFolder:
         """Refuse shards of other detectors or parsers.
 
         Args:
-            fingerprints: of the `regions` and of the `captions`.
+            fingerprints: of the `regions`, of the `captions`, or of both.
 
         Raises:
             ResgError: it says what differs.
@@ -107,8 +107,8 @@ class RunFolder:
         own = self.data["fingerprints"]
         told = [
             line
-            for kind in ("regions", "captions")
-            for line in differences({kind: fingerprints[kind]}, {kind: own[kind]})
+            for kind, found in fingerprints.items()
+            for line in differences({kind: found}, {kind: own[kind]})
         ]
         if told:
             raise ResgError(

@@ -46,7 +46,7 @@ def probe(
     """
     from resg.devices import choose_device
     from resg.evaluation.probes import probe_run
-    from resg.live import caption_parser
+    from resg.live import caption_reader
     from resg.progress import probe_table
     from resg.run_folder import open_run, runs_in
 
@@ -56,7 +56,7 @@ def probe(
     for each in folders:
         run = open_run(each)
         reports[each.name] = probe_run(
-            run, split, target, caption_parser(run, model), shards, pairs
+            run, split, target, caption_reader(run, model).captions, shards, pairs
         )
     if as_json:
         told = {name: asdict(report) for name, report in reports.items()}
