@@ -50,6 +50,7 @@ setup(
         ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
+        "resg": ["webpage.css"],
         "resg.models": ["presets/*.yaml", "photos/*"],
         "resg.kernels": ["README.md", "*/README.md"],
     },

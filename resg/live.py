@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.fingerprint import differences
@@ -232,3 +233,25 @@ def thumbnail(path: Path, side: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(load_thumbnail(path, side)).save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
+
+
+def load_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture as `[height, width, 3]` RGB, as the detector sees it.
+
+    Raises:
+        pipeline.errors.DataError: it cannot be decoded, or is too large.
+    """
+    from pipeline.images import load_image
+
+    return load_image(path)
+
+
+def caption_lines(path: Path) -> list[str]:
+    """Captions of a text file with one caption per line; empty lines are left out.
+
+    Raises:
+        pipeline.errors.DataError: it cannot be read as text.
+    """
+    from pipeline.text_files import lines_of, read_text
+
+    return [line.strip() for line in lines_of(read_text(path)) if line.strip()]

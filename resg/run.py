@@ -16,6 +16,8 @@ from resg.data.subwords import make_tokeniser
 from resg.data.tables import CaptionTable, ImageTable
 from resg.devices import choose_device
 from resg.evaluation import scoring
+from resg.evaluation.probes import swapped_text
+from resg.explain.explanation import Explanation, explain_pair
 from resg.live import CaptionReader, PictureReader, caption_reader, picture_reader
 from resg.models.encoded import Encoded
 from resg.run_folder import RunFolder, load_matcher, open_run, run_path
@@ -183,9 +185,7 @@ class Run:
             ResgError: there are none, or the run's captions were parsed by another model.
             pipeline.errors.DataError: a text is empty, too long, or not in Latin letters.
         """
-        texts = [caption for caption in captions if isinstance(caption, str)]
-        parsed = iter(self.parse_captions(texts) if texts else ())
-        whole = [next(parsed) if isinstance(c, str) else c for c in captions]
+        whole = self._parsed(captions)
         model = self.settings.model
         table = CaptionTable(
             whole,
@@ -200,6 +200,49 @@ class Run:
     def similarity(self, images: Encoded, captions: Encoded) -> NDArray[np.float32]:
         """`[I, C]` similarity of I images with C captions; higher is a better match."""
         return self.matcher.score(images, captions).cpu().numpy()
+
+    def explain(
+        self,
+        image: str | Path | ImageRegions,
+        caption: str | ParsedCaption,
+        others: Sequence[str | ParsedCaption] | None = None,
+        names: Mapping[str, Sequence[str]] | None = None,
+    ) -> Explanation:
+        """Explain why an image and a caption match: words, regions, edges, the nearest wrong one.
+
+        `resg.explain.page.save_explanation` writes it as a page or a picture.
+
+        Args:
+            image: path of a picture, or regions.
+            caption: a text, or a parsed caption.
+            others: captions of other images, of which the one with the highest score is compared;
+                None for the caption itself with subject and object of its first relation exchanged.
+            names: names of the detector's classes; None for those of `region_names` where the
+                image is a path, else for none.
+
+        Raises:
+            ResgError: a caption has no word or too many, or as `encode_images`.
+            pipeline.errors.DataError: as `encode_images` and `encode_captions`.
+
+        Example:
+            >>> explanation = run.explain(image, "a dog under a table")  # doctest: +SKIP
+            >>> explanation.caption.shares.sum(0)  # of each word  # doctest: +SKIP
+        """
+        if not isinstance(image, ImageRegions):
+            names = self.region_names if names is None else names
+        (regions,) = self._regions_of([image])
+        (parsed,) = self._parsed([caption])
+        if others is None:
+            swapped = swapped_text(parsed)
+            others = [swapped] if swapped else []
+        vocabulary = self.folder.vocabulary
+        return explain_pair(self.matcher, vocabulary, regions, parsed, self._parsed(others), names)
+
+    def _parsed(self, captions: Sequence[str | ParsedCaption]) -> list[ParsedCaption]:
+        """Captions, of which the texts are parsed together."""
+        texts = [caption for caption in captions if isinstance(caption, str)]
+        parsed = iter(self.parse_captions(texts) if texts else ())
+        return [next(parsed) if isinstance(c, str) else c for c in captions]
 
     def _regions_of(self, images: Sequence[str | Path | ImageRegions]) -> Sequence[ImageRegions]:
         if all(isinstance(image, ImageRegions) for image in images):

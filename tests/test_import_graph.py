@@ -59,7 +59,7 @@ ORDER = {
         kernels
         data
         graphs
-        transfer files devices
+        transfer files devices webpage
         config
         errors shadowing spacy_factories
     """,

@@ -1,4 +1,4 @@
-"""What made the difference between the scores of two captions of one image, in parts that add up."""
+"""The difference between the scores of two captions of one image, in parts that add up."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ def difference(first: ScoredCaption, second: ScoredCaption, most: int = 8) -> li
         most: causes to name; what is left is one cause more.
     """
     first_words, second_words = _shares_of_words(first), _shares_of_words(second)
-    causes = [Cause("the embeddings of the whole graphs", first.global_part - second.global_part)]
+    causes = [Cause("whole image with whole caption", first.global_part - second.global_part)]
     for word in dict.fromkeys([*first_words, *second_words]):
         change = first_words.get(word, 0.0) - second_words.get(word, 0.0)
         if word not in second_words:
-            where = "the right caption has"
+            where = "only this caption has"
         elif word not in first_words:
-            where = "the wrong caption has"
+            where = "only the wrong caption has"
         else:
             where = "both have"
         causes.append(Cause(f"“{word[0]}”, which {where}", change))

@@ -73,13 +73,13 @@ class Figure:
 
     Attributes:
         title: what it shows, for those who hear the page as well.
-        photo: where the photograph is.
+        photo: where the photograph is; None without it.
         height: of the figure.
         marks: in the order in which they are drawn.
     """
 
     title: str
-    photo: Corners
+    photo: Corners | None
     height: float
     marks: list[Mark] = field(default_factory=list)
 
@@ -105,12 +105,17 @@ def text_width(text: str, size: float, *, is_bold: bool = False) -> float:
     return font(20, is_bold=is_bold).getlength(text) * size / 20
 
 
+def strongest_regions(caption: ScoredCaption, most: int = MAX_REGIONS) -> list[int]:
+    """Rows of the regions with the greatest shares of a caption; none where no region has any."""
+    of_regions = np.abs(caption.shares.sum(1))
+    order = np.argsort(-of_regions, kind="stable")[:most]
+    return [region for region in order.tolist() if of_regions[region] > 0]
+
+
 def region_numbers(caption: ScoredCaption) -> list[int]:
     """`[R]` number of each region: 1 for the one with the greatest share of this caption."""
     order = np.argsort(-np.abs(caption.shares.sum(1)), kind="stable")
-    numbers = np.empty(len(order), int)
-    numbers[order] = np.arange(1, len(order) + 1)
-    return numbers.tolist()
+    return (np.argsort(order, kind="stable") + 1).tolist()
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,8 @@ def _free_tag(box: Corners, text: str, taken: Sequence[Corners], photo: Corners)
     across, down = np.arange(x0, max(x0 + 1, x1 - width), 6), np.arange(y0, max(y0 + 1, y1), 6)
     places = [*((x, y0) for x in across), *((x0, y) for y in down)]
     places += [*((x1 - width, y) for y in down), *((x, y1 - height) for x in across)]
+    if x1 - x0 < 2 * width or y1 - y0 < 2 * height:  # inside, it would hide the box
+        places = [(x0, y0 - height), (x0, y1), (x0 - width, y0), (x1, y0), *places]
     tags = []
     for x, y in places:
         left = float(np.clip(x, photo[0], photo[2] - width))
@@ -197,8 +204,7 @@ def pair_figure(explanation: Explanation, caption: ScoredCaption, title: str) ->
     """The photograph, the words of a caption, and lines between the nodes that share most."""
     plane = Plane.of(explanation, 24)
     shares = caption.shares
-    by_share = np.argsort(-np.abs(shares.sum(1)), kind="stable")
-    shown = by_share[:MAX_REGIONS].tolist() if shares.any() else []
+    shown = strongest_regions(caption)
     links = _links(shares, shown)
     boxes, anchors = plane.boxes(shown)
     words, height = _words(caption, links, plane, plane.photo[3] + 46)
@@ -237,7 +243,7 @@ def _words(
     """Corners of each word's chip, in rows, and where the last row ends."""
     chips: dict[int, Corners] = {}
     x, y = 0.0, top
-    for word, text in enumerate(caption.words):
+    for word in range(len(caption.words)):
         numbers = _numbers(word, links, plane)
         width = 8 + max(
             text_width(_shown(caption, word), WORD_SIZE),
@@ -259,8 +265,7 @@ def _numbers(word: int, links: Sequence[tuple[int, int]], plane: Plane) -> str:
 
 def _shown(caption: ScoredCaption, word: int) -> str:
     """A word as it is shown; one that training did not have has a question mark."""
-    text = caption.words[word]
-    text = text if len(text) <= 30 else f"{text[:29]}\u2026"
+    text = _shortened(caption.words[word], WIDTH / 2)
     return text if caption.is_known[word] else f"{text} (?)"
 
 
@@ -274,6 +279,9 @@ def _chips(
     for word, corners in words.items():
         share = float(caption.shares[:, word].sum())
         middle = (corners[0] + corners[2]) / 2
+        # lines to words of lower rows pass behind
+        below = (corners[0], corners[1], corners[2], corners[3] + 28)
+        marks.append(Box(below, "#ffffff", fill="#ffffff"))
         marks.append(Box(corners, GREY, () if share >= 0 else (3, 2), fill=PALE))
         marks.append(
             Text(middle, corners[1] + 15, _shown(caption, word), WORD_SIZE, is_middle=True)
@@ -288,7 +296,10 @@ def _chips(
 
 
 def relation_figure(explanation: Explanation) -> Figure:
-    """The photograph with the relations of regions that moved the score, and a list of all."""
+    """The photograph with the relations of regions that moved the score, and a list of all.
+
+    Where no relation of regions did, there is no photograph.
+    """
     plane = Plane.of(explanation, 24)
     visual, textual = (_strongest(r.tried) for r in (explanation.visual, explanation.textual))
     ends = dict.fromkeys(end for relation in visual for end in (relation.first, relation.second))
@@ -297,7 +308,7 @@ def relation_figure(explanation: Explanation) -> Figure:
     marks: list[Mark] = [Text(0, 15, "Relations that moved the score", 13, is_bold=True)]
     marks += boxes
     letters = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    y = plane.photo[3] + 24
+    y = plane.photo[3] + 24 if visual else 40.0
     for heading, relations, are_regions in (
         ("Between regions", visual, True),
         ("Between words", textual, False),
@@ -318,7 +329,8 @@ def relation_figure(explanation: Explanation) -> Figure:
                 marks.append(Text(WIDTH - 66 - text_width(numbers, 11), y, numbers, 11, GREY))
             y += 20
         y += 8
-    return Figure("Relations that moved the score", plane.photo, y, marks)
+    photo = plane.photo if visual else None
+    return Figure("Relations that moved the score", photo, y, marks)
 
 
 def _strongest(relations: Sequence[Relation]) -> list[Relation]:
@@ -334,7 +346,7 @@ def _relation_style(relation: Relation, most: float) -> tuple[str, float, tuple[
 
 def _relation_row(relation: Relation, letter: str, most: float, y: float) -> list[Mark]:
     colour, width, dash = _relation_style(relation, most)
-    text = relation.text if len(relation.text) <= 42 else f"{relation.text[:41]}\u2026"
+    text = _shortened(relation.text, WIDTH - 48 - 76)
     number = points(relation.change)
     return [
         Text(0, y, letter, 12, is_bold=True),
@@ -342,6 +354,15 @@ def _relation_row(relation: Relation, letter: str, most: float, y: float) -> lis
         Text(48, y, text, 12),
         Text(WIDTH - text_width(number, 12, is_bold=True), y, number, 12, is_bold=True),
     ]
+
+
+def _shortened(text: str, width: float) -> str:
+    """A text of size 12, cut where it is wider."""
+    if text_width(text, 12) <= width:
+        return text
+    while text and text_width(f"{text}\u2026", 12) > width:
+        text = text[:-1]
+    return f"{text}\u2026"
 
 
 def _relation_line(

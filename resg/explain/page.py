@@ -1,31 +1,63 @@
 """An explanation as one HTML file that needs no network, and as a PNG picture."""
 
-import base64
-import io
 from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resg.errors import ResgError
-from resg.explain.difference import Cause, difference
+from resg.errors import ResgError, SettingsError
+from resg.explain.difference import difference
 from resg.explain.explanation import Explanation, Relations, ScoredCaption
-from resg.explain.figure import Figure, pair_figure, points, relation_figure
+from resg.explain.figure import (
+    Figure,
+    pair_figure,
+    points,
+    relation_figure,
+    strongest_regions,
+)
 from resg.explain.png import draw
 from resg.explain.svg import svg
+from resg.live import load_picture
+from resg.webpage import html_page, html_table, photo_uri
 
 PHOTO_SIDE = 1000
 """Pixels of the longer side of the photograph in a page."""
 
-HEAD = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-)
+
+def save_explanation(
+    explanation: Explanation,
+    picture: Path,
+    page: Path | None,
+    png: Path | None = None,
+    run: str = "",
+) -> None:
+    """Write an explanation as a page, as a picture, or as both.
+
+    Args:
+        explanation: of an image and a caption.
+        picture: file of the image.
+        page: HTML file to write.
+        png: PNG file to write.
+        run: name of the run that scored them.
+
+    Raises:
+        ResgError: the regions have no boxes or are those of another picture, or a file cannot be
+            written.
+        pipeline.errors.DataError: the picture cannot be read.
+    """
+    for out, suffixes in ((page, (".html", ".htm")), (png, (".png",))):
+        if out is not None and out.suffix.lower() not in suffixes:
+            raise SettingsError(f"expected a name that ends in {suffixes[0]}, got {out.name!r}.")
+        if out is not None and not out.parent.is_dir():
+            raise SettingsError(f"expected a folder for {out.name}, there is no {out.parent}.")
+    photo = load_picture(picture)
+    if page is not None:
+        page.write_text(explanation_page(explanation, photo, run), encoding="utf-8")
+    if png is not None:
+        explanation_picture(explanation, photo).save(png, "PNG")
 
 
 def explanation_page(explanation: Explanation, photo: NDArray[np.uint8], run: str = "") -> str:
@@ -41,20 +73,23 @@ def explanation_page(explanation: Explanation, photo: NDArray[np.uint8], run: st
     """
     _check_photo(explanation, photo)
     caption, wrong = explanation.caption, explanation.wrong
-    uri = photo_uri(photo)
-    figures = [svg(figure, "photo", uri if not k else None) for k, figure in _numbered(explanation)]
-    pairs, relations = figures[:-1], figures[-1]
+    uri = photo_uri(photo, PHOTO_SIDE)
+    drawn = [
+        f"<figure>{svg(figure, 'photo', None if number else uri)}</figure>"
+        for number, figure in enumerate(_figures(explanation))
+    ]
+    parts = [_terms(explanation) + _regions_table(explanation)]
+    if wrong is not None:
+        parts.append(_difference(explanation, wrong))
     body = [
         "<header><h1>Why this image and this caption match</h1>",
         f"<blockquote>{escape(caption.text)}</blockquote>",
         f"<p>{_score_text(caption)}</p></header>",
-        f'<div class="figures">{"".join(f"<figure>{each}</figure>" for each in pairs)}</div>',
+        _columns(drawn[:-1]),
         f'<p class="note">{_figure_note(explanation)}</p>',
-        _terms(explanation),
-        "" if wrong is None else _difference(caption, wrong),
-        '<h2>What relations did</h2><div class="figures"><figure>',
-        f"{relations}</figure><div>{_relation_notes(explanation)}</div></div>",
-        _regions_table(explanation),
+        _columns(parts),
+        "<h2>What relations did</h2>",
+        _columns([drawn[-1], _relation_notes(explanation)]),
         f'<p class="note">Image {escape(explanation.image_id)}{escape(_run_text(run))}.</p>',
     ]
     return html_page(f"{caption.text} - explanation", "\n".join(body))
@@ -66,55 +101,20 @@ def explanation_picture(explanation: Explanation, photo: NDArray[np.uint8]) -> I
     Args and errors as for `explanation_page`.
     """
     _check_photo(explanation, photo)
-    return draw([figure for _, figure in _numbered(explanation)], photo)
+    return draw(_figures(explanation), photo)
 
 
-def html_page(title: str, body: str) -> str:
-    """A whole page; its policy forbids every request.
-
-    Args:
-        title: a text.
-        body: HTML.
-    """
-    css = files("resg.explain").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        f"{HEAD}<title>{escape(title)}</title><style>{css}</style></head>\n"
-        f"<body><main>{body}</main></body></html>\n"
-    )
-
-
-def photo_uri(photo: NDArray[np.uint8], side: int = PHOTO_SIDE) -> str:
-    """A photograph as a data URI, made smaller where its longer side is above `side` pixels."""
-    image = Image.fromarray(photo)
-    image.thumbnail((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], foot: Iterable[str] = ()) -> str:
-    """A table of texts, which are escaped; all columns but the first are of numbers."""
-
-    def row(cells: Iterable[str], tag: str) -> str:
-        marked = (
-            f"<{tag}{' class=number' if column else ''}>{escape(cell)}</{tag}>"
-            for column, cell in enumerate(cells)
-        )
-        return f"<tr>{''.join(marked)}</tr>"
-
-    body = "".join(row(cells, "td") for cells in rows)
-    last = row(foot, "td")
-    return (
-        f"<table><thead>{row(head, 'th')}</thead><tbody>{body}</tbody>"
-        f"{f'<tfoot>{last}</tfoot>' if last != '<tr></tr>' else ''}</table>"
-    )
-
-
-def _numbered(explanation: Explanation) -> Iterable[tuple[int, Figure]]:
+def _figures(explanation: Explanation) -> list[Figure]:
+    """Of the explained caption, of the nearest wrong one, and of the relations."""
     figures = [pair_figure(explanation, explanation.caption, "This caption")]
     if explanation.wrong is not None:
         figures.append(pair_figure(explanation, explanation.wrong, "Nearest wrong caption"))
-    return enumerate([*figures, relation_figure(explanation)])
+    return [*figures, relation_figure(explanation)]
+
+
+def _columns(parts: Iterable[str]) -> str:
+    """Parts side by side where the page is wide enough, else one below the other."""
+    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def _check_photo(explanation: Explanation, photo: NDArray[np.uint8]) -> None:
@@ -147,14 +147,15 @@ def _figure_note(explanation: Explanation) -> str:
             "This matcher compares the image and the caption as wholes alone: no share belongs to "
             "a region or a word."
         )
-    strongest = np.sort(np.abs(shares.sum(1)))[::-1][:6].sum()
+    of_regions = np.abs(shares.sum(1))
+    strongest = of_regions[strongest_regions(explanation.caption)].sum()
     unknown = " Words with (?) were not in training." if _has_unknown(explanation) else ""
     return (
-        "The number below a word is its share of the score in points, and below it are the regions "
+        "The number below a word is its share of the score in points; below that are the regions "
         "it is joined with. Wider lines are larger shares; a line is dashed as the box of its "
-        "region. Numbers and dashes are the same in all pictures. A word with a dashed frame lowers "
-        f"the score. Of {len(explanation.regions)} regions, six are drawn for each caption; for "
-        f"this one they hold {100 * strongest:.1f} of {100 * np.abs(shares.sum(1)).sum():.1f} "
+        "region. Numbers and dashes are the same in all pictures. A word with a dashed frame "
+        f"lowers the score. Of {len(explanation.regions)} regions the strongest are drawn for each "
+        f"caption; for this one they hold {100 * strongest:.1f} of {100 * of_regions.sum():.1f} "
         f"points.{unknown}"
     )
 
@@ -182,8 +183,9 @@ def _terms(explanation: Explanation) -> str:
     return f"<h2>Parts of the score</h2>{html_table(head, rows, foot)}{note}"
 
 
-def _difference(caption: ScoredCaption, wrong: ScoredCaption) -> str:
-    causes: list[Cause] = difference(caption, wrong)
+def _difference(explanation: Explanation, wrong: ScoredCaption) -> str:
+    caption = explanation.caption
+    causes = difference(caption, wrong)
     total = caption.score - wrong.score
     verdict = "wins by" if total > 0 else "loses by"
     rows = [[cause.text, points(cause.change)] for cause in causes]
@@ -191,8 +193,9 @@ def _difference(caption: ScoredCaption, wrong: ScoredCaption) -> str:
     return (
         "<h2>What made the difference</h2>"
         f"<blockquote>{escape(wrong.text)}</blockquote>"
-        f"<p>Against this caption, the nearest wrong one, the right one {verdict} "
-        f"{abs(100 * total):.1f} points. The parts add up:</p>{html_table(['', 'points'], rows, foot)}"
+        f"<p>Against this caption, the highest of {explanation.rivals} other captions, the "
+        f"explained one {verdict} {abs(100 * total):.1f} points. The parts add up:</p>"
+        f"{html_table(['Part', 'points'], rows, foot)}"
     )
 
 
@@ -219,17 +222,15 @@ def _regions_table(explanation: Explanation) -> str:
     shares = explanation.caption.shares.sum(1)
     if not shares.any():
         return ""
-    order = np.argsort(-np.abs(shares), kind="stable")[:6]
     rows = []
-    for number, region in enumerate(order.tolist(), start=1):
-        words = explanation.caption.shares[region]
-        best = np.argsort(-np.abs(words), kind="stable")[:3].tolist()
+    for number, region in enumerate(strongest_regions(explanation.caption), start=1):
+        of_words = explanation.caption.shares[region]
+        best = np.argsort(-np.abs(of_words), kind="stable")[:3].tolist()
         named = ", ".join(explanation.caption.words[word] for word in best)
-        name = f"{number}  {explanation.regions[region].name}: {named}"
+        name = f"{number}. {explanation.regions[region].name}: {named}"
         rows.append([name, points(float(shares[region]))])
-    return "<h2>Regions of this caption</h2>" + html_table(
-        ["Region, as the detector calls it, and its words", "points"], rows
-    )
+    head = ["Region as the detector calls it, and the words it has most with", "points"]
+    return f"<h2>Regions of this caption</h2>{html_table(head, rows)}"
 
 
 def _run_text(run: str) -> str:

@@ -1,7 +1,7 @@
 """Figures side by side in one PNG file."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ def draw(figures: Sequence[Figure], photo: NDArray[np.uint8]) -> Image.Image:
     page = Image.new("RGB", (round(width * SCALE), round(height * SCALE)), "white")
     for number, figure in enumerate(figures):
         left = MARGIN + number * (WIDTH + MARGIN)
-        x0, y0, x1, y1 = (round(SCALE * value) for value in figure.photo)
-        small = Image.fromarray(photo).resize((x1 - x0, y1 - y0), Image.Resampling.LANCZOS)
-        page.paste(small, (round(SCALE * left) + x0, y0))
+        if figure.photo is not None:
+            x0, y0, x1, y1 = (round(SCALE * value) for value in figure.photo)
+            small = Image.fromarray(photo).resize((x1 - x0, y1 - y0), Image.Resampling.LANCZOS)
+            page.paste(small, (round(SCALE * left) + x0, y0))
         pen = _Pen(ImageDraw.Draw(page), left)
         for mark in figure.marks:
             pen.draw(mark)
@@ -65,7 +66,7 @@ class _Pen:
     def outline(self, mark: Box, width: float, *, has_ground: bool) -> None:
         x0, y0, x1, y1 = mark.corners
         corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-        for start, end in zip(corners, corners[1:], strict=False):
+        for start, end in pairwise(corners):
             self.line(start, end, mark.colour, width, mark.dash, has_ground=has_ground)
 
     def line(

@@ -54,8 +54,16 @@ def _visual_phrase(kind: int, target: str, source: str, vocabulary: Vocabulary) 
 
 
 def textual_relation(effect: EdgeEffect, names: Sequence[str], vocabulary: Vocabulary) -> str:
-    """How two joined words depend on each other, such as `riding, man: nsubj, subject`."""
+    """How two joined words depend on each other, such as `riding, man: nominal subject`."""
     kinds = (vocabulary.edge_types[kind] for kind in (*effect.forward, *effect.backward))
-    said = dict.fromkeys(kind.removesuffix("~").removeprefix("arc:") for kind in kinds)
-    types = ", ".join(kind.replace("predicate:", "") for kind in said) or "unknown"
+    said = dict.fromkeys(_textual_phrase(kind.removesuffix("~")) for kind in kinds)
+    types = ", ".join(said) or "a type that training did not have"
     return f"{names[effect.first]}, {names[effect.second]}: {types}"
+
+
+def _textual_phrase(kind: str) -> str:
+    """A type of edge in words: an arc by the name of its label, a triple by its part."""
+    from spacy.glossary import GLOSSARY  # takes a second where the parser is not loaded
+
+    label = kind.removeprefix("arc:").removeprefix("predicate:")
+    return GLOSSARY.get(label, label) if kind.startswith("arc:") else label

@@ -16,16 +16,15 @@ def svg(figure: Figure, photo_id: str, photo: str | None = None) -> str:
         photo_id: id of the photograph in the page.
         photo: URI of the photograph for the first figure of a page; the others refer to it.
     """
-    x0, y0, x1, y1 = figure.photo
-    place = f'width="{x1 - x0:.1f}" height="{y1 - y0:.1f}"'
-    if photo is None:
+    image = ""
+    if figure.photo is not None:
+        x0, y0, x1, y1 = figure.photo
         image = f'<use href="#{photo_id}" x="{x0:.1f}" y="{y0:.1f}"/>'
-    else:
-        image = (
-            f'<defs><image id="{photo_id}" href="{photo}" {place} '
-            'preserveAspectRatio="none"/></defs>'
-            f'<use href="#{photo_id}" x="{x0:.1f}" y="{y0:.1f}"/>'
-        )
+        if photo is not None:
+            image = (
+                f'<defs><image id="{photo_id}" href="{photo}" width="{x1 - x0:.1f}" '
+                f'height="{y1 - y0:.1f}" preserveAspectRatio="none"/></defs>{image}'
+            )
     marks = "".join(_element(mark) for mark in figure.marks)
     return (
         f'<svg viewBox="-2 0 {WIDTH + 4:.0f} {figure.height:.0f}" role="img" '

@@ -77,7 +77,7 @@ def test_regions_and_relations_are_told_by_the_detector_s_names(make_matcher, pa
     texts = {relation.text for relation in told.visual.tried}
     assert f"{names[1]} right of {names[0]}" in texts
     first, _, second = caption.forms
-    assert f"{first}, {second}: nmod" in {r.text for r in told.textual.tried}
+    assert f"{first}, {second}: modifier of nominal" in {r.text for r in told.textual.tried}
 
 
 def test_unknown_words_are_marked(make_matcher, pairs):
