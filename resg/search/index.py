@@ -204,6 +204,17 @@ class Index:
         report = update_index(Path(out), opened, [source], on_progress=on_progress)
         return cls(out, opened), report
 
+    def prepare(self) -> None:
+        """Load what the first query would wait for: the parser and the first stage.
+
+        Raises:
+            ResgError: the run's captions were parsed by another model, or a file is damaged.
+        """
+        self.run.parse_captions(["a picture"])
+        for items in (self.images, self.captions):
+            if len(items):
+                _ = items.neighbours
+
     def search(
         self,
         text: str | None = None,

@@ -152,7 +152,9 @@ def test_captions_of_skipped_images_are_left_out_of_all_probes(run, world, tmp_p
     for name, own in (("skipped", captions), ("never there", kept)):
         world.write_split(tmp_path / name, 0, "test", remaining, own, fingerprint=fingerprint)
     reports = [
-        probe_run(open_run(run), "test", CPU, caption_reader(open_run(run)).captions, tmp_path / name)
+        probe_run(
+            open_run(run), "test", CPU, caption_reader(open_run(run)).captions, tmp_path / name
+        )
         for name in ("skipped", "never there")
     ]
     assert reports[0].data.pop("left_out") == {"captions": 4, "images": 2}
