@@ -73,7 +73,8 @@ class Items:
     """
 
     def __init__(self, folder: IndexFolder, kind: Kind) -> None:
-        self.folder, self.kind = folder, kind
+        self.folder: IndexFolder = folder
+        self.kind: Kind = kind
         self.segments = folder.segments(kind)
         self.starts = [0, *accumulate(segment.count for segment in self.segments)]
 
@@ -305,7 +306,7 @@ class Index:
         """Rows and scores of the best k; equal scores in the order of ids."""
         similarity = self.run.settings.model.similarity
         if is_pair and not similarity.embeddings:  # no first stage was trained
-            rows = np.arange(len(items))
+            rows, scores = np.arange(len(items)), np.zeros(len(items), np.float32)
         else:
             vectors = query.embeddings.cpu().numpy()
             products, found = items.neighbours.nearest(vectors, max(k, RERANKED))
@@ -313,12 +314,11 @@ class Index:
             rows, scores = found[0][is_there], products[0][is_there]
         if is_pair and similarity.nodes != "none":
             rows = np.sort(rows)
-            scores = np.concatenate(
-                [
-                    self._pair_scores(items, rows[start : start + SCORED_TOGETHER], query)
-                    for start in range(0, len(rows), SCORED_TOGETHER)
-                ]
-            )
+            parts = [
+                self._pair_scores(items, rows[start : start + SCORED_TOGETHER], query)
+                for start in range(0, len(rows), SCORED_TOGETHER)
+            ]
+            scores = np.concatenate(parts)
         ids = np.array([items.entry(int(row)).id for row in rows])
         order = np.lexsort((ids, -scores))[:k]
         return rows[order], scores[order]
