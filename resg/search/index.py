@@ -126,7 +126,8 @@ class Index:
         detector: the run's detector, as for `resg.load`.
 
     Raises:
-        ResgError: it is no index, was made with another run, or its run is not where it was.
+        ResgError: it is no index, was made with another run, or its run or its pictures are no
+            longer where they were.
 
     Example:
         >>> import resg
@@ -153,8 +154,7 @@ class Index:
             run = self._load_run(run, device, detector)
         self.folder.check_run(run.folder)
         self.run = run
-        stored = self.folder.state.root
-        self.root = Path(root) if root is not None else None if stored is None else Path(stored)
+        self.root = self._checked_root(root)
         self.images, self.captions = Items(self.folder, "images"), Items(self.folder, "captions")
 
     def _load_run(self, run: str | Path | None, device: str, detector: str | None) -> Run:
@@ -165,6 +165,15 @@ class Index:
                 "Say where it is now: --run RUN (run=... of resg.Index)."
             )
         return load(named if run is None else run, device=device, detector=detector)
+
+    def _checked_root(self, root: str | Path | None) -> Path | None:
+        where = self.folder.state.root if root is None else root
+        if where is not None and not Path(where).is_dir():
+            raise ResgError(
+                f"expected the pictures of {self.folder.path} in {where}, there is no such folder. "
+                "Say where they are now: --root DIR (root=... of resg.Index)."
+            )
+        return None if where is None else Path(where)
 
     def __repr__(self) -> str:
         return (
