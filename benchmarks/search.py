@@ -12,6 +12,7 @@ Exits 1 if a claim does not hold.
 """
 
 import argparse
+import os
 import resource
 import sys
 import tempfile
@@ -19,6 +20,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command has it, before PyTorch
 
 import numpy as np
 import torch

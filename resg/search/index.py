@@ -215,7 +215,7 @@ class Index:
         return cls(out, opened), report
 
     def prepare(self) -> None:
-        """Load what the first query would wait for: the parser and the first stage.
+        """Load what the first query would wait for: the parser, the first stage and the ids.
 
         Raises:
             ResgError: the run's captions were parsed by another model, or a file is damaged.
@@ -223,7 +223,7 @@ class Index:
         self.run.parse_captions(["a picture"])
         for items in (self.images, self.captions):
             if len(items):
-                _ = items.neighbours
+                _ = items.neighbours, items.row_of
 
     def search(
         self,
