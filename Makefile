@@ -62,6 +62,8 @@ demo: $(STAMPS)/demo
 	$(BIN)/resg evaluate --each --run $(DEMO)/runs/vse++ --run $(DEMO)/runs/resg-gru \
 		--pairs $(DEMO)/scenes/hard_pairs.json
 	@echo "Made: $(abspath $(DEMO))  (scenes, shards, runs; curves in runs/*/curves.png)"
+	$(BIN)/resg report $(DEMO)/runs/vse++ $(DEMO)/runs/resg-gru --out $(DEMO)/report.html \
+		--images $(DEMO)/scenes/images --pairs $(DEMO)/scenes/hard_pairs.json
 
 test: $(STAMPS)/test $(STAMPS)/scatter
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
