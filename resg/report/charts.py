@@ -57,9 +57,7 @@ def loss_chart(metrics: Sequence[dict[str, Any]]) -> str:
     figure = Figure(figsize=(WIDTH, 0.5 + 1.15 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for number, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
-        colour = COLOURS[number % len(COLOURS)]
-        ax.plot(panel.epochs, panel.values, color=colour, linewidth=0.8)
-        ax.set(ylabel=panel.part, ylim=(0, panel.top), xlim=(0, max(panel.epochs)))
+        panel.draw(ax, COLOURS[number % len(COLOURS)])
         ax.axvline(best, color="#595959", linewidth=1, linestyle=":")
     axes[-1].set(xlabel="epoch (dotted: the best)")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -75,13 +73,12 @@ def rank_chart(reports: Sequence[RunReport]) -> str:
         ([r.caption_ranks for r in reports], [r.image_ranks for r in reports]),
         strict=True,
     ):
+        shares = [rank_shares(own) for own in ranks]
         width = 0.8 / len(reports)
-        for number, (report, own) in enumerate(zip(reports, ranks, strict=True)):
-            shares = rank_shares(own)
-            places = np.arange(len(shares)) + (number - (len(reports) - 1) / 2) * width
+        for number, (report, own) in enumerate(zip(reports, shares, strict=True)):
             ax.bar(
-                places,
-                [*shares.values()],
+                np.arange(len(own)) + (number - (len(reports) - 1) / 2) * width,
+                [*own.values()],
                 width,
                 label=report.name,
                 color=COLOURS[number % len(COLOURS)],
@@ -90,7 +87,7 @@ def rank_chart(reports: Sequence[RunReport]) -> str:
             )
         ax.set(ylabel="% of queries", title=title)
         ax.title.set_fontsize(10)
-        ax.set_xticks(range(len(shares)), [*shares], fontsize=9)
+        ax.set_xticks(range(len(shares[0])), [*shares[0]], fontsize=9)
     figure.axes[1].set_xlabel("place of the right answer")
     figure.axes[0].legend(fontsize=9)
     return _uri(figure)

@@ -116,7 +116,11 @@ def _first_metrics(report: RunReport) -> list[dict[str, Any]] | None:
 
 
 def _ranks_section(reports: Sequence[RunReport]) -> str:
-    chart = _chart(rank_chart(reports), "Places of the right answers", "All seeds together.")
+    chart = _chart(
+        rank_chart(reports),
+        "Places of the right answers",
+        "All seeds count." if _has_seeds(reports) else "",
+    )
     return f"<h2>Ranks</h2>{columns([chart])}"
 
 

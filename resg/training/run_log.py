@@ -4,12 +4,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from resg.errors import ResgError
 from resg.training.losses import PARTS
 
 METRICS_FILE = "metrics.jsonl"
+
+LOGARITHMIC_FROM = 20
+"""A loss whose highest value is as many times its median has a logarithmic axis above that."""
 
 
 class RunLog:
@@ -95,8 +99,7 @@ def draw_curves(folder: Path) -> Path:
     axes = figure.subplot_mosaic([[panel.part, "rsum"] for panel in panels])
     for number, panel in enumerate(panels):
         own = axes[panel.part]
-        own.plot(panel.epochs, panel.values, color=f"C{number}", linewidth=0.8)
-        own.set(ylabel=panel.part, ylim=(0, panel.top), xlim=(0, max(panel.epochs)))
+        panel.draw(own, f"C{number}")
         own.label_outer()
     axes[panels[0].part].set_title("Training losses")
     axes[panels[-1].part].set(xlabel="epoch")
@@ -133,10 +136,18 @@ class LossPanel:
     epochs: list[float]
     values: list[float]
 
-    @property
-    def top(self) -> float:
-        """Upper end of its axis, which starts at 0."""
-        return 1.05 * max(self.values) or 1.0
+    def draw(self, axes: Any, colour: str) -> None:
+        """Draw it on axes that start at 0.
+
+        Where the first steps are far above all others, as sums of violations are, the upper part of
+        the axis is logarithmic: else the others would lie on the axis.
+        """
+        highest = max(self.values)
+        axes.plot(self.epochs, self.values, color=colour, linewidth=0.8)
+        if highest > LOGARITHMIC_FROM * median(self.values) > 0:
+            axes.set_yscale("symlog", linthresh=median(self.values))
+        limits = (0, 1.05 * highest or 1.0)
+        axes.set(ylabel=self.part, ylim=limits, xlim=(0, max(self.epochs)))
 
 
 def loss_panels(events: Sequence[Mapping[str, Any]]) -> list[LossPanel]:
