@@ -51,6 +51,7 @@ setup(
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg"],
         "pipeline.parsing.rules": ["lexicon.tsv"],
         "resg": ["webpage.css"],
+        "resg.serve": ["static/*"],
         "resg.models": ["presets/*.yaml", "photos/*"],
         "resg.kernels": ["README.md", "*/README.md"],
     },

@@ -1,6 +1,5 @@
 """Parse captions and find regions as for a run; only this module needs parser and detector."""
 
-import io
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,8 +16,6 @@ from pipeline.fingerprint import differences
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from resg.errors import ResgError
 from resg.run_folder import RunFolder
-
-JPEG_QUALITY = 80
 
 SHOWN = 60
 """Characters of a text that an error shows."""
@@ -216,8 +213,8 @@ def picture_folder(folder: Path) -> "PictureFolder":
     return read_picture_folder(folder)
 
 
-def thumbnail(path: Path, side: int) -> bytes:
-    """A small upright copy of a picture, as JPEG.
+def load_small_picture(path: Path, side: int) -> NDArray[np.uint8]:
+    """Read a small upright copy of a picture as `[height, width, 3]` RGB, to be looked at.
 
     Args:
         path: of the picture.
@@ -226,13 +223,9 @@ def thumbnail(path: Path, side: int) -> bytes:
     Raises:
         pipeline.errors.DataError: it cannot be decoded, or is too large.
     """
-    from PIL import Image
-
     from pipeline.images import load_thumbnail
 
-    stream = io.BytesIO()
-    Image.fromarray(load_thumbnail(path, side)).save(stream, "JPEG", quality=JPEG_QUALITY)
-    return stream.getvalue()
+    return load_thumbnail(path, side)
 
 
 def load_picture(path: Path) -> NDArray[np.uint8]:

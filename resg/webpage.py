@@ -78,7 +78,15 @@ def columns(parts: Iterable[str]) -> str:
 
 
 def photo_uri(photo: NDArray[np.uint8], side: int) -> str:
-    """A photograph as a data URI, made smaller where its longer side is above `side` pixels.
+    """A photograph as a data URI.
+
+    Args and what is made smaller as for `jpeg`.
+    """
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg(photo, side)).decode('ascii')}"
+
+
+def jpeg(photo: NDArray[np.uint8], side: int) -> bytes:
+    """A photograph as a JPEG file, made smaller where its longer side is above `side` pixels.
 
     Args:
         photo: `[height, width, 3]` RGB.
@@ -88,4 +96,4 @@ def photo_uri(photo: NDArray[np.uint8], side: int) -> str:
     image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return buffer.getvalue()

@@ -1,14 +1,14 @@
 """What `resg search` writes: a table, JSON, or a page with the pictures in it."""
 
-import base64
-import html
 import json
+from html import escape
 from pathlib import Path
 
 from pipeline.errors import DataError
-from resg.live import thumbnail
+from resg.live import load_small_picture
 from resg.search.index import Answer, Hit, Index
 from resg.search.query import notice_of
+from resg.webpage import html_page, photo_uri
 
 THUMBNAIL = 320
 """Pixels of the longer side of a picture in a page."""
@@ -45,13 +45,15 @@ def hit_json(hit: Hit) -> dict[str, object]:
 def answer_page(index: Index, query: str, answer: Answer) -> str:
     """The answer as one HTML file, with small copies of the pictures in it."""
     notice = notice_of(answer.unknown)
-    figures = "\n".join(_figure(index, hit) for hit in answer.hits)
-    return PAGE.format(
-        query=html.escape(query),
-        notice=f"<p>{html.escape(notice)}</p>" if notice else "",
-        count=len(index.images),
-        figures=figures,
-    )
+    what = "captions" if any(hit.text for hit in answer.hits) else "pictures"
+    body = [
+        f"<h1>{escape(query)}</h1>",
+        f"<p>{escape(notice)}</p>" if notice else "",
+        f'<p class="note">The {what} of {escape(index.folder.path.name)} that match best, with '
+        "the score of each.</p>",
+        f'<div class="columns">{"".join(_figure(index, hit) for hit in answer.hits)}</div>',
+    ]
+    return html_page(f"{query} - search", "\n".join(body))
 
 
 def _printable(text: str) -> str:
@@ -59,43 +61,17 @@ def _printable(text: str) -> str:
 
 
 def _figure(index: Index, hit: Hit) -> str:
-    name = html.escape(hit.image_id)
-    caption = f"<p>{html.escape(hit.text)}</p>" if hit.text else ""
-    return (
-        f"<li><figure>{_picture(index.picture(hit.image_id), name)}<figcaption>{caption}"
-        f"<span>{hit.rank}.</span> {name} <span>{hit.score:.3f}</span></figcaption></figure></li>"
-    )
+    caption = f"<blockquote>{escape(hit.text)}</blockquote>" if hit.text else ""
+    picture = _picture(index.picture(hit.image_id), hit.image_id)
+    told = f"{hit.rank}. {escape(hit.image_id)}, score {hit.score:.3f}"
+    return f"<figure>{caption}{picture}<figcaption>{told}</figcaption></figure>"
 
 
 def _picture(path: Path | None, name: str) -> str:
     if path is None:
-        return "<p>no picture: the index was made of shards</p>"
+        return "<p>No picture: the index was made of shards without --root.</p>"
     try:
-        content = base64.b64encode(thumbnail(path, THUMBNAIL)).decode("ascii")
-    except DataError:
-        return f"<p>{name} cannot be read</p>"
-    return f'<img alt="{name}" src="data:image/jpeg;base64,{content}">'
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{query}</title>
-<style>
- body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 1.5rem; color: #1b1b1b; background: #fff }}
- ol {{ list-style: none; padding: 0; display: grid; gap: 1.5rem;
-      grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)) }}
- figure {{ margin: 0 }}
- img {{ max-width: 100%; border-radius: .3rem; display: block }}
- figcaption {{ overflow-wrap: anywhere; color: #333 }}
- figcaption p {{ margin: .3rem 0 }}
-</style>
-<h1>{query}</h1>
-{notice}
-<p>The best matches among {count:,} pictures, and the score of each.</p>
-<ol>
-{figures}
-</ol>
-</html>
-"""
+        photo = load_small_picture(path, THUMBNAIL)
+    except DataError as error:
+        return f"<p>{escape(str(error))}</p>"
+    return f'<img alt="{escape(name)}" src="{photo_uri(photo, THUMBNAIL)}">'

@@ -201,7 +201,8 @@ def test_two_commands_from_a_folder_to_answers(picture_run, place, tmp_path):
     assert [hit["rank"] for hit in answer["hits"]] == list(range(1, 11))
     html = page.read_text()
     assert html.count("data:image/jpeg;base64,") == 10
-    assert "http" not in html
+    assert "http:" not in html
+    assert "https:" not in html
     done = call("index", place / "photos", "--out", out, "--run", picture_run.folder, "--json")
     report = json.loads(done.stdout)
     assert (report["images"], report["encoded"], report["kept"]) == (12, 0, 12)
