@@ -16,9 +16,12 @@ EXTRAS = {
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "track": ["tensorboard>=2.16"],
     "test": [
+        "faiss-cpu>=1.8",
+        "fastapi>=0.115",
         "hypothesis>=6.100",
         "onnx>=1.16",
         "pillow-heif>=0.16",
+        "playwright>=1.49",
         "pyright>=1.1.380",
         "pytest>=8.2",
         "pytest-cov>=5",
@@ -27,6 +30,7 @@ EXTRAS = {
         "tensorboard>=2.16",
         "transformers>=4.40",
         "triton>=3.2; platform_system == 'Linux'",
+        "uvicorn>=0.30",
     ],
 }
 

@@ -1,6 +1,5 @@
 """Parse captions and find regions as for a run; only this module needs parser and detector."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,11 +54,13 @@ class CaptionReader:
 
     def outcomes(self, captions: Iterable[tuple[str, str]]) -> Iterator[ParsedCaption | Failure]:
         """Each caption of an id and a text, parsed, or the reason why it cannot be, in order."""
+        from dask.system import CPU_COUNT
+
         from pipeline.manifests.manifest import CaptionItem
         from pipeline.parsing.captions import parse_captions
 
         items = [CaptionItem(id_, id_, text, "typed") for id_, text in captions]
-        return parse_captions(self.model, items, threads=len(os.sched_getaffinity(0)))
+        return parse_captions(self.model, items, threads=CPU_COUNT)
 
 
 def caption_reader(run: RunFolder, model: str = "embedded") -> CaptionReader:
@@ -137,7 +138,9 @@ class PictureReader:
             pictures: id and file of each.
             workers: how many are worked on at once; None for the cores of this process.
         """
-        workers = workers or len(os.sched_getaffinity(0))
+        from dask.system import CPU_COUNT  # knows of a container's limits
+
+        workers = workers or CPU_COUNT
         waiting: deque[Future[ImageRegions | Failure]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             for image_id, path in pictures:

@@ -21,7 +21,7 @@ SEGMENT_ITEMS = 4096
 COMMIT_SECONDS = 30.0
 """Longest time of work that a crash can lose."""
 
-BATCH = 64
+BATCH = 32
 """Items that are encoded together."""
 
 

@@ -73,7 +73,8 @@ class Items:
     """
 
     def __init__(self, folder: IndexFolder, kind: Kind) -> None:
-        self.folder, self.kind = folder, kind
+        self.folder: IndexFolder = folder
+        self.kind: Kind = kind
         self.segments = folder.segments(kind)
         self.starts = [0, *accumulate(segment.count for segment in self.segments)]
 
@@ -125,7 +126,8 @@ class Index:
         detector: the run's detector, as for `resg.load`.
 
     Raises:
-        ResgError: it is no index, was made with another run, or its run is not where it was.
+        ResgError: it is no index, was made with another run, or its run or its pictures are no
+            longer where they were.
 
     Example:
         >>> import resg
@@ -152,8 +154,7 @@ class Index:
             run = self._load_run(run, device, detector)
         self.folder.check_run(run.folder)
         self.run = run
-        stored = self.folder.state.root
-        self.root = Path(root) if root is not None else None if stored is None else Path(stored)
+        self.root = self._checked_root(root)
         self.images, self.captions = Items(self.folder, "images"), Items(self.folder, "captions")
 
     def _load_run(self, run: str | Path | None, device: str, detector: str | None) -> Run:
@@ -164,6 +165,15 @@ class Index:
                 "Say where it is now: --run RUN (run=... of resg.Index)."
             )
         return load(named if run is None else run, device=device, detector=detector)
+
+    def _checked_root(self, root: str | Path | None) -> Path | None:
+        where = self.folder.state.root if root is None else root
+        if where is not None and not Path(where).is_dir():
+            raise ResgError(
+                f"expected the pictures of {self.folder.path} in {where}, there is no such folder. "
+                "Say where they are now: --root DIR (root=... of resg.Index)."
+            )
+        return None if where is None else Path(where)
 
     def __repr__(self) -> str:
         return (
@@ -305,7 +315,7 @@ class Index:
         """Rows and scores of the best k; equal scores in the order of ids."""
         similarity = self.run.settings.model.similarity
         if is_pair and not similarity.embeddings:  # no first stage was trained
-            rows = np.arange(len(items))
+            rows, scores = np.arange(len(items)), np.zeros(len(items), np.float32)
         else:
             vectors = query.embeddings.cpu().numpy()
             products, found = items.neighbours.nearest(vectors, max(k, RERANKED))
@@ -313,12 +323,11 @@ class Index:
             rows, scores = found[0][is_there], products[0][is_there]
         if is_pair and similarity.nodes != "none":
             rows = np.sort(rows)
-            scores = np.concatenate(
-                [
-                    self._pair_scores(items, rows[start : start + SCORED_TOGETHER], query)
-                    for start in range(0, len(rows), SCORED_TOGETHER)
-                ]
-            )
+            parts = [
+                self._pair_scores(items, rows[start : start + SCORED_TOGETHER], query)
+                for start in range(0, len(rows), SCORED_TOGETHER)
+            ]
+            scores = np.concatenate(parts)
         ids = np.array([items.entry(int(row)).id for row in rows])
         order = np.lexsort((ids, -scores))[:k]
         return rows[order], scores[order]

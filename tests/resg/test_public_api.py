@@ -191,7 +191,21 @@ def test_importing_resg_starts_nothing_heavy():
     assert not HEAVY & loaded_by("import resg; resg.__version__, resg.rank, resg.evaluate_scores")
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "probe", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "train",
+        "evaluate",
+        "probe",
+        "doctor",
+        "explain",
+        "export-run",
+        "index",
+        "search",
+        "serve",
+    ],
+)
 def test_help_starts_nothing_heavy(command):
     code = f"from resg.cli import main\nmain({[command] if command else []} + ['--help'],"
     assert not HEAVY & loaded_by(f"{code} standalone_mode=False)")

@@ -105,6 +105,8 @@ def test_a_changed_picture_is_encoded_again(update, folder, picture_run, tmp_pat
 def test_a_moved_folder_is_the_same_index(update, run, folder, tmp_path):
     update()
     moved = folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(ResgError, match="--root DIR"):
+        resg.Index(tmp_path / "index", run)
     index = resg.Index(tmp_path / "index", run, root=moved)
     assert index.search(image=moved / "5.png", k=1).hits[0].path == moved / "5.png"
     report = update_index(tmp_path / "index", run, [PictureSource.of_folder(moved)])
