@@ -19,6 +19,7 @@ EXTRAS = {
         "faiss-cpu>=1.8",
         "fastapi>=0.115",
         "hypothesis>=6.100",
+        "mkdocs>=1.6",
         "onnx>=1.16",
         "pillow-heif>=0.16",
         "playwright>=1.49",

@@ -5,10 +5,13 @@ import io
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from resg.errors import SettingsError
 
 HEAD = (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -17,6 +20,18 @@ HEAD = (
     "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
 )
 JPEG_QUALITY = 85
+
+
+def check_page_path(path: Path, suffix: str = ".html") -> None:
+    """Refuse a path that no such file can be written to, before the work for it is done.
+
+    Raises:
+        SettingsError: the name does not end in the suffix, or there is no such folder.
+    """
+    if path.suffix.lower() != suffix:
+        raise SettingsError(f"expected a name that ends in {suffix}, got {path.name!r}.")
+    if not path.parent.is_dir():
+        raise SettingsError(f"expected a folder for {path.name}, there is no {path.parent}.")
 
 
 def html_page(title: str, body: str) -> str:
@@ -55,6 +70,11 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], foot: Iterabl
         f'<div class="wide"><table><thead>{row(head, "th")}</thead>'
         f"<tbody>{body}</tbody>{end}</table></div>"
     )
+
+
+def columns(parts: Iterable[str]) -> str:
+    """Parts of a page side by side where it is wide enough, else one below the other."""
+    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def photo_uri(photo: NDArray[np.uint8], side: int) -> str:

@@ -306,7 +306,7 @@ def relation_figure(explanation: Explanation) -> Figure:
     boxes, anchors = plane.boxes([*ends])
     most = max((abs(relation.change) for relation in [*visual, *textual]), default=1.0)
     marks: list[Mark] = [Text(0, 15, "Relations that moved the score", 13, is_bold=True)]
-    marks += boxes
+    lines: list[Mark] = []
     letters = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     y = plane.photo[3] + 24 if visual else 40.0
     for heading, relations, are_regions in (
@@ -324,13 +324,15 @@ def relation_figure(explanation: Explanation) -> Figure:
             marks += _relation_row(relation, letter, most, y)
             if are_regions:
                 start, end = anchors[relation.first], anchors[relation.second]
-                marks += _relation_line(relation, letter, most, start, end)
+                line, *tag = _relation_line(relation, letter, most, start, end)
+                lines.append(line)
+                marks += tag
                 numbers = f"{plane.numbers[relation.first]}, {plane.numbers[relation.second]}"
                 marks.append(Text(WIDTH - 66 - text_width(numbers, 11), y, numbers, 11, GREY))
             y += 20
         y += 8
     photo = plane.photo if visual else None
-    return Figure("Relations that moved the score", photo, y, marks)
+    return Figure("Relations that moved the score", photo, y, [*lines, *boxes, *marks])
 
 
 def _strongest(relations: Sequence[Relation]) -> list[Relation]:

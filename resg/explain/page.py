@@ -1,6 +1,5 @@
 """An explanation as one HTML file that needs no network, and as a PNG picture."""
 
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resg.errors import ResgError, SettingsError
+from resg.errors import ResgError
 from resg.explain.difference import difference
 from resg.explain.explanation import Explanation, Relations, ScoredCaption
 from resg.explain.figure import (
@@ -21,7 +20,7 @@ from resg.explain.figure import (
 from resg.explain.png import draw
 from resg.explain.svg import svg
 from resg.live import load_picture
-from resg.webpage import html_page, html_table, photo_uri
+from resg.webpage import check_page_path, columns, html_page, html_table, photo_uri
 
 PHOTO_SIDE = 1000
 """Pixels of the longer side of the photograph in a page."""
@@ -48,11 +47,9 @@ def save_explanation(
             written.
         pipeline.errors.DataError: the picture cannot be read.
     """
-    for out, suffixes in ((page, (".html", ".htm")), (png, (".png",))):
-        if out is not None and out.suffix.lower() not in suffixes:
-            raise SettingsError(f"expected a name that ends in {suffixes[0]}, got {out.name!r}.")
-        if out is not None and not out.parent.is_dir():
-            raise SettingsError(f"expected a folder for {out.name}, there is no {out.parent}.")
+    for out, suffix in ((page, ".html"), (png, ".png")):
+        if out is not None:
+            check_page_path(out, suffix)
     photo = load_picture(picture)
     if page is not None:
         page.write_text(explanation_page(explanation, photo, run), encoding="utf-8")
@@ -85,11 +82,11 @@ def explanation_page(explanation: Explanation, photo: NDArray[np.uint8], run: st
         "<header><h1>Why this image and this caption match</h1>",
         f"<blockquote>{escape(caption.text)}</blockquote>",
         f"<p>{_score_text(caption)}</p></header>",
-        _columns(drawn[:-1]),
+        columns(drawn[:-1]),
         f'<p class="note">{_figure_note(explanation)}</p>',
-        _columns(parts),
+        columns(parts),
         "<h2>What relations did</h2>",
-        _columns([drawn[-1], _relation_notes(explanation)]),
+        columns([drawn[-1], _relation_notes(explanation)]),
         f'<p class="note">Image {escape(explanation.image_id)}{escape(_run_text(run))}.</p>',
     ]
     return html_page(f"{caption.text} - explanation", "\n".join(body))
@@ -110,11 +107,6 @@ def _figures(explanation: Explanation) -> list[Figure]:
     if explanation.wrong is not None:
         figures.append(pair_figure(explanation, explanation.wrong, "Nearest wrong caption"))
     return [*figures, relation_figure(explanation)]
-
-
-def _columns(parts: Iterable[str]) -> str:
-    """Parts side by side where the page is wide enough, else one below the other."""
-    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def _check_photo(explanation: Explanation, photo: NDArray[np.uint8]) -> None:

@@ -41,7 +41,7 @@ def holiday(picture_run, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["search.md", "tutorial.md", "running.md"])
+@pytest.mark.parametrize("page", ["search.md", "tutorial.md", "running.md", "explain.md"])
 def test_the_python_of_a_page_runs_block_after_block(holiday, page, capsys):
     values = {}
     code = blocks(page, "python")
