@@ -45,6 +45,12 @@ from resg.options import device_option, matcher_option
     help="The picture to write.",
 )
 @click.option(
+    "--shards",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Take the regions of the image from these shards, where its id is the name of the file, "
+    "instead of detecting them.",
+)
+@click.option(
     "--detector",
     metavar="SPEC",
     help="The detector of the run's regions, where it does not come with the package.",
@@ -65,6 +71,7 @@ def explain(
     candidates: Path | None,
     page: Path | None,
     png: Path | None,
+    shards: Path | None,
     detector: str | None,
     model: str,
     device: str,
@@ -78,6 +85,7 @@ def explain(
         --other "a cat catches a ball" --png dog.png
     """
     from resg.explain.page import save_explanation
+    from resg.explain.stored_regions import stored_regions
     from resg.explain.words import explanation_text
     from resg.live import caption_lines
     from resg.run import load
@@ -86,7 +94,10 @@ def explain(
         raise click.UsageError("expected --out FILE.html, --png FILE.png, or both.")
     opened = load(run, device=device, detector=detector, parser=model)
     wrong = [*others, *(caption_lines(candidates) if candidates else ())]
-    explanation = opened.explain(image, caption, wrong or None)
+    regions, names = (
+        (image, None) if shards is None else stored_regions(opened.folder, shards, image)
+    )
+    explanation = opened.explain(regions, caption, wrong or None, names)
     save_explanation(explanation, image, page, png, run)
     click.echo(explanation_text(explanation))
     for path in filter(None, (page, png)):

@@ -108,7 +108,7 @@ class Region:
     """A region of the explained image.
 
     Attributes:
-        name: of its class, `region` where the detector has no names.
+        name: of its attribute and class, `region` where the detector has no names.
         box: corners (x0, y0, x1, y1) in pixels, or None.
     """
 
@@ -310,16 +310,24 @@ def _relations(effects: EdgeEffects, texts: Sequence[str]) -> Relations:
 
 
 def _regions(image: ImageRegions, names: Mapping[str, Sequence[str]]) -> tuple[Region, ...]:
-    classes = names.get("labels", ())
-    labels = [None] * len(image.features) if image.labels is None else image.labels.tolist()
     boxes = [None] * len(image.features) if image.boxes is None else image.boxes.tolist()
     return tuple(
         Region(
-            name="region" if label is None or label >= len(classes) else classes[label],
+            name=_region_name(image, row, names),
             box=None if box is None else (box[0], box[1], box[2], box[3]),
         )
-        for label, box in zip(labels, boxes, strict=True)
+        for row, box in enumerate(boxes)
     )
+
+
+def _region_name(image: ImageRegions, row: int, names: Mapping[str, Sequence[str]]) -> str:
+    """The class of a region and its attribute before it, such as `red circle`."""
+    found = [
+        names[dataset][int(indices[row])]
+        for dataset, indices in (("attributes", image.attributes), ("labels", image.labels))
+        if indices is not None and int(indices[row]) < len(names.get(dataset, ()))
+    ]
+    return " ".join(found) or "region"
 
 
 def _check_words(caption: ParsedCaption) -> None:

@@ -7,6 +7,8 @@ from PIL import Image
 import resg
 from pipeline.errors import DataError
 from resg.cli import main
+from resg.errors import ResgError
+from resg.explain.stored_regions import stored_regions
 
 CAPTION = "a red circle is above a blue square"
 
@@ -62,6 +64,20 @@ def test_bad_input_is_told_and_nothing_written(
     assert said in result.output
     assert "Traceback" not in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_regions_of_shards_are_those_that_the_detector_finds(run, picture_run, tmp_path):
+    page, stored = tmp_path / "detected.html", tmp_path / "stored.html"
+    detected = resg_explain(picture_run, "--out", page)
+    read = resg_explain(picture_run, "--out", stored, "--shards", picture_run.shards)
+    assert read.exit_code == 0, read.output
+    assert read.output.splitlines()[:-1] == detected.output.splitlines()[:-1]
+    assert stored.read_text("utf-8") == page.read_text("utf-8")
+
+
+def test_a_picture_that_shards_do_not_have_is_told(run, picture_run, tmp_path):
+    with pytest.raises(ResgError, match=r"expected regions of 'dog\.jpg' or 'dog'"):
+        stored_regions(run.folder, picture_run.shards, tmp_path / "dog.jpg")
 
 
 def test_from_python_with_regions_or_a_path(run, picture_run):

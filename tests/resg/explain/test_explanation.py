@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -78,6 +79,18 @@ def test_regions_and_relations_are_told_by_the_detector_s_names(make_matcher, pa
     assert f"{names[1]} right of {names[0]}" in texts
     first, _, second = caption.forms
     assert f"{first}, {second}: modifier of nominal" in {r.text for r in told.textual.tried}
+
+
+def test_attributes_stand_before_the_class(make_matcher, pairs):
+    image = replace(pairs[0][0], attributes=np.array([1, 0, 1], np.int32))
+    names = {**NAMES, "attributes": ("small", "large")}
+    told = explain_pair(*make_matcher("resg-gru"), image, pairs[1][0], names=names)
+    kinds = [NAMES["labels"][label] for label in image.labels]
+    assert [region.name for region in told.regions] == [
+        f"large {kinds[0]}",
+        f"small {kinds[1]}",
+        f"large {kinds[2]}",
+    ]
 
 
 def test_unknown_words_are_marked(make_matcher, pairs):
