@@ -234,7 +234,7 @@ def _links(shares: np.ndarray, regions: Sequence[int]) -> list[tuple[int, int]]:
     return [cell for cell in chosen if abs(shares[cell]) > 0.2 * abs(shares[chosen[0]])]
 
 
-WORD_SIZE, ROW_HEIGHT, GAP = 14.0, 52.0, 5.0
+WORD_SIZE, ROW_HEIGHT, GAP = 14.0, 55.0, 5.0
 
 
 def _words(
@@ -247,8 +247,8 @@ def _words(
         numbers = _numbers(word, links, plane)
         width = 8 + max(
             text_width(_shown(caption, word), WORD_SIZE),
-            text_width(points(float(caption.shares[:, word].sum())), 10.5),
-            text_width(numbers, 10.5),
+            text_width(points(float(caption.shares[:, word].sum())), 12),
+            text_width(numbers, 12),
         )
         width = min(width, WIDTH)
         if x + width > WIDTH and x:
@@ -280,18 +280,16 @@ def _chips(
         share = float(caption.shares[:, word].sum())
         middle = (corners[0] + corners[2]) / 2
         # lines to words of lower rows pass behind
-        below = (corners[0], corners[1], corners[2], corners[3] + 28)
+        below = (corners[0], corners[1], corners[2], corners[3] + 30)
         marks.append(Box(below, "#ffffff", fill="#ffffff"))
         marks.append(Box(corners, GREY, () if share >= 0 else (3, 2), fill=PALE))
         marks.append(
             Text(middle, corners[1] + 15, _shown(caption, word), WORD_SIZE, is_middle=True)
         )
         if caption.shares.any():
-            marks.append(Text(middle, corners[3] + 12, points(share), 10.5, is_middle=True))
+            marks.append(Text(middle, corners[3] + 13, points(share), 12, is_middle=True))
         numbers = _numbers(word, links, plane)
-        marks.append(
-            Text(middle, corners[3] + 25, numbers, 10.5, GREY, is_bold=True, is_middle=True)
-        )
+        marks.append(Text(middle, corners[3] + 27, numbers, 12, GREY, is_bold=True, is_middle=True))
     return marks
 
 
@@ -328,7 +326,7 @@ def relation_figure(explanation: Explanation) -> Figure:
                 lines.append(line)
                 marks += tag
                 numbers = f"{plane.numbers[relation.first]}, {plane.numbers[relation.second]}"
-                marks.append(Text(WIDTH - 66 - text_width(numbers, 11), y, numbers, 11, GREY))
+                marks.append(Text(WIDTH - 66 - text_width(numbers, 12), y, numbers, 12, GREY))
             y += 20
         y += 8
     photo = plane.photo if visual else None
