@@ -234,6 +234,7 @@ def _links(shares: np.ndarray, regions: Sequence[int]) -> list[tuple[int, int]]:
     return [cell for cell in chosen if abs(shares[cell]) > 0.2 * abs(shares[chosen[0]])]
 
 
+RELATION_LEFT = 48.0
 WORD_SIZE, ROW_HEIGHT, GAP = 14.0, 55.0, 5.0
 
 
@@ -319,15 +320,17 @@ def relation_figure(explanation: Explanation) -> Figure:
             y += 20
         for relation in relations:
             letter = next(letters)
-            marks += _relation_row(relation, letter, most, y)
+            text = relation.text
             if are_regions:
                 start, end = anchors[relation.first], anchors[relation.second]
                 line, *tag = _relation_line(relation, letter, most, start, end)
                 lines.append(line)
                 marks += tag
-                numbers = f"{plane.numbers[relation.first]}, {plane.numbers[relation.second]}"
-                marks.append(Text(WIDTH - 66 - text_width(numbers, 12), y, numbers, 12, GREY))
-            y += 20
+                ends = plane.numbers[relation.first], plane.numbers[relation.second]
+                text = f"{ends[0]}, {ends[1]}: {text}"
+            rows = _wrapped(text, WIDTH - RELATION_LEFT - 60)
+            marks += _relation_row(relation, letter, most, rows, y)
+            y += 16 * len(rows) + 5
         y += 8
     photo = plane.photo if visual else None
     return Figure("Relations that moved the score", photo, y, [*lines, *boxes, *marks])
@@ -344,16 +347,29 @@ def _relation_style(relation: Relation, most: float) -> tuple[str, float, tuple[
     return ("#0050b3", width, ()) if is_raised else ("#b00020", width, (5, 4))
 
 
-def _relation_row(relation: Relation, letter: str, most: float, y: float) -> list[Mark]:
+def _relation_row(
+    relation: Relation, letter: str, most: float, rows: Sequence[str], y: float
+) -> list[Mark]:
     colour, width, dash = _relation_style(relation, most)
-    text = _shortened(relation.text, WIDTH - 48 - 76)
     number = points(relation.change)
     return [
         Text(0, y, letter, 12, is_bold=True),
         Line((16, y - 4), (40, y - 4), colour, width, dash),
-        Text(48, y, text, 12),
+        *(Text(RELATION_LEFT, y + 16 * row, text, 12) for row, text in enumerate(rows)),
         Text(WIDTH - text_width(number, 12, is_bold=True), y, number, 12, is_bold=True),
     ]
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Rows of a text of size 12; a word that is wider than a row is cut."""
+    rows: list[str] = []
+    for word in text.split():
+        longer = f"{rows[-1]} {word}" if rows else word
+        if rows and text_width(longer, 12) <= width:
+            rows[-1] = longer
+        else:
+            rows.append(_shortened(word, width))
+    return rows
 
 
 def _shortened(text: str, width: float) -> str:

@@ -121,6 +121,19 @@ def test_relations_that_raise_and_lower_have_other_lines(explanation):
     assert lines == {(), (5, 4)}
 
 
+def test_long_relations_are_wrapped_inside_the_figure(explanation):
+    words = " ".join(["counterrevolutionary"] * 9)
+    long = [replace(relation, text=words) for relation in explanation.visual.tried]
+    told = replace(explanation, visual=replace(explanation.visual, tried=tuple(long)))
+    figure = relation_figure(told)
+    texts = [mark for mark in figure.marks if isinstance(mark, Text)]
+    said = " ".join(mark.text for mark in texts)
+    assert said.count("counterrevolutionary") == 9 * len(long)
+    for mark in texts:
+        assert mark.x + text_width(mark.text, mark.size, is_bold=mark.is_bold) <= WIDTH + 10
+        assert mark.y < figure.height
+
+
 def test_a_figure_is_valid_xml_and_tells_its_title(explanation):
     figure = pair_figure(explanation, explanation.caption, "This caption")
     root = ElementTree.fromstring(svg(figure, "photo", "data:image/jpeg;base64,"))
