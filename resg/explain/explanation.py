@@ -25,7 +25,7 @@ from resg.models.similarity import pair_settings
 from resg.transfer import to_device
 
 MAX_WORDS = 100
-MAX_EDGES = 64
+MAX_EDGES = 40
 """Pairs of regions, and of words, whose edges are left out; more would take seconds."""
 
 Floats = NDArray[np.float64]
