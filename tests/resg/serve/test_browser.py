@@ -146,11 +146,9 @@ def test_names_are_shown_as_text(page):
 
 
 def test_the_first_paint_is_quick(page):
-    painted = page.evaluate(
-        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-    )
-    assert painted is not None
-    assert painted < 2000
+    paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    wait_until(page, f"{paint} > 0")
+    assert page.evaluate(paint) < 2000
 
 
 def test_a_narrow_screen_has_no_sideways_scrolling(page):
