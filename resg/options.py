@@ -29,6 +29,20 @@ root_option = click.option(
     help="Where the pictures are now, if their folder was moved.",
 )
 
+detector_option = click.option(
+    "--detector",
+    metavar="SPEC",
+    help="The detector of the run's regions, where it does not come with the package.",
+)
+
+parser_option = click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="spaCy model that parsed the run's captions.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",

@@ -225,8 +225,12 @@ class Run:
             pipeline.errors.DataError: as `encode_images` and `encode_captions`.
 
         Example:
-            >>> explanation = run.explain(image, "a dog under a table")  # doctest: +SKIP
-            >>> explanation.caption.shares.sum(0)  # of each word  # doctest: +SKIP
+            >>> import resg
+            >>> run = resg.load(folder, device="cpu")
+            >>> image = run.regions("test")[0]  # or the path of a picture
+            >>> caption = run.explain(image, "a dog under a table").caption
+            >>> bool(abs(caption.global_part + caption.shares.sum() - caption.score) < 1e-5)
+            True
         """
         if not isinstance(image, ImageRegions):
             names = self.region_names if names is None else names

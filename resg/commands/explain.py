@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from resg.options import device_option, matcher_option
+from resg.options import detector_option, device_option, matcher_option, parser_option
 
 
 @click.command()
@@ -50,18 +50,8 @@ from resg.options import device_option, matcher_option
     help="Take the regions of the image from these shards, where its id is the name of the file, "
     "instead of detecting them.",
 )
-@click.option(
-    "--detector",
-    metavar="SPEC",
-    help="The detector of the run's regions, where it does not come with the package.",
-)
-@click.option(
-    "--model",
-    metavar="NAME_OR_PATH",
-    default="embedded",
-    show_default=True,
-    help="spaCy model that parsed the run's captions.",
-)
+@detector_option
+@parser_option
 @device_option
 def explain(
     run: str,

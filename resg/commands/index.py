@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from resg.options import device_option, json_option, matcher_option, shards_option
+from resg.options import detector_option, device_option, json_option, matcher_option, shards_option
 
 
 @click.command()
@@ -24,11 +24,7 @@ from resg.options import device_option, json_option, matcher_option, shards_opti
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="With --shards: folder of the pictures that the ids of the images name.",
 )
-@click.option(
-    "--detector",
-    metavar="SPEC",
-    help="The detector of the run's regions, where it does not come with the package.",
-)
+@detector_option
 @click.option("--retry-failed", is_flag=True, help="Try pictures again that failed before.")
 @click.option(
     "--workers",

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from resg.options import device_option, json_option, pairs_option, shards_option, split_option
+from resg.options import (
+    device_option,
+    json_option,
+    pairs_option,
+    parser_option,
+    shards_option,
+    split_option,
+)
 
 
 @click.command()
@@ -20,13 +27,7 @@ from resg.options import device_option, json_option, pairs_option, shards_option
 @shards_option
 @split_option
 @pairs_option
-@click.option(
-    "--model",
-    metavar="NAME_OR_PATH",
-    default="embedded",
-    show_default=True,
-    help="spaCy model that parsed the captions.",
-)
+@parser_option
 @device_option
 @json_option
 def probe(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from resg.options import device_option, pairs_option, shards_option, split_option
+from resg.options import device_option, pairs_option, parser_option, shards_option, split_option
 
 
 @click.command()
@@ -36,13 +36,7 @@ from resg.options import device_option, pairs_option, shards_option, split_optio
     show_default=True,
     help="Also score perturbed captions and graphs, as resg probe does.",
 )
-@click.option(
-    "--model",
-    metavar="NAME_OR_PATH",
-    default="embedded",
-    show_default=True,
-    help="spaCy model that parsed the captions, for the probes.",
-)
+@parser_option
 @device_option
 def report(
     runs: tuple[Path, ...],

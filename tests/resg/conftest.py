@@ -1,5 +1,6 @@
 """A tiny world whose captions can be matched: colour regions in a row, captions that read them."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,3 +133,18 @@ def picture_run(tmp_path_factory):
     train_run(place / "shards", place / "run", load_settings("resg-gru", changes), CPU)
     pictures = sorted((place / "scenes").rglob("*.png"))
     return SimpleNamespace(folder=place / "run", shards=place / "shards", pictures=pictures)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, which .ci/run installs."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()

@@ -16,7 +16,9 @@ import resg.run
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
+from resg import webpage
 from resg.evaluation import ranking
+from resg.explain import shares
 from resg.files import load_tensors, save_tensors
 from resg.jobs import score_run, train_run
 from resg.presets import load_settings
@@ -72,13 +74,21 @@ def test_a_free_text_query_in_ten_lines(folder):
     assert set(found) <= {f"test-{number}" for number in range(SIZES["test"])}
 
 
-@pytest.mark.parametrize(("module", "names"), [(resg.run, ("load",)), (ranking, ("rank",))])
-def test_docstring_examples_run(module, names, folder):
-    for name in names:
-        values = {**vars(module), "folder": folder}
-        for test in doctest.DocTestFinder().find(getattr(module, name), name, globs=values):
-            assert test.examples
-            assert doctest.DocTestRunner().run(test).failed == 0
+@pytest.mark.parametrize(
+    ("module", "documented"),
+    [
+        (resg.run, resg.load),
+        (resg.run, resg.Run.explain),
+        (ranking, resg.rank),
+        (shares, shares.node_shares),
+        (webpage, webpage.html_table),
+    ],
+)
+def test_docstring_examples_run(module, documented, folder):
+    values = {**vars(module), "folder": folder}
+    for test in doctest.DocTestFinder().find(documented, documented.__name__, globs=values):
+        assert test.examples
+        assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_similarities_are_those_of_evaluate(run, folder):

@@ -1,7 +1,5 @@
 """Explanations and reports in a real browser, as wide as a phone and as a desk's screen."""
 
-import shutil
-
 import pytest
 import torch
 from PIL import Image
@@ -11,13 +9,8 @@ from resg.explain.page import save_explanation
 from resg.report.collecting import collect_reports
 from resg.report.page import report_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium")
 LEAST_TEXT = 9.5
 """Pixels of the smallest letters in a figure on a phone."""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +25,6 @@ def pages(picture_run, tmp_path_factory):
     page = report_page(reports, picture.parents[1])
     (place / "report.html").write_text(page, encoding="utf-8")
     return place
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(params=[360, 1200], ids=["phone", "desk"])
