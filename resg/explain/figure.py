@@ -308,14 +308,18 @@ def relation_figure(explanation: Explanation) -> Figure:
     lines: list[Mark] = []
     letters = iter("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     y = plane.photo[3] + 24 if visual else 40.0
-    for heading, relations, are_regions in (
-        ("Between regions", visual, True),
-        ("Between words", textual, False),
+    for heading, all_of_graph, relations, are_regions in (
+        ("Between regions", explanation.visual, visual, True),
+        ("Between words", explanation.textual, textual, False),
     ):
         marks.append(Text(0, y, heading, 12, is_bold=True))
         y += 20
         if not relations:
-            text = f"None moved the score by {LEAST_POINTS} points."
+            text = (
+                f"None moved the score by {LEAST_POINTS} points."
+                if all_of_graph.num_pairs
+                else "This matcher joins none."
+            )
             marks.append(Text(0, y, text, 12, GREY))
             y += 20
         for relation in relations:

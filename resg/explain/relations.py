@@ -13,6 +13,8 @@ from resg.graphs.visual import (
     OVERLAP,
 )
 
+LIKENESS = "look alike"
+
 _DIRECTIONS = ("right of", "above", "above", "left of", "left of", "below", "below", "right of")
 """Where the source of an edge lies, in steps of 45 degrees from the right upwards."""
 
@@ -34,7 +36,8 @@ def visual_relation(effect: EdgeEffect, names: Sequence[str], vocabulary: Vocabu
     # the second edge says the same of the places as the first, from the other end
     places = [phrase for kind, phrase in said if kind == "place"][:1]
     others = [phrase for kind, phrase in said if kind != "place"]
-    return ", ".join(dict.fromkeys([*places, *others])) or f"{first} and {second}"
+    told = ", ".join(dict.fromkeys([*places, *others]))
+    return f"{first} and {second} {told}" if told == LIKENESS else told
 
 
 def _visual_phrase(kind: int, target: str, source: str, vocabulary: Vocabulary) -> tuple[str, str]:
@@ -45,7 +48,7 @@ def _visual_phrase(kind: int, target: str, source: str, vocabulary: Vocabulary) 
     if kind == OVERLAP:
         return "place", f"{target} overlaps {source}"
     if kind == NEIGHBOUR:
-        return "likeness", "look alike"
+        return "likeness", LIKENESS
     if kind >= FIRST_PREDICATE:
         predicate, is_inverse = divmod(kind - FIRST_PREDICATE, 2)
         subject, thing = (source, target) if is_inverse else (target, source)
