@@ -73,15 +73,39 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
         DataError: the file is missing, empty, not a picture, truncated or too large; the message is
             one sentence.
     """
-    path = Path(path)
+    return _loaded(Path(path), max_megapixels)
+
+
+def load_thumbnail(
+    path: Path, side: int, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> NDArray[np.uint8]:
+    """Read a small copy of a picture, to be looked at; large JPEG files are decoded at that size.
+
+    Args:
+        path: file of any format that Pillow reads.
+        side: pixels of its longer side at most.
+        max_megapixels: as for `load_image`.
+
+    Returns:
+        `[height, width, 3]` uint8, upright.
+
+    Raises:
+        DataError: as `load_image`.
+    """
+    small = Image.fromarray(_loaded(Path(path), max_megapixels, side))
+    small.thumbnail((side, side))
+    return np.array(small)
+
+
+def _loaded(path: Path, max_megapixels: float, side: int | None = None) -> NDArray[np.uint8]:
     try:
         try:
-            return _decode(path, path, max_megapixels)
+            return _decode(path, path, max_megapixels, side)
         except _DECODING_FAULTS:
             pixels_alone = without_metadata(path)
             if pixels_alone is None:
                 raise
-            return _decode(path, io.BytesIO(pixels_alone), max_megapixels)
+            return _decode(path, io.BytesIO(pixels_alone), max_megapixels, side)
     except _DECODING_FAULTS as error:
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
@@ -111,9 +135,13 @@ def _open_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDArray[np.uint8]:
+def _decode(
+    path: Path, source: Path | IO[bytes], max_megapixels: float, side: int | None
+) -> NDArray[np.uint8]:
     with _open(source) as image:
         _check_size(path, image, max_megapixels)
+        if side is not None:
+            image.draft("RGB", (side, side))  # for JPEG alone; never smaller than asked
         _forget_metadata(image)
         image.load()
         # A copy: the array of a Pillow image is read-only.

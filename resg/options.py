@@ -10,6 +10,39 @@ shards_option = click.option(
     help="Folder of region and caption shards.",
 )
 
+matcher_option = click.option(
+    "--run",
+    default="photos",
+    show_default=True,
+    metavar="RUN",
+    help="The matcher: photos, which comes with the package, or a run folder (./photos for a "
+    "folder of that name).",
+)
+
+own_matcher_option = click.option(
+    "--run", metavar="RUN", help="The run that made the index, if its folder was moved."
+)
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the pictures are now, if their folder was moved.",
+)
+
+detector_option = click.option(
+    "--detector",
+    metavar="SPEC",
+    help="The detector of the run's regions, where it does not come with the package.",
+)
+
+parser_option = click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="spaCy model that parsed the run's captions.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",

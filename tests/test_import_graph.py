@@ -47,8 +47,9 @@ ORDER = {
         __init__
         serve
         search
-        index explain report doctor
-        jobs run
+        index report doctor
+        run
+        explain jobs
         live
         training
         evaluation
@@ -58,7 +59,7 @@ ORDER = {
         kernels
         data
         graphs
-        transfer files devices
+        transfer files devices webpage
         config
         errors shadowing spacy_factories
     """,

@@ -3,12 +3,15 @@
 I images, C captions, M nodes, d width.
 """
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 
 from resg.config import SimilaritySettings
 from resg.kernels.dispatch import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
+from resg.kernels.pair_scores.settings import PairSettings
 from resg.models.encoded import Encoded
 
 
@@ -23,8 +26,8 @@ class Similarity(nn.Module):
 
     def forward(self, images: Encoded, captions: Encoded) -> Tensor:
         """`[I, C]` float32 scores of all images with all captions."""
-        settings = self.settings
-        if settings.nodes == "none":
+        pairs = pair_settings(self.settings)
+        if pairs is None:
             return self._embedding_scores(images, captions)
         # the operator is blind to autocast
         regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
@@ -34,11 +37,7 @@ class Similarity(nn.Module):
                 words,
                 images.ptr,
                 captions.ptr,
-                direction=settings.nodes,
-                temperatures=(settings.words_temperature, settings.regions_temperature),
-                normalise=settings.normalise,
-                pooling=settings.node_pooling,
-                lambda_lse=settings.lambda_lse,
+                **asdict(pairs),
             )
         if self.mix is None:
             return node_scores_IC
@@ -49,3 +48,16 @@ class Similarity(nn.Module):
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
             return images.embeddings @ captions.embeddings.T
+
+
+def pair_settings(settings: SimilaritySettings) -> PairSettings | None:
+    """How the nodes of a pair are compared; None where embeddings alone are."""
+    if settings.nodes == "none":
+        return None
+    return PairSettings(
+        direction=settings.nodes,
+        temperatures=(settings.words_temperature, settings.regions_temperature),
+        normalise=settings.normalise,
+        pooling=settings.node_pooling,
+        lambda_lse=settings.lambda_lse,
+    )
