@@ -10,9 +10,6 @@ import resg
 from resg.index.build import update_index
 from resg.index.sources import PictureSource
 
-uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
-
 NUM_PICTURES = 12
 
 
@@ -31,6 +28,8 @@ def served_index(picture_run, tmp_path_factory):
 @pytest.fixture(scope="session")
 def address(served_index):
     """Host and port of a running server."""
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
     from resg.serve.app import create_app
     from resg.serve.server import listening
 
