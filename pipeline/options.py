@@ -127,15 +127,21 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(
-    *, shard_size: int, processes: bool | None, on_error: str = "stop"
-) -> Decorator:
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    show_default=True,
+    help="Skip a bad item and list it in the sidecar, or stop at the first.",
+)
+
+
+def execution_options(*, shard_size: int, processes: bool | None) -> Decorator:
     """Options for running a stage; the command receives them as `execution`.
 
     Args:
         shard_size: default number of items per shard.
         processes: whether workers are processes by default; None for several shards alone.
-        on_error: default, `stop` or `skip`.
     """
     options = (
         click.option(
@@ -166,13 +172,7 @@ def execution_options(
             show_default=True,
             help="Maximum number of items per shard.",
         ),
-        click.option(
-            "--on-error",
-            type=click.Choice(["stop", "skip"]),
-            default=on_error,
-            show_default=True,
-            help="Stop at a bad item, or skip it and list it in the sidecar.",
-        ),
+        on_error_option,
         click.option("--retry-failed", is_flag=True, help="Process the failed items again."),
         click.option(
             "--overwrite", is_flag=True, help="Delete the shards in --out and start over."

@@ -78,10 +78,9 @@ def extract_regions(
     if warning:
         click.echo(warning, err=True)
     report = run_stage(stage, images, out, execution)
+    minimum, threshold = stage.settings["min_regions"], stage.settings["score_threshold"]
+    click.echo(count_shortfall(out, minimum, threshold).message(minimum, threshold), nl=False)
     click.echo(report.summary())
-    if report.records:
-        minimum, threshold = stage.settings["min_regions"], stage.settings["score_threshold"]
-        click.echo(count_shortfall(out, minimum, threshold).message(minimum, threshold), nl=False)
 
 
 def _default(context: click.Context) -> str:

@@ -51,7 +51,7 @@ def run_stage(
 
     Raises:
         DataError: there are no items, an id is repeated, the folder has shards of another run, or
-            an item failed and `on_error` is `stop`.
+            all items failed, or one did and `on_error` is `stop`.
         ExecutionError: there are no workers, a worker keeps dying, or a shard cannot be written.
         InterruptedRunError: Ctrl-C was pressed; finished shards are kept.
     """
@@ -69,7 +69,7 @@ def run_stage(
     due = _due(jobs, finished, execution.retry_failed)
     kept = len(jobs) - len(due)
     worked = _make(stage, due, shared, execution, finished) if due else 0
-    return StageReport(
+    report = StageReport(
         stage=stage.name,
         kind=stage.kind,
         out=out,
@@ -80,6 +80,13 @@ def run_stage(
         failures={id: reason for job in jobs for id, reason in finished[job.path].failures.items()},
         seconds=time.monotonic() - start,
     )
+    if not report.records:
+        first, reason = next(iter(report.failures.items()))
+        raise DataError(
+            f"all {len(report.failures):,} {NOUNS[stage.kind]} failed, the first is {first}: "
+            f"{reason.rstrip('.')}.\nAfter fixing them, run again with --retry-failed."
+        )
+    return report
 
 
 def _due(
@@ -238,7 +245,7 @@ def _check(stage: Stage, job: ShardJob, outcome: ShardOutcome, made: int) -> Non
     if outcome.stopped_by is not None:
         failure = outcome.stopped_by
         raise DataError(
-            f"{failure.id}: {failure.reason}.\n"
+            f"{failure.id}: {failure.reason.rstrip('.')}.\n"
             f"Fix or remove it, or skip such {NOUNS[stage.kind]} with --on-error skip. "
             f"{resume}"
         )

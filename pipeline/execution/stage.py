@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.shards.failures import failure_lines
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
 
@@ -107,8 +108,8 @@ class ExecutionSettings(BaseModel):
     )
     shard_size: int = Field(default=256, ge=1, description="Maximum number of items per shard.")
     on_error: Literal["skip", "stop"] = Field(
-        default="stop",
-        description="A bad item ends the run, or is skipped and listed in the sidecar.",
+        default="skip",
+        description="A bad item is skipped and listed in the sidecar, or ends the run.",
     )
     retry_failed: bool = Field(
         default=False, description="Work again on the items that failed in shards that are there."
@@ -168,17 +169,14 @@ class StageReport:
     seconds: float
 
     def summary(self) -> str:
-        """The result in one to three lines."""
+        """The result in one line, then the failures; the last line counts them."""
         noun = NOUNS[self.kind]
         kept = f" ({self.shards_kept:,} of them existed)" if self.shards_kept else ""
         lines = [
             f"{self.records:,} {noun} in {self.shards:,} shards{kept} in {self.out}; "
-            f"{self.worked:,} {noun} in {self.seconds:.1f} s"
+            f"{self.worked:,} {noun} in {self.seconds:.1f} s",
+            *failure_lines(self.failures, self.records + len(self.failures), noun, self.out),
         ]
         if self.failures:
-            first = next(iter(self.failures.items()))
-            lines.append(
-                f"{len(self.failures):,} {noun} failed and were skipped, the first {first[0]}: "
-                f"{first[1]}\nFix them and run again with --retry-failed; the sidecars list all."
-            )
+            lines[-1] += " After fixing them, run again with --retry-failed."
         return "\n".join(lines)

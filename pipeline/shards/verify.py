@@ -126,6 +126,10 @@ def verify_shards(
         problems += _against_manifest(checked, manifest, root or manifest.parent)
     readable = [c.sidecar for c in checked if c.sidecar is not None]
     notices += [notice for sidecar in readable for notice in sidecar.notices]
+    failed = sum(len(sidecar.failures) for sidecar in readable)
+    if failed:
+        what = "image or caption" if failed == 1 else "images and captions"
+        notices.append(f"{failed:,} {what} failed: pipeline info --failed {directory} lists them.")
     return VerifyReport(
         directory=str(directory),
         full=full,
