@@ -20,6 +20,14 @@ format_option = click.option(
     help="Format of the other project (described in docs/convert.md).",
 )
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    help="Where the network runs; auto takes a GPU if the detector's library sees one.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
 
 max_megapixels_option = click.option(
