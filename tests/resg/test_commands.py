@@ -70,6 +70,14 @@ def test_train_writes_a_run_and_tells_of_its_validation(shards, tmp_path):
     assert kinds.count("step") == 12
 
 
+def test_train_prints_what_happens_as_json_lines(shards, tmp_path):
+    done = train(shards, tmp_path / "run", "--preset", "vse++", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (events[0]["kind"], events[-1]["kind"]) == ("start", "end")
+    measured = [event for event in events if event["kind"] in ("step", "validation")]
+    assert measured == read_metrics(tmp_path / "run")
+
+
 def test_train_goes_on_with_a_run_whose_shards_moved(shards, run, tmp_path):
     own = shutil.copytree(run, tmp_path / "run")
     content = json.loads((own / "run.json").read_text())

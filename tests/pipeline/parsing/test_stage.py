@@ -129,6 +129,15 @@ def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
     assert svg.read_text(encoding="utf-8").startswith("<svg")
 
 
+def test_show_caption_prints_json(model_folder):
+    command = ["show-caption", "a dog on a bench", "--model", str(model_folder), "--json"]
+    shown = json.loads(CliRunner().invoke(main, command).stdout)
+    (triple,) = shown["triples"]
+    strings = [shown["objects"][triple[end]]["string"] for end in ("subject", "object")]
+    assert [strings[0], triple["predicate"]["string"], strings[1]] == ["dog", "on", "bench"]
+    assert [word["word"] for word in shown["words"]] == ["a", "dog", "on", "a", "bench"]
+
+
 @pytest.mark.parametrize("caption", ["", "...", "كلب"])
 def test_show_caption_says_what_is_wrong_with_a_caption(caption, model_folder):
     result = CliRunner().invoke(main, ["show-caption", caption, "--model", str(model_folder)])
