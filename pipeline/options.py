@@ -12,13 +12,19 @@ Decorator = Callable[[Command], Command]
 
 shards_argument = click.argument("shards", type=click.Path(file_okay=False, path_type=Path))
 
-format_option = click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),  # `convert.formats.FORMATS`
-    required=True,
-    help="Format of the other project (described in docs/convert.md).",
-)
+WRITTEN_FORMATS = ("scan", "butd-tsv", "lxmert-tsv", "npz")  # `convert.formats.WRITTEN`
+
+
+def format_option(*more: str) -> Decorator:
+    """`--format`, with the formats that can be written, and more that can be read."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice([*WRITTEN_FORMATS, *more]),
+        required=True,
+        help="Format of the other project (described in docs/convert.md).",
+    )
+
 
 device_option = click.option(
     "--device",

@@ -8,7 +8,7 @@ from pipeline.options import format_option, on_error_option
 
 
 @click.command()
-@format_option
+@format_option("hdf5")
 @click.option(
     "--input",
     "source",
