@@ -28,7 +28,9 @@ NAMES = {
 }
 """What files call each part of an image; the first name that occurs counts."""
 
-NO_BOXES = "The files hold no boxes: feature-neighbour edges only, no box term, regions in the files' order."
+NO_BOXES = (
+    "The files hold no boxes: feature-neighbour edges only, no box term, regions in their order."
+)
 """Notice for imports of features alone."""
 
 
