@@ -155,7 +155,7 @@ def execution_options(*, shard_size: int, processes: bool | None) -> Decorator:
 
     Args:
         shard_size: default number of items per shard.
-        processes: whether workers are processes by default; None for several shards alone.
+        processes: whether workers are processes by default; None for many items alone.
     """
     options = (
         click.option(
@@ -166,7 +166,7 @@ def execution_options(*, shard_size: int, processes: bool | None) -> Decorator:
         click.option(
             "--processes/--threads",
             default=processes,
-            show_default="processes for several shards" if processes is None else True,
+            show_default="processes for 5,000 items or more" if processes is None else True,
             help="Kind of the workers on this machine.",
         ),
         click.option(

@@ -111,6 +111,7 @@ def _make(
     """Make the shards of the jobs, add them to `finished`; returns the number of items."""
     due = sum(len(finished[job.path].failures) if job.is_retry else len(job.items) for job in jobs)
     extent = Extent(stage.name, NOUNS[stage.kind], len(jobs), due)
+    execution = execution.decided(len(jobs), due)
     worked = made = 0
     try:
         with (
@@ -147,8 +148,9 @@ def _stopping(run: str) -> Iterator[None]:
 def _running(
     stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, execution: ExecutionSettings
 ) -> Iterator[Iterator[tuple[ShardJob, ShardOutcome]]]:
-    """Each job with its outcome; a single one that needs no process is run in this one."""
-    if len(jobs) == 1 and not (execution.scheduler or execution.on_processes(1)):
+    """Each job with its outcome; what needs no other process is run in this one."""
+    is_alone = len(jobs) == 1 and not (execution.scheduler or execution.processes)
+    if is_alone or execution.runs_here:
         yield ((job, _outcome_here(stage, job, shared, execution.retries)) for job in jobs)
         return
     from pipeline.execution.cluster import open_workers  # dask takes a second to import

@@ -11,6 +11,9 @@ from pipeline.shards.failures import failure_lines
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
 
+MANY_ITEMS = 5_000
+"""Captions that two processes parse as soon as one does: starting them takes a few seconds."""
+
 NOUNS: dict[Kind, str] = {"regions": "images", "captions": "captions"}
 """The noun for the items of a stage, by the kind of shard it makes."""
 
@@ -98,7 +101,7 @@ class ExecutionSettings(BaseModel):
     )
     processes: bool | None = Field(
         default=False,
-        description="Workers are processes, not threads; none: if there are several shards.",
+        description="Workers are processes, not threads; none: for several shards and many items.",
     )
     scheduler: str | None = Field(
         default=None, description="Address of a dask scheduler whose workers run the tasks instead."
@@ -136,10 +139,23 @@ class ExecutionSettings(BaseModel):
             raise ValueError("retry_failed keeps the shards that overwrite deletes")
         return self
 
-    def on_processes(self, num_tasks: int) -> bool:
-        """Whether so many tasks run on processes of this machine."""
-        several = num_tasks > 1
-        return bool(self.gpus) or (several if self.processes is None else self.processes)
+    def decided(self, num_tasks: int, num_items: int) -> Self:
+        """The settings with `processes` and `workers` decided for so many tasks and items.
+
+        Few items are done here before processes would have started; who asks for several workers
+        gets them.
+        """
+        if self.gpus or self.processes is not None or self.scheduler:
+            return self.model_copy(update={"processes": bool(self.gpus or self.processes)})
+        workers = self.workers or (1 if num_items < MANY_ITEMS else num_tasks)
+        if min(num_tasks, workers) > 1:
+            return self.model_copy(update={"processes": True})
+        return self.model_copy(update={"processes": False, "workers": 1})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the tasks run one after the other in this process."""
+        return self.workers == 1 and not (self.processes or self.scheduler or self.gpus)
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,17 @@ def test_a_small_input_is_parsed_in_the_process_itself_without_torch_and_dask_wo
     assert strings_of(caption.objects, caption.triples) == [("man", "ride", "horse")]
 
 
+def test_a_small_input_of_several_splits_is_parsed_in_the_process_itself(tmp_path):
+    rows = [f"{split}.jpg,{split},a dog runs\n" for split in ("train", "val", "test")]
+    (tmp_path / "c.csv").write_text("image,split,caption\n" + "".join(rows))
+    loaded = modules_after(
+        ["parse-captions", "--captions", tmp_path / "c.csv", "--out", tmp_path / "shards"]
+    )
+    assert "spacy" in loaded
+    assert "distributed" not in loaded
+    assert len(ShardReader(tmp_path / "shards", "captions", "val")) == 1
+
+
 def test_several_shards_are_parsed_in_processes_and_give_the_same(tmp_path):
     (tmp_path / "c.tsv").write_text("a.jpg#0\ta man riding a horse\nb.jpg#0\ta dog on a bed\n")
     given = ["parse-captions", "--captions", tmp_path / "c.tsv", "--shard-size", 1, "--out"]
