@@ -78,8 +78,9 @@ def train_detector(as_json: bool, **options: Any) -> None:
       pipeline train-detector --config photos --weights efficientnet-lite2.pth \\
         --photographs coco/images,coco/boxes.json --out runs/photos
 
+    \b
     On several GPUs:
-    torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
+      torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
     """
     from pipeline.detectors.training_command import run_training  # lazy: --help stays fast
 

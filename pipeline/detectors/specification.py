@@ -1,5 +1,6 @@
 """Which detector a user means by `--detector SPEC`, and how it is opened."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +71,10 @@ class DetectorSpec:
             return cls("zoo", config=rest.removeprefix("zoo/"))
         if kind == "detectron2" and config and comma and weights:
             return cls("detectron2", config=config, weights=weights)
-        raise SettingsError(f"expected a detector as {FORMS}; got {text!r}.")
+        names = [*EMBEDDED, "onnx", "torchvision", "detectron2", "vg-attributes"]
+        near = difflib.get_close_matches(kind, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near and near[0] != kind else ""
+        raise SettingsError(f"expected a detector as {FORMS}; got {text!r}.{hint}")
 
     @property
     def backend(self) -> Literal["onnx", "torchvision", "detectron2"]:

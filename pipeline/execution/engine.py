@@ -84,7 +84,7 @@ def run_stage(
         first, reason = next(iter(report.failures.items()))
         raise DataError(
             f"all {len(report.failures):,} {NOUNS[stage.kind]} failed, the first is {first}: "
-            f"{reason.rstrip('.')}.\nAfter fixing them, run again with --retry-failed."
+            f"{reason}.\nAfter fixing them, run again with --retry-failed."
         )
     return report
 
@@ -247,7 +247,7 @@ def _check(stage: Stage, job: ShardJob, outcome: ShardOutcome, made: int) -> Non
     if outcome.stopped_by is not None:
         failure = outcome.stopped_by
         raise DataError(
-            f"{failure.id}: {failure.reason.rstrip('.')}.\n"
+            f"{failure.id}: {failure.reason}.\n"
             f"Fix or remove it, or skip such {NOUNS[stage.kind]} with --on-error skip. "
             f"{resume}"
         )

@@ -358,7 +358,7 @@ def test_settings_that_exclude_each_other_are_refused(settings):
 
 def test_each_shard_is_logged_as_json(tmp_path, marks):
     (marks / "train-0005.jpg").write_text("fail")
-    log = tmp_path / "log.jsonl"
+    log = tmp_path / "new" / "log.jsonl"
     execution = on_threads(log_json=str(log))
     run_stage(FakeStage(marks=marks), fake_stage.items(10), tmp_path / "out", execution)
     events = [json.loads(line) for line in log.read_text().splitlines()]

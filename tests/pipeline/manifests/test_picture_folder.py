@@ -56,8 +56,9 @@ def test_a_hidden_folder_that_is_named_is_read(tmp_path):
     assert ids(tmp_path / ".photos") == ["a.jpg"]
 
 
-FORMATS = ["mpo", "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "dib", "gif", "tif",
-           "tiff", "ppm", "pgm", "pnm", "tga", "ico", "pcx", "jp2", "j2k", "avif", "sgi"]  # fmt: skip
+FORMATS = ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "dib", "gif", "tif",
+           "tiff", "ppm", "pgm", "pnm", "tga", "ico", "pcx", "jp2", "j2k", "avif",
+           "sgi"]  # fmt: skip
 
 
 def test_every_format_that_pillow_decodes_is_found_and_read(tmp_path):
