@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import click
 
+from pipeline.completion import completing
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
@@ -31,7 +33,12 @@ device_option = click.option(
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
+    shell_complete=completing(["auto", "cpu", "cuda"]),
     help="Where the network runs; auto takes a GPU if the detector's library sees one.",
+)
+
+complete_detector = completing(
+    ["photos", "scenes", "photos:", "onnx:", "torchvision:", "detectron2:", "vg-attributes:"]
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from pipeline.options import (
+    complete_detector,
     device_option,
     execution_options,
     image_source,
@@ -20,6 +21,7 @@ from pipeline.options import (
 @click.option(
     "--detector",
     metavar="SPEC",
+    shell_complete=complete_detector,
     help="photos, scenes, onnx:FILE, torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, "
     "detectron2:zoo/NAME or vg-attributes:WEIGHTS.  [default: the manifest's, else photos]",
 )

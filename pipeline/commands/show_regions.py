@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import device_option
+from pipeline.options import complete_detector, device_option
 
 
 @click.command()
@@ -14,6 +14,7 @@ from pipeline.options import device_option
     default="photos",
     show_default=True,
     metavar="SPEC",
+    shell_complete=complete_detector,
     help="As for extract-regions.",
 )
 @click.option(
