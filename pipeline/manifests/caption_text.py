@@ -74,9 +74,11 @@ def fault_of(text: str) -> str | None:
     """Why a cleaned caption cannot be parsed; None if it can."""
     if not text:
         return "the caption is empty"
-    if len(text) > _MAX_CHARACTERS or text.count(" ") >= MAX_WORDS:
+    if text.count(" ") >= MAX_WORDS:
         words = text.count(" ") + 1
         return f"the caption has {words:,} words; at most {MAX_WORDS} are parsed"
+    if len(text) > _MAX_CHARACTERS:
+        return f"the caption has {len(text):,} characters; at most {_MAX_CHARACTERS:,} are parsed"
     if text.isascii():
         return None if any(c.isalpha() for c in text) else f"the caption has no word: {text[:40]!r}"
     if any("\udc80" <= c <= "\udcff" for c in text):  # as `read_text` keeps them

@@ -277,10 +277,11 @@ def _new_ones(
     for outcome in outcomes:
         if isinstance(outcome, ImageRegions) and outcome.image_id in known:
             there = known[outcome.image_id]
+            where = f"of split {there.split}" if there.split else "without a split"
             raise DataError(
-                f"the image {outcome.image_id!r} is in {there.file} of split {there.split} "
-                "already: an earlier import has brought it.\n"
-                "Import each image once, or replace the images of that split with --overwrite."
+                f"the image {outcome.image_id!r} is in {there.file} {where} already: an earlier "
+                "import has brought it.\n"
+                f"Import each image once, or replace all images {where} with --overwrite."
             )
         yield outcome
 

@@ -119,6 +119,22 @@ def test_export_overwrites_on_request_alone(shards, tmp_path):
     assert "y.jpg#0" in out.read_text(encoding="utf-8")
 
 
+def test_half_of_a_surrogate_pair_fails_its_caption_alone(model_folder, tmp_path):
+    captions = [{"image": "a.jpg", "caption": text} for text in ("a dog \ud83d", "a dog")]
+    (tmp_path / "c.json").write_text(json.dumps(captions))
+    command = [
+        "parse-captions",
+        "--captions",
+        str(tmp_path / "c.json"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    result = CliRunner().invoke(main, [*command, "--model", str(model_folder)])
+    assert result.exit_code == 0, result.output
+    assert "a.jpg#0: the caption is not valid Unicode" in result.output
+    assert ShardReader(tmp_path / "s", "captions").ids == ["a.jpg#1"]
+
+
 def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
     svg = tmp_path / "arcs.svg"
     command = ["show-caption", "a dog on a bench", "--model", str(model_folder), "--svg", str(svg)]
