@@ -17,7 +17,6 @@ from pipeline.parsing.embedded import SENTENCES
 _ENDS = frozenset((".", "..", "!", "!!", "?", "??", "?!", "!?", ";"))
 _JOINTS = frozenset((",", ":", "-", "--", "–", "—", "...", "…", ",,", "/", "(", ")", "[", "]"))
 _JOINERS = frozenset(("and", "&", "but", "while", "whilst"))
-_COMMAS = frozenset((",", ",,"))
 _PARTS = frozenset(("with", "in", "of", "without", "including"))
 """Prepositions before what something has or wears; others say where it is."""
 
@@ -28,13 +27,13 @@ _IN_NOUN_PHRASE = frozenset(("DET", "ADJ", "NUM", "NOUN", "PROPN"))
 def sentence_starts(doc: Doc) -> list[int]:
     """Tokens at which the sentences of a caption begin; the first is 0.
 
-    A full stop, question mark, exclamation mark or semicolon ends a sentence. Without verbs, commas
-    divide fragments of one form (`a cat on a chair, a dog under a table`). A comma, colon, dash,
-    ellipsis, slash, bracket or `and` divides clauses: a noun and its verb stand on both sides (`a
-    boy kicks a ball, a girl reads a book`), which needs parts of speech. A finite verb behind it
-    asks for one before it, as a list has none (`a man in a shirt, shorts, and a hat stands`). A
-    clause whose subject is a pronoun (`he waves`), or a participle that belongs to the clause
-    before (`his hands resting on a table`, `a dog lying beside him`), stays.
+    A full stop, question mark, exclamation mark or semicolon ends a sentence. A comma, colon, dash,
+    ellipsis, slash or bracket divides fragments of one form where there is no verb (`a cat on a
+    chair, a dog under a table`). These and `and` divide clauses: a noun and its verb stand on both
+    sides (`a boy kicks a ball, a girl reads a book`), which needs parts of speech. A finite verb
+    behind it asks for one before it, as a list has none (`a man in a shirt, shorts, and a hat
+    stands`). A clause whose subject is a pronoun (`he waves`), or a participle that belongs to the
+    clause before (`his hands resting on a table`, `a dog lying beside him`), stays.
     """
     starts = [0]
     ends = [token.i for token in doc if token.text in _ENDS]
@@ -74,7 +73,8 @@ def _add_fragments(doc: Doc, starts: list[int], end: int) -> None:
     begins = [starts[-1]]
     for mark in range(starts[-1], end):
         start = _word_behind(doc, mark)
-        if doc[mark].text in _COMMAS and start is not None and begins[-1] < start < end:
+        is_joint = doc[mark].text in _JOINTS and _stands_apart(doc, mark)
+        if is_joint and start is not None and begins[-1] < start < end:
             begins.append(start)
     if len(begins) == 1 or any(_is_pronoun(w) or _is_possessive(w) for w in doc[begins[0] : end]):
         return

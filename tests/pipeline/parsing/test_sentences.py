@@ -105,6 +105,10 @@ def test_sentences_together_say_what_they_say_alone(component, first, second, re
             ],
         ),
         (
+            "A man on a bike - a woman on a horse",
+            [("man", "on", "bike"), ("woman", "on", "horse")],
+        ),
+        (
             "cars on the street, people on the sidewalk",
             [("cars", "on", "street"), ("people", "on", "sidewalk")],
         ),
