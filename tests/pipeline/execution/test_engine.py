@@ -356,6 +356,23 @@ def test_settings_that_exclude_each_other_are_refused(settings):
         ExecutionSettings(**settings)
 
 
+@pytest.mark.parametrize(
+    ("given", "tasks", "items", "decided"),
+    [
+        ({}, 3, 4_999, (False, 1)),  # few items are done before processes would have started
+        ({}, 3, 5_000, (True, None)),
+        ({}, 1, 9_000, (False, 1)),
+        ({"workers": 2}, 3, 10, (True, 2)),
+        ({"processes": False}, 3, 10, (False, None)),
+        ({"processes": True}, 1, 1, (True, None)),
+        ({"gpus": 2}, 1, 1, (True, None)),
+    ],
+)
+def test_many_items_take_processes(given, tasks, items, decided):
+    settings = ExecutionSettings(**{"processes": None} | given).decided(tasks, items)
+    assert (settings.processes, settings.workers) == decided
+
+
 def test_each_shard_is_logged_as_json(tmp_path, marks):
     (marks / "train-0005.jpg").write_text("fail")
     log = tmp_path / "new" / "log.jsonl"
