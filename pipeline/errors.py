@@ -8,8 +8,8 @@ import re
 
 
 def with_single_stops(message: str) -> str:
-    """A message without the second full stop where a library's text in it has its own."""
-    return re.sub(r"(?<=[^\s.])\.\.(?=\s|$)", ".", message)
+    """A message without a full stop behind the end of a text in it, such as a library's."""
+    return re.sub(r"(?<=[^\s.])(?:\.(?=\.)|(?<=[?!])\.)(?=\.?(?:\s|$))", "", message)
 
 
 class PipelineError(Exception):

@@ -214,6 +214,8 @@ def _fault(path: Path, error: BaseException) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
+        if path.suffix.lower() in HEIF_SUFFIXES - picture_suffixes():
+            return "needs the package pillow-heif: pip install 'resg[heif]'"
         return "is in no format that Pillow can read; is it a picture?"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged and cannot be decoded: {reason}"

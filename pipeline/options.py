@@ -34,7 +34,8 @@ device_option = click.option(
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
     shell_complete=completing(["auto", "cpu", "cuda"]),
-    help="Where the network runs; auto takes a GPU if the detector's library sees one.",
+    help="Where the network runs; auto takes a GPU if the detector's library sees one (resg doctor "
+    "lists them).",
 )
 
 complete_detector = completing(

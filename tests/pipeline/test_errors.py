@@ -14,6 +14,7 @@ from resg.errors import ResgError
     [
         ("a.npy: it ends early.. Download it again.", "a.npy: it ends early. Download it again."),
         ("it ends early..\nMend it..", "it ends early.\nMend it."),
+        ("is it a picture?. Mend it!.", "is it a picture? Mend it!"),
         ("use ../shards or cd .. first.", "use ../shards or cd .. first."),
         ("a, b, ... and c...", "a, b, ... and c..."),
     ],

@@ -143,6 +143,15 @@ def test_of_two_ways_to_a_folder_the_real_one_gives_the_ids(tmp_path):
     assert found.passed_over == {"linked folder that is read already": ["alias"]}
 
 
+def test_a_single_heic_picture_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.images.picture_suffixes", lambda: frozenset({".jpg"}))
+    touch(tmp_path, "a.heic")
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (item,) = folder_images(tmp_path / "a.heic")
+    with pytest.raises(DataError, match=r"a\.heic needs the package pillow-heif: pip install"):
+        load_image(item.path)
+
+
 def test_a_single_picture_of_any_ending(tmp_path):
     touch(tmp_path, "a.jpg", "scan.dat", ".hidden")
     for name in ("a.jpg", "scan.dat", ".hidden"):
