@@ -12,10 +12,10 @@
   (jnhwkim/ban-vqa). Their ids lie in a pickle beside them, so a file of ids must be given.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,6 +33,9 @@ FLAT = "_features"
 """Ending of the names of one layout; what stands before it is the id."""
 
 Arrays = dict[str, NDArray[Any]]
+Group = Any
+"""An `h5py.Group`, whose stubs do not tell what its children are."""
+
 Image = tuple[str, partial[Arrays]]
 """The id of an image, and what reads its arrays."""
 
@@ -60,7 +63,7 @@ def _files(source: Path) -> list[Path]:
     return sorted(files)
 
 
-def _open(path: Path) -> h5py.File:
+def _open(path: Path) -> Group:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -110,7 +113,7 @@ def _record(where: str, image_id: str, load: partial[Arrays]) -> ImageRegions:
     return image_record(where, image_id, arrays)
 
 
-def _images(group: h5py.Group, prefix: str) -> Iterator[Image]:
+def _images(group: Group, prefix: str) -> Iterator[Image]:
     """The images below a group; `/` in an id makes groups of its parts."""
     if not prefix and _is_table(group):
         yield from _rows(group)
@@ -136,34 +139,34 @@ def _stem(name: str) -> str:
     return ""
 
 
-def _feature_name(group: h5py.Group) -> str | None:
-    name = name_of("features", cast(Mapping[str, Any], group))
+def _feature_name(group: Group) -> str | None:
+    name = name_of("features", group)
     return name if name is not None and isinstance(group[name], h5py.Dataset) else None
 
 
-def _is_table(group: h5py.Group) -> bool:
+def _is_table(group: Group) -> bool:
     """Whether a file has one dataset of all images' features."""
     return _feature_name(group) is not None
 
 
-def _whole(group: h5py.Group) -> Arrays:
+def _whole(group: Group) -> Arrays:
     """The arrays of one image's group, and its attributes, such as its size."""
     arrays = {name: item[()] for name, item in group.items() if isinstance(item, h5py.Dataset)}
     return {name: np.asarray(value) for name, value in {**group.attrs, **arrays}.items()}
 
 
-def _flat(group: h5py.Group, stem: str) -> Arrays:
+def _flat(group: Group, stem: str) -> Arrays:
     names = {"features": FLAT, "boxes": "_boxes", "cls_prob": "_cls_prob"}
     return {
         part: group[stem + ending][()] for part, ending in names.items() if stem + ending in group
     }
 
 
-def _alone(features: h5py.Dataset) -> Arrays:
+def _alone(features: Any) -> Arrays:
     return {"features": features[()]}
 
 
-def _ids(file: h5py.Group) -> list[str] | None:
+def _ids(file: Group) -> list[str] | None:
     name = next((name for name in IDS if name in file), None)
     if name is None:
         return None
@@ -171,7 +174,7 @@ def _ids(file: h5py.Group) -> list[str] | None:
     return [id_.decode("utf-8", "replace") if isinstance(id_, bytes) else str(id_) for id_ in ids]
 
 
-def _rows(file: h5py.Group) -> Iterator[Image]:
+def _rows(file: Group) -> Iterator[Image]:
     """The images of a table; without ids they are numbered, and a file of ids renames them."""
     features = _feature_name(file)
     assert features is not None
@@ -193,12 +196,12 @@ def _rows(file: h5py.Group) -> Iterator[Image]:
             yield image_id, partial(_slice, file, columns, slice(*ends[row].tolist()))
 
 
-def _slice(file: h5py.Group, columns: list[str], rows: slice) -> Arrays:
+def _slice(file: Group, columns: list[str], rows: slice) -> Arrays:
     """Rows of one image, in a table of all regions."""
     return {name: file[name][rows] for name in columns}
 
 
-def _row(file: h5py.Group, columns: list[str], row: int) -> Arrays:
+def _row(file: Group, columns: list[str], row: int) -> Arrays:
     """One image's row; padding behind its last box is cut, flat arrays get their shape."""
     arrays = {name: np.asarray(file[name][row]) for name in columns}
     number = name_of("num_regions", arrays)
