@@ -3,7 +3,10 @@
 import io
 import struct
 import threading
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -121,7 +124,8 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(
         suffix
         for suffix, format in Image.registered_extensions().items()
-        if format in Image.OPEN and format not in unread
+        # Pillow's plug-in for JPEG opens MPO, which is several JPEG pictures in one file
+        if (format in Image.OPEN or format == "MPO") and format not in unread
     )
 
 
@@ -152,12 +156,20 @@ def _open(source: Path | IO[bytes]) -> Image.Image:
     # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
     # header, whatever this function was asked for. The limit is checked right after instead.
     _open_heif()
-    with _opening:
+    with _without_warnings():
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of metadata that it cannot read; none of it is needed here."""
+    with _opening, warnings.catch_warnings():  # which threads must not enter at the same time
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
@@ -178,7 +190,8 @@ def _forget_metadata(image: Image.Image) -> None:
     if image.format == "TIFF":
         if not isinstance(image.info.get("xmp"), bytes):
             image.info.pop("xmp", None)
-        exif = image.getexif()
+        with _without_warnings():
+            exif = image.getexif()
         for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
             exif.pop(pointer, None)
 
@@ -195,7 +208,8 @@ def _orientation(image: Image.Image) -> int:
     that its type cannot hold.
     """
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        with _without_warnings():
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
         while isinstance(value, tuple):  # some cameras write it more than once
             value = value[0]
         return value[0] if isinstance(value, bytes) else int(value)
@@ -228,6 +242,8 @@ def _fault(path: Path, error: BaseException) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
+        if path.suffix.lower() in HEIF_SUFFIXES - picture_suffixes():
+            return "needs the package pillow-heif: pip install 'resg[heif]'"
         return "is in no format that Pillow can read; is it a picture?"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged and cannot be decoded: {reason}"

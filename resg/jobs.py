@@ -13,7 +13,7 @@ from resg.data.splits import SplitReaders, SplitTables
 from resg.data.subwords import make_tokeniser
 from resg.errors import ResgError, SettingsError
 from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs, without_left_out
-from resg.evaluation.matrices import MatrixIds, check_matrix_path, mean_scores, save_matrix
+from resg.evaluation.matrices import MatrixIds, mean_scores, prepare_matrix_path, save_matrix
 from resg.evaluation.protocols import Protocol, deviation_of, evaluate_scores, mean_of
 from resg.evaluation.ranking import Metrics, check_owners
 from resg.evaluation.scoring import image_of_caption, score_matrix
@@ -179,7 +179,7 @@ def evaluate_runs(
         ResgError: the runs were trained on other data, or the matrix cannot be written.
     """
     if matrix is not None:
-        check_matrix_path(matrix)
+        prepare_matrix_path(matrix)
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
     if seeds and matrix is not None:
         raise SettingsError(

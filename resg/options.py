@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
+
+from pipeline.completion import completing
 
 shards_option = click.option(
     "--shards",
@@ -48,6 +51,7 @@ device_option = click.option(
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
+    shell_complete=completing(["auto", "cpu", "cuda"]),
     help="Where the model runs; auto takes a GPU if PyTorch sees one (resg doctor lists them).",
 )
 
@@ -62,11 +66,13 @@ pairs_option = click.option(
 )
 
 
-def complete_preset(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """Names of presets that begin as typed, for the shell's completion."""
+def complete_preset(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Names of presets that begin as typed, else files, for the shell's completion."""
     from resg.presets import preset_names
 
-    return [name for name in preset_names() if name.startswith(typed)]
+    return completing(preset_names())(context, parameter, typed)
 
 
 def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:

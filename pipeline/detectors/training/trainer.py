@@ -51,7 +51,6 @@ class Processes:
         rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         place = torch.device(device)
         if place.type == "cuda":
-            place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(place)
         if count > 1:
             distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
