@@ -3,12 +3,15 @@
 I images, C captions, M nodes, d width.
 """
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor, nn
 
 from resg.config import SimilaritySettings
 from resg.kernels.dispatch import in_autocast_type
 from resg.kernels.pair_scores import pair_scores
+from resg.kernels.pair_scores.settings import PairSettings
 from resg.models.best_match import best_match_scores
 from resg.models.encoded import Encoded
 
@@ -28,8 +31,8 @@ class Similarity(nn.Module):
 
     def forward(self, images: Encoded, captions: Encoded) -> Tensor:
         """`[I, C]` float32 scores of all images with all captions."""
-        settings = self.settings
-        if settings.nodes == "none":
+        pairs = pair_settings(self.settings)
+        if pairs is None:
             return self._embedding_scores(images, captions)
         node_scores_IC = self._node_scores(images, captions)
         if self.mix is None:
@@ -54,13 +57,22 @@ class Similarity(nn.Module):
                 words,
                 images.ptr,
                 captions.ptr,
-                direction=settings.nodes,
-                temperatures=(settings.words_temperature, settings.regions_temperature),
-                normalise=settings.normalise,
-                pooling=settings.node_pooling,
-                lambda_lse=settings.lambda_lse,
+                **asdict(pairs),
             )
 
     def _embedding_scores(self, images: Encoded, captions: Encoded) -> Tensor:
         with torch.autocast(images.embeddings.device.type, enabled=False):
             return images.embeddings @ captions.embeddings.T
+
+
+def pair_settings(settings: SimilaritySettings) -> PairSettings | None:
+    """How the nodes of a pair are compared; None where embeddings alone are."""
+    if settings.nodes == "none":
+        return None
+    return PairSettings(
+        direction=settings.nodes,
+        temperatures=(settings.words_temperature, settings.regions_temperature),
+        normalise=settings.normalise,
+        pooling=settings.node_pooling,
+        lambda_lse=settings.lambda_lse,
+    )
