@@ -34,24 +34,22 @@ class Similarity(nn.Module):
         pairs = pair_settings(self.settings)
         if pairs is None:
             return self._embedding_scores(images, captions)
-        node_scores_IC = self._node_scores(images, captions)
+        node_scores_IC = self._node_scores(images, captions, pairs)
         if self.mix is None:
             return node_scores_IC
         return torch.lerp(
             self._embedding_scores(images, captions), node_scores_IC, self.mix.sigmoid()
         )
 
-    def _node_scores(self, images: Encoded, captions: Encoded) -> Tensor:
-        settings = self.settings
-        assert settings.nodes != "none", "called where nodes are compared"
+    def _node_scores(self, images: Encoded, captions: Encoded, pairs: PairSettings) -> Tensor:
         # the operator is blind to autocast
         regions, words = in_autocast_type(images.nodes), in_autocast_type(captions.nodes)
         with torch.autocast(regions.device.type, enabled=False):  # float32 inside, as it promises
-            if settings.match != "attended":
+            if self.settings.match != "attended":
                 logits: list[Tensor] = []
                 if self.region_weight is not None and self.word_weight is not None:
                     logits = [images.nodes @ self.region_weight, captions.nodes @ self.word_weight]
-                return best_match_scores(images, captions, settings.nodes, *logits)
+                return best_match_scores(images, captions, pairs.direction, *logits)
             return pair_scores(
                 regions,
                 words,
