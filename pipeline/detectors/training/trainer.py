@@ -97,7 +97,7 @@ def train(
         load_imagenet_weights(network.backbone.trunk, weights)
     model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).to(device).train()
     # the only layout in which a GPU's convolutions of single channels are quick
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - stubs
     average = AveragedModel(
         network,
         multi_avg_fn=get_ema_multi_avg_fn(settings.averaging**AVERAGE_EVERY),
