@@ -13,12 +13,16 @@ EXTRAS = {
     "heif": ["pillow-heif>=0.16"],
     "bert": ["transformers>=4.40"],
     "search": ["faiss-cpu>=1.8"],
-    "serve": ["flask>=3"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "track": ["tensorboard>=2.16"],
     "test": [
+        "faiss-cpu>=1.8",
+        "fastapi>=0.115",
         "hypothesis>=6.100",
+        "mkdocs>=1.6",
         "onnx>=1.16",
         "pillow-heif>=0.16",
+        "playwright>=1.49",
         "pyright>=1.1.380",
         "pytest>=8.2",
         "pytest-cov>=5",
@@ -27,6 +31,7 @@ EXTRAS = {
         "tensorboard>=2.16",
         "transformers>=4.40",
         "triton>=3.2; platform_system == 'Linux'",
+        "uvicorn>=0.30",
     ],
 }
 
@@ -49,7 +54,9 @@ setup(
             "training/*.yaml",
         ],
         "pipeline.parsing": ["model/*", "model/**/*", "training/*.cfg", "training/*.txt"],
-        "resg.models": ["presets/*.yaml"],
+        "resg": ["webpage.css"],
+        "resg.serve": ["static/*"],
+        "resg.models": ["presets/*.yaml", "photos/*"],
         "resg.kernels": ["README.md", "*/README.md"],
     },
     install_requires=[

@@ -26,11 +26,12 @@ class VisualGraphSettings(Settings):
     """Which edges join the regions of an image."""
 
     edges: Annotated[
-        tuple[Literal["spatial", "neighbours", "predicates"], ...], BeforeValidator(_as_kinds)
+        tuple[Literal["spatial", "neighbours", "all", "predicates"], ...],
+        BeforeValidator(_as_kinds),
     ] = Field(
         default=("spatial", "neighbours"),
-        description="Kinds of edges: spatial classes of boxes, nearest in feature space, "
-        "predicates of the detector; or `none`.",
+        description="Kinds of edges: spatial classes of boxes, nearest in feature space, all "
+        "pairs, predicates of the detector; or `none`.",
     )
     neighbours: int = Field(
         default=8,
@@ -83,6 +84,11 @@ class GraphEncoderSettings(Settings):
 class ImageEncoderSettings(Settings):
     """From region features to region nodes."""
 
+    standardise: bool = Field(
+        default=False,
+        description="Subtract the training split's mean from the features and divide them by its "
+        "deviation.",
+    )
     layer_norm: bool = Field(default=True, description="Layer norm over the projected features.")
     boxes: bool = Field(default=True, description="Add a projection of the box geometry.")
     mlp: bool = Field(
@@ -147,6 +153,12 @@ class SimilaritySettings(Settings):
         description="Node-level similarity: words attend regions (t2i), regions attend words "
         "(i2t), the mean of both, or none.",
     )
+    match: Literal["attended", "best", "weighted_best"] = Field(
+        default="attended",
+        description="What a node is compared with: the mean of the other side's nodes that it "
+        "attends to, or its most similar one alone; weighted_best also weighs an item's nodes by a "
+        "learned softmax, where else they count alike.",
+    )
     words_temperature: float = Field(
         default=9.0, gt=0, description="Sharpness of words over regions."
     )
@@ -205,7 +217,8 @@ class LossSettings(Settings):
         default="recall",
         description="When the triplet loss takes the hardest negatives: `recall`, as far as "
         "training batches are ranked right, and the mean of all violations for the rest; or a "
-        "number of epochs that sum all violations.",
+        "number of epochs that sum all violations, and as many more as it takes to rank a quarter "
+        "of the training batches right.",
     )
     contrastive_weight: float = Field(
         default=1.0, ge=0, description="Weight of the contrastive loss (InfoNCE)."
@@ -229,6 +242,20 @@ class LossSettings(Settings):
         default=0.4, ge=-1, description="Score that negatives should not pass."
     )
 
+    swap_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the swap loss: a caption should match its image better than the "
+        "same caption with subject and object of a relation exchanged.",
+    )
+
+    phrase_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the phrase loss: `a red dog` of a caption should find its image "
+        "among those whose captions name no red dog (CORA).",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.positive_margin <= self.negative_margin:
@@ -245,6 +272,12 @@ class TrainSettings(Settings):
     seed: int = Field(default=0, ge=0, description="Seed of initial weights, batches and dropout.")
     epochs: int = Field(default=30, ge=1, description="Passes over the training captions.")
     batch_size: int = Field(default=128, ge=2, description="Pairs in a batch, over all processes.")
+    captions_per_image: int = Field(
+        default=1,
+        ge=1,
+        description="Captions of an image that share a batch, each with a copy of the image whose "
+        "regions are dropped anew.",
+    )
     accumulate: int = Field(
         default=1, ge=1, description="Batches whose gradients are added up for one step."
     )
@@ -257,6 +290,11 @@ class TrainSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0, description="Weight decay of AdamW.")
     warmup_steps: int = Field(
         default=100, ge=0, description="Steps over which the learning rate rises from 0."
+    )
+    schedule: Literal["step", "cosine"] = Field(
+        default="step",
+        description="How the learning rate falls after the warm-up: in one step, of `decay_after` "
+        "and `decay`, or along half a cosine to 0 at the end.",
     )
     decay_after: float = Field(
         default=0.5, gt=0, le=1, description="Share of the run after which the rate decays."

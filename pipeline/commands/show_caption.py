@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import model_option
+from pipeline.options import json_option, model_option
 
 
 @click.command()
@@ -15,7 +15,8 @@ from pipeline.options import model_option
     type=click.Path(dir_okay=False, path_type=Path),
     help="SVG file to draw the words, arcs and triples in.",
 )
-def show_caption(caption: str, model: str, svg: Path | None) -> None:
+@json_option
+def show_caption(caption: str, model: str, svg: Path | None, as_json: bool) -> None:
     """Show the words, arcs and relation triples of CAPTION.
 
     \b
@@ -27,7 +28,7 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
 
     if model == EMBEDDED:
         import_spacy_alone()
-    from pipeline.parsing.display import triple_table, word_table
+    from pipeline.parsing.display import as_json_text, triple_table, word_table
     from pipeline.parsing.language import language_warning
     from pipeline.parsing.parser import parse_caption
     from pipeline.parsing.picture import caption_svg
@@ -36,8 +37,8 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
     if warning:
         click.echo(warning, err=True)
     doc = parse_caption(caption, model)
-    click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
+    click.echo(as_json_text(doc) if as_json else f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
         svg.write_text(caption_svg(doc), encoding="utf-8")
-        click.echo(f"arcs and triples drawn in {svg}")
+        click.echo(f"arcs and triples drawn in {svg}", err=as_json)

@@ -55,6 +55,35 @@ class CaptionBatch:
 
 
 @dataclass(frozen=True)
+class SwappedBatch:
+    """Some captions of a batch, and the same with subject and object exchanged.
+
+    Attributes:
+        captions: S of the batch's captions as they are, then the S exchanged ones.
+        places: `[S]` which of the process's pairs they are of.
+    """
+
+    captions: CaptionBatch
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class PhraseBatch:
+    """Phrases of a batch's captions.
+
+    Attributes:
+        captions: S phrases, each as a caption.
+        places: `[S]` which of the process's pairs they are of.
+        is_shown: `[b, S]` bool, which of the process's images show what a phrase names, by their
+            captions.
+    """
+
+    captions: CaptionBatch
+    places: Tensor
+    is_shown: Tensor
+
+
+@dataclass(frozen=True)
 class PairBatch:
     """A batch of B training pairs, of which this process encodes its share.
 
@@ -66,6 +95,8 @@ class PairBatch:
             the host.
         images: this process's share, one image for each caption.
         captions: this process's share.
+        swapped: of some of them, or None.
+        phrases: of some of them, or None.
     """
 
     batch_index: int
@@ -74,3 +105,5 @@ class PairBatch:
     words_by_process: tuple[Tensor, ...]
     images: ImageBatch
     captions: CaptionBatch
+    swapped: SwappedBatch | None = None
+    phrases: PhraseBatch | None = None

@@ -1,4 +1,4 @@
-"""Which pairs form a batch: every caption once an epoch, an image at most once in a batch.
+"""Which pairs form a batch: every caption once an epoch, an image in one pair or a few of them.
 
 C captions, B batch size, I images, d width, K neighbours.
 """
@@ -6,6 +6,8 @@ C captions, B batch size, I images, d width, K neighbours.
 import numpy as np
 import torch
 from torch import Tensor
+
+from resg.graphs.ragged import gather_groups, offsets
 
 NEIGHBOURS = 4
 BLOCK = 4096
@@ -24,6 +26,7 @@ class PairSampler:
         batch_size: B.
         seed: of the run; seed, epoch and embeddings alone decide the order.
         hard_batches: put similar images into one batch.
+        captions_per_image: pairs of an image in a batch.
         num_processes: how many share a batch.
         device: where the embeddings are kept.
     """
@@ -37,6 +40,7 @@ class PairSampler:
         batch_size: int,
         seed: int,
         hard_batches: bool,
+        captions_per_image: int = 1,
         num_processes: int = 1,
         device: torch.device | None = None,
     ) -> None:
@@ -44,6 +48,7 @@ class PairSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.hard_batches = hard_batches
+        self.captions_per_image = captions_per_image
         self.num_processes = num_processes
         self.recent_Id = torch.zeros(num_images, width, dtype=torch.float16, device=device)
 
@@ -57,6 +62,7 @@ class PairSampler:
             epoch,
             nearest_images(self.recent_Id.float()) if is_hard else None,
             self.num_processes,
+            self.captions_per_image,
         )
 
     def shares(self, captions: Tensor) -> tuple[Tensor, ...]:
@@ -69,7 +75,9 @@ class PairSampler:
 
     def remember(self, image_rows: Tensor, embeddings_Bd: Tensor) -> None:
         """Keep the embeddings of a batch of images, of unit length, to find similar images by."""
-        self.recent_Id[image_rows] = embeddings_Bd.detach().half()
+        # of several pairs of an image the first: which of them would be written last is open
+        first_B = (image_rows[:, None] == image_rows).int().argmax(1)
+        self.recent_Id[image_rows] = embeddings_Bd.detach()[first_B].half()
 
     def state_dict(self) -> dict[str, Tensor]:
         """What resuming needs."""
@@ -93,13 +101,15 @@ def epoch_batches(
     epoch: int,
     neighbours_IK: Tensor | None = None,
     num_processes: int = 1,
+    captions_per_image: int = 1,
 ) -> list[Tensor]:
     """The batches of an epoch, each `[<= B]` rows of captions; every caption comes once.
 
-    An epoch is passes over the images, each with another caption of every image, so that no batch
-    holds two captions of one image. Only the end of a pass may be a smaller batch; one of a single
-    caption, which has no negative, or of fewer captions than processes joins the batch before it.
-    Where there is none before it, too few captions for all processes are left out of the epoch.
+    An epoch is passes over the images, each with another caption of every image (or several, side
+    by side), so that no batch holds more captions of one image. Only the end of a pass may be a
+    smaller batch; one of a single caption, which has no negative, or of fewer captions than
+    processes joins the batch before it. Where there is none before it, too few captions for all
+    processes are left out of the epoch.
 
     Args:
         image_of_caption_C: `[C]` row of each caption's image.
@@ -109,6 +119,7 @@ def epoch_batches(
         neighbours_IK: `[I, K]` for each image those that are hard to tell from it; an image then
             shares its batch with the first of them that is still free.
         num_processes: how many share a batch; each needs a part of it.
+        captions_per_image: in a pass.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     shuffled_C = torch.randperm(len(image_of_caption_C), generator=generator)
@@ -118,12 +129,15 @@ def epoch_batches(
     first_C = (counts.cumsum(0) - counts).repeat_interleave(counts)
     pass_C = torch.arange(len(by_image_C)) - first_C
     batches: list[Tensor] = []
-    for index in range(int(counts.max())):
+    pass_C = pass_C // captions_per_image
+    for index in range(int(pass_C.max()) + 1):
         chosen = by_image_C[pass_C == index]
-        chosen = chosen[torch.randperm(len(chosen), generator=generator)]
+        images, counts = image_of_caption_C[chosen].unique_consecutive(return_counts=True)
+        order = torch.randperm(len(images), generator=generator)
         if neighbours_IK is not None:
-            chosen = chosen[_side_by_side(image_of_caption_C[chosen], neighbours_IK)]
-        own = list(chosen.split(batch_size))
+            order = order[_side_by_side(images[order], neighbours_IK)]
+        rows, _ = gather_groups(offsets(counts), order)
+        own = list(chosen[rows].split(batch_size))
         if len(own) > 1 and len(own[-1]) < max(2, num_processes):
             own[-2:] = [torch.cat(own[-2:])]
         batches += [batch for batch in own if len(batch) >= num_processes]

@@ -16,8 +16,9 @@ from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions, ParsedCaption
 from pipeline.shards.splits import JoinedSplit, Subset, open_split
 from resg.config import RunSettings
+from resg.data.phrases import PhraseTable
 from resg.data.subwords import make_tokeniser
-from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable
+from resg.data.tables import CaptionTable, DataError, FeatureCache, ImageTable, SwappedCaptions
 from resg.data.vocabulary import END, MASK, START, Vocabulary
 
 SHARE_OF_MEMORY = 0.5
@@ -50,12 +51,16 @@ class SplitTables:
         captions: C captions.
         caption_ids: `[C]`, to name a batch in an error.
         left_out: captions of the split that are not in the tables.
+        swapped: the captions with subject and object exchanged, where the loss asks for them.
+        phrases: of the captions, where the loss asks for them.
     """
 
     images: ImageTable
     captions: CaptionTable
     caption_ids: list[str]
     left_out: LeftOut = LeftOut()
+    swapped: SwappedCaptions | None = None
+    phrases: PhraseTable | None = None
 
     def counts(self) -> dict[str, Any]:
         """Images, captions, and the counts of what is left out."""
@@ -124,11 +129,16 @@ class SplitReaders:
         images = ImageTable(self.images, cache, device)
         other_ids = self.joined.image_of.items()
         images.row |= {ours: images.row[id_] for ours, id_ in other_ids if id_ in images.row}
-        captions = CaptionTable(
-            parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
+        given = parsed, images.row, vocabulary, settings.model.textual_graph.edges, tokeniser
+        loss, is_training = settings.loss, self.captions.split == "train"
+        return SplitTables(
+            images,
+            CaptionTable(*given),
+            [caption.caption_id for caption in parsed],
+            self.left_out,
+            SwappedCaptions(*given) if is_training and loss.swap_weight else None,
+            PhraseTable(*given) if is_training and loss.phrase_weight else None,
         )
-        ids = [caption.caption_id for caption in parsed]
-        return SplitTables(images, captions, ids, self.left_out)
 
     @cached_property
     def images(self) -> Subset[ImageRegions]:
@@ -186,16 +196,18 @@ class SplitReaders:
         A stage's inputs are in its fingerprint too, under other names, and are left out here: a run
         may be evaluated on other data of the same detector and parser.
         """
-        return {
-            kind: reader.fingerprint.get("model", reader.fingerprint)
-            for kind, reader in (("regions", self.regions), ("captions", self.captions))
-        }
+        return {"regions": made_by(self.regions), "captions": made_by(self.captions)}
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 by file name of each shard, and of what else says what is in the split."""
         sidecars = (*self.regions.sidecars, *self.captions.sidecars)
         hashes = {sidecar.file: sidecar.sha256 for sidecar in sidecars}
         return hashes | {file.name: file_digest(file) for file in self.joined.files}
+
+
+def made_by(reader: ShardReader[Any]) -> Mapping[str, Any]:
+    """Fingerprint of the detector or the parser that made shards."""
+    return reader.fingerprint.get("model", reader.fingerprint)
 
 
 def _examples(ids: list[str]) -> str:

@@ -5,7 +5,7 @@ Captions are turned into indices once at the start; a batch is a few gathers, wi
 item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.shards.records import ImageRegions, ParsedCaption
-from resg.data.batches import CaptionBatch, ImageBatch
+from resg.data.batches import CaptionBatch, ImageBatch, SwappedBatch
 from resg.data.subwords import SubwordTokeniser
+from resg.data.swapping import swapped_caption
 from resg.data.vocabulary import END, START, Vocabulary
 from resg.errors import ResgError
 from resg.graphs.batch import GraphBatch
@@ -151,6 +152,47 @@ def _type_indices(names: list[str], vocabulary: Vocabulary) -> list[int]:
     return known + [0] * (TYPES_PER_EDGE - len(known))
 
 
+class SwappedCaptions:
+    """Captions of a split beside the same with subject and object exchanged (`data.swapping`).
+
+    Args:
+        captions: the parsed captions of the split, in the order of its table.
+        image_row: as of `CaptionTable`, and so the other arguments.
+    """
+
+    def __init__(
+        self,
+        captions: Sequence[ParsedCaption],
+        image_row: dict[str, int],
+        vocabulary: Vocabulary,
+        kinds: tuple[str, ...],
+        tokeniser: SubwordTokeniser | None = None,
+    ) -> None:
+        found = [(row, swapped_caption(caption)) for row, caption in enumerate(captions)]
+        pairs = [
+            caption
+            for row, swapped in found
+            if swapped is not None
+            for caption in (captions[row], swapped)
+        ]
+        has_swap_C = torch.tensor([swapped is not None for _, swapped in found])
+        self.has_swap = has_swap_C
+        self.first = 2 * (has_swap_C.cumsum(0) - 1)
+        self.table = CaptionTable(pairs, image_row, vocabulary, kinds, tokeniser) if pairs else None
+
+    def batch(self, rows: Tensor, most: int) -> SwappedBatch | None:
+        """Those of the captions `rows` that have a relation, the first `most` of them.
+
+        None where there are none.
+        """
+        places = self.has_swap[rows].nonzero()[:most, 0]
+        if self.table is None or not len(places):
+            return None
+        first = self.first[rows[places]]
+        both = torch.cat([first, first + 1])
+        return SwappedBatch(self.table.batch(both, places.repeat(2)), places)
+
+
 class ImageTable:
     """Images of a split: features where the cache keeps them, everything else in RAM.
 
@@ -235,6 +277,11 @@ class ImageTable:
             sizes=None if self.sizes is None else self.sizes[rows],
             relations=relations,
         )
+
+    def feature_batches(self, size: int = 256) -> Iterator[Tensor]:
+        """The features of all images, `size` images at a time."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self.batch(rows).features
 
     def _relations(self, rows: Tensor) -> Tensor:
         """`[P, 4]` relations of images: row in the batch, subject, predicate, object."""

@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.shards.records import CaptionSpan, ParsedCaption
+from pipeline.shards.records import ParsedCaption
 from resg.data.splits import SplitReaders
 from resg.data.subwords import make_tokeniser
+from resg.data.swapping import swapped_text
 from resg.data.tables import CaptionTable
 from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs, without_left_out
 from resg.evaluation.ranking import score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
-from resg.graphs.textual import span_head
 from resg.models.matcher import Matcher
 from resg.run_folder import RunFolder, load_matcher
-
-JOINING = ("ADP", "CCONJ", "SCONJ", "PUNCT")
-"""Parts of speech that stand between the things of a relation, whatever they depend on."""
 
 Parse = Callable[[Sequence[str]], list[ParsedCaption]]
 
@@ -107,59 +104,6 @@ def probe_run(
         hard = hard_pair_accuracy(scores, tables, scored)
         data["left_out"]["hard_pairs"] = len(told) - len(scored)
     return ProbeReport(data, rsum, share, len(texts), hard)
-
-
-def swapped_text(caption: ParsedCaption) -> str | None:
-    """The caption with subject and object of its first relation exchanged; None without a relation.
-
-    Each is taken with what stands before its head and depends on it, but for what belongs to the
-    relation: `a red dog sits under the table` becomes `the table sits under a red dog`.
-    """
-    for triple in caption.triples:
-        if triple.attribute is not None:
-            continue
-        first, second = sorted(
-            _phrase(caption, caption.objects[number], triple.predicate)
-            for number in (triple.subject, triple.object)
-        )
-        if first[1] <= second[0]:
-            words = caption.forms
-            swapped = (
-                *words[: first[0]],
-                *words[slice(*second)],
-                *words[first[1] : second[0]],
-                *words[slice(*first)],
-                *words[second[1] :],
-            )
-            text = " ".join(swapped)
-            if text.lower() != " ".join(words).lower():
-                return text
-    return None
-
-
-def _phrase(caption: ParsedCaption, span: CaptionSpan, predicate: CaptionSpan) -> tuple[int, int]:
-    """Start and end of a span with the dependents before it, as long as they are contiguous.
-
-    In Universal Dependencies a preposition depends on the noun after it; it is no part of it here.
-    """
-    head = span_head(span, caption.heads)
-    start = span.start
-    while (
-        start > 0
-        and _depends(start - 1, head, caption.heads)
-        and caption.pos[start - 1] not in JOINING
-        and not predicate.start <= start - 1 < predicate.end
-    ):
-        start -= 1
-    return start, span.end
-
-
-def _depends(token: int, head: int, heads: tuple[int, ...]) -> bool:
-    for _ in heads:  # no longer than the caption, whatever the arcs are
-        if heads[token] in (head, token):
-            return heads[token] == head
-        token = heads[token]
-    return False
 
 
 def _shuffled_texts(captions: Sequence[ParsedCaption], seed: int) -> list[str]:

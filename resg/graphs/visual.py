@@ -1,4 +1,4 @@
-"""Edges between the regions of an image: spatial classes, feature neighbours, predicates.
+"""Edges between the regions of an image: spatial classes, feature neighbours, all, predicates.
 
 I images, R the largest number of regions, D feature width, E edges, K types an edge.
 An edge (source, target) lets the target attend the source; edges are sorted by (target, source).
@@ -20,7 +20,8 @@ FIRST_DIRECTION = 4
 NUM_SPATIAL_CLASSES = 11
 NEIGHBOUR = NUM_SPATIAL_CLASSES + 1
 SELF = NEIGHBOUR + 1
-FIRST_PREDICATE = SELF + 1
+ANY = SELF + 1
+FIRST_PREDICATE = ANY + 1
 GEOMETRY_WIDTH = 6
 
 
@@ -144,6 +145,8 @@ def visual_edges(
             layout.pad(features_MD), is_region_IR, settings.neighbours
         )
         planes.append(is_neighbour.long() * NEIGHBOUR)
+    if "all" in settings.edges:
+        planes.append(is_pair.long() * ANY)
     if "predicates" in settings.edges and relations_P4 is not None:
         planes += _predicate_planes(relations_P4, is_pair)
     if not planes:

@@ -3,6 +3,7 @@
 M nodes of all graphs, N graphs, D feature width, d width.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class RegionEncoder(nn.Module):
 
     def __init__(self, feature_width: int, width: int, settings: ImageEncoderSettings) -> None:
         super().__init__()
+        self.standardise = Standardise(feature_width) if settings.standardise else None
         self.project = nn.Linear(feature_width, width)
         self.norm = nn.LayerNorm(width) if settings.layer_norm else nn.Identity()
         self.boxes = nn.Linear(BOX_WIDTH, width) if settings.boxes else None
@@ -48,6 +50,8 @@ class RegionEncoder(nn.Module):
     ) -> Tensor:
         """`[M, D]` features (and `[M, 4]` boxes in pixels, where there are any) to `[M, d]`."""
         features_MD = features_MD.to(self.project.weight.dtype)
+        if self.standardise is not None:
+            features_MD = self.standardise(features_MD)
         nodes = self.norm(self.project(features_MD))
         if self.mlp is not None:
             nodes = nodes + self.mlp(features_MD, layout)
@@ -55,6 +59,44 @@ class RegionEncoder(nn.Module):
             sizes_M2 = image_sizes_I2[layout.group]
             nodes = nodes + self.boxes(box_geometry(boxes_M4, sizes_M2))
         return nodes
+
+
+class Standardise(nn.Module):
+    """Features with mean 0 and deviation 1 over the regions of the training split.
+
+    A detector's features are sums of what is nowhere negative, so most of their length is the mean.
+
+    Args:
+        feature_width: D.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, feature_width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_width))
+        self.register_buffer("deviation", torch.ones(feature_width))
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and deviation from features; one that never varies is only shifted.
+
+        Args:
+            batches: `[M, D]` each.
+        """
+        sums = squares = count = 0.0
+        for features_MD in batches:
+            features_MD = features_MD.double()
+            count += len(features_MD)
+            sums, squares = sums + features_MD.sum(0), squares + features_MD.square().sum(0)
+        mean = torch.as_tensor(sums) / count
+        deviation = (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).sqrt()
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation.where(deviation > 1e-6, 1))
+
+    def forward(self, features_MD: Tensor) -> Tensor:
+        """`[M, D]` to `[M, D]`."""
+        return (features_MD - self.mean) / self.deviation
 
 
 class Perceptron(nn.Module):

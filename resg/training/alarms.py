@@ -23,23 +23,31 @@ class TrainingError(ResgError):
 class CollapseAlarm:
     """Collapse: the model maps everything to one point.
 
-    The triplet loss is its margin m when all scores are equal. Watched on the triplet alone, once
-    negatives get hard, as a mean over 100 steps, and only where the scores of a batch are
-    equal too, to a hundredth of the margin: a hardest negative that scores as the match does also
-    costs m, and in a large batch that is how a model looks that ranks its matches near the top.
-    Or the variance of the embeddings, summed over dimensions, is near 0.
+    When all scores are equal each violation of the triplet loss is its margin m. Watched on the
+    triplet alone, after the first steps, as a mean over 100 of them, and only where the scores of a
+    batch are equal too, to a hundredth of the margin: a hardest negative that scores as the match
+    does also costs m, and in a large batch that is how a model looks that ranks its matches near
+    the top. Or the variance of the embeddings, summed over dimensions, is near 0.
     """
 
     def __init__(self, settings: LossSettings) -> None:
         self.settings = settings
         self.shares: deque[float] = deque(maxlen=WINDOW)
 
-    def check(self, triplet: float, num_pairs: int, deviation: float, variance: float) -> None:
+    def check(
+        self,
+        triplet: float,
+        num_pairs: int,
+        deviation: float,
+        variance: float,
+        hardness: float = 1.0,
+    ) -> None:
         """Look at one step.
 
         Args:
             triplet: the triplet loss.
             num_pairs: B.
+            hardness: of its negatives, see `losses.triplet_loss`.
             deviation: of the batch's scores, see `spread`.
             variance: of its embeddings.
 
@@ -48,7 +56,10 @@ class CollapseAlarm:
         """
         if not self.settings.triplet_weight or num_pairs < 2:
             return
-        self.shares.append(triplet / self.settings.triplet_margin)
+        violations = 1.0  # of an anchor with equal scores: the hardest, or the mean of all
+        if self.settings.hardest_after != "recall":
+            violations = hardness + (1 - hardness) * (num_pairs - 1)
+        self.shares.append(triplet / (violations * self.settings.triplet_margin))
         if len(self.shares) < WINDOW:
             return
         mean_share = sum(self.shares) / WINDOW

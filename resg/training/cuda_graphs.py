@@ -259,10 +259,15 @@ class CapturedLoss:
         return Pool()
 
     def __call__(
-        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardness: Tensor
+        self,
+        scores_BB: Tensor,
+        images_Bd: Tensor,
+        captions_Bd: Tensor,
+        image_ids_B: Tensor,
+        hardness: Tensor,
     ) -> tuple[Tensor, ...]:
         """What `loss` gives."""
-        inputs = scores_BB, images_Bd, captions_Bd, hardness
+        inputs = scores_BB, images_Bd, captions_Bd, image_ids_B, hardness
         if len(scores_BB) != self.num_pairs:
             return self.loss(*inputs)
         if self.graph is None:

@@ -23,6 +23,10 @@ FIGURES: tuple[str, ...] = (*PARTS, "deviation", "variance", "recall")
 recall that the schedule of the negatives follows."""
 
 
+NO_RIVAL = -1e4
+"""A logit whose exponential is 0 beside any other, and whose gradient is 0 and not NaN."""
+
+
 @dataclass(frozen=True)
 class Losses:
     """The weighted sum and its parts, each a scalar tensor."""
@@ -57,7 +61,12 @@ class PairLoss:
         self.settings = settings
 
     def __call__(
-        self, scores_BB: Tensor, images_Bd: Tensor, captions_Bd: Tensor, hardness: Tensor
+        self,
+        scores_BB: Tensor,
+        images_Bd: Tensor,
+        captions_Bd: Tensor,
+        image_ids_B: Tensor,
+        hardness: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """The loss to differentiate, and its `FIGURES` as one float32 vector.
 
@@ -65,13 +74,12 @@ class PairLoss:
             scores_BB: each image with each caption.
             images_Bd: embeddings of the images, unit length.
             captions_Bd: embeddings of the captions, unit length.
+            image_ids_B: the image of each pair; several pairs may be of one.
             hardness: scalar, see `triplet_loss`.
         """
-        image_of_caption = torch.arange(len(captions_Bd), device=captions_Bd.device)
-        losses = total_loss(
-            scores_BB, images_Bd, captions_Bd, image_of_caption, self.settings, hardness
-        )
-        recall = batch_recall(scores_BB.detach())
+        is_match_BB = image_ids_B[:, None] == image_ids_B[None, :]
+        losses = total_loss(scores_BB, images_Bd, captions_Bd, is_match_BB, self.settings, hardness)
+        recall = batch_recall(scores_BB.detach(), is_match_BB)
         return losses.total, losses.with_figures(*spread(scores_BB, captions_Bd), recall)
 
 
@@ -79,7 +87,7 @@ def total_loss(
     scores_IC: Tensor,
     images_Id: Tensor,
     captions_Cd: Tensor,
-    image_of_caption_C: Tensor,
+    is_match_IC: Tensor,
     settings: LossSettings,
     hardness: Tensor | float = 1.0,
 ) -> Losses:
@@ -89,12 +97,11 @@ def total_loss(
         scores_IC: `[I, C]` similarity of each image with each caption.
         images_Id: `[I, d]` global embeddings of the images, unit length.
         captions_Cd: `[C, d]` global embeddings of the captions, unit length.
-        image_of_caption_C: `[C]` row of each caption's image.
+        is_match_IC: `[I, C]` bool.
         settings: weights and margins.
         hardness: see `triplet_loss`.
     """
     zero = scores_IC.new_zeros(())
-    is_match_IC = matches(image_of_caption_C, scores_IC.shape[0])
     triplet = contrastive = center = margin = zero
     if settings.triplet_weight:
         triplet = triplet_loss(
@@ -107,7 +114,7 @@ def total_loss(
     if settings.contrastive_weight:
         contrastive = contrastive_loss(scores_IC, is_match_IC, settings.contrastive_temperature)
     if settings.center_weight:
-        center = center_loss(images_Id, captions_Cd, image_of_caption_C, settings.center_margin)
+        center = center_loss(images_Id, captions_Cd, is_match_IC, settings.center_margin)
     if settings.margin_weight:
         margin = margin_loss(
             scores_IC, is_match_IC, settings.positive_margin, settings.negative_margin
@@ -183,31 +190,57 @@ def contrastive_loss(scores_IC: Tensor, is_match_IC: Tensor, temperature: float)
         is_match_IC: `[I, C]` bool.
         temperature: t, a cosine.
     """
-    image_C = is_match_IC.int().argmax(0)
     logits_IC = scores_IC / temperature
-    positive_C = logits_IC.gather(0, image_C[None, :])[0]
-    others_IC = logits_IC.masked_fill(is_match_IC, -torch.inf)
-    rivals_CC = others_IC.index_select(0, image_C)
-    among_captions_C = torch.cat([positive_C[:, None], rivals_CC], 1).logsumexp(1)
-    among_images_C = torch.cat([positive_C[:, None], others_IC.T], 1).logsumexp(1)
-    return ((among_captions_C + among_images_C) / 2 - positive_C).mean()
+    others_IC = logits_IC.masked_fill(is_match_IC, NO_RIVAL)
+    among_captions_IC = F.softplus(others_IC.logsumexp(1, keepdim=True) - logits_IC)
+    among_images_IC = F.softplus(others_IC.logsumexp(0, keepdim=True) - logits_IC)
+    costs_IC = (among_captions_IC + among_images_IC).masked_fill(~is_match_IC, 0)
+    return costs_IC.sum() / (2 * is_match_IC.sum())
 
 
-def batch_recall(scores_BB: Tensor) -> Tensor:
+def swap_loss(own_S: Tensor, swapped_S: Tensor, temperature: float) -> Tensor:
+    """Mean of `-log softmax(s / t)` of a caption against itself with its relation turned round.
+
+    Args:
+        own_S: `[S]` scores of captions with their images.
+        swapped_S: of the same with subject and object exchanged (*reconstruction*).
+        temperature: t, a cosine.
+    """
+    return F.softplus((swapped_S - own_S) / temperature).mean()
+
+
+def phrase_loss(
+    scores_IS: Tensor, own_S: Tensor, is_shown_IS: Tensor, temperature: float
+) -> Tensor:
+    """InfoNCE of phrases among the images that do not show them (Pham et al. 2024), a mean.
+
+    Args:
+        scores_IS: of all images with all phrases.
+        own_S: the row of each phrase's image.
+        is_shown_IS: bool, which images show what a phrase names; they are no negatives.
+        temperature: of the softmax, a cosine.
+    """
+    logits_IS = scores_IS / temperature
+    positive_S = logits_IS.gather(0, own_S[None, :])[0]
+    others_IS = logits_IS.masked_fill(is_shown_IS, NO_RIVAL)
+    return F.softplus(others_IS.logsumexp(0) - positive_S).mean()
+
+
+def batch_recall(scores_BB: Tensor, is_match_BB: Tensor) -> Tensor:
     """Share of a batch's anchors, both ways, whose own pair scores above all of its negatives.
 
     Args:
         scores_BB: pairs on the diagonal.
+        is_match_BB: bool, which others are of the same image.
     """
     own_B = scores_BB.diagonal()
-    is_own = torch.eye(len(scores_BB), dtype=torch.bool, device=scores_BB.device)
-    others_BB = scores_BB.masked_fill(is_own, -torch.inf)
+    others_BB = scores_BB.masked_fill(is_match_BB, -torch.inf)
     is_first = torch.stack([own_B > others_BB.amax(0), own_B > others_BB.amax(1)])
     return is_first.float().mean()
 
 
 def center_loss(
-    images_Id: Tensor, captions_Cd: Tensor, image_of_caption_C: Tensor, margin: float
+    images_Id: Tensor, captions_Cd: Tensor, is_match_IC: Tensor, margin: float
 ) -> Tensor:
     """Center hinge loss (*reconstruction*).
 
@@ -218,19 +251,24 @@ def center_loss(
     Args:
         images_Id: `[I, d]` unit length.
         captions_Cd: `[C, d]` unit length.
-        image_of_caption_C: `[C]` row of each caption's image.
+        is_match_IC: `[I, C]` bool; rows of the same captions are of one image and share a centre.
         margin: m, a cosine distance.
     """
     num_images = images_Id.shape[0]
     if num_images < 2:
         return images_Id.new_zeros(())
-    sums_Id = images_Id.index_add(0, image_of_caption_C, captions_Cd)
-    centers_Id = F.normalize(sums_Id, dim=-1)  # the direction of a sum is that of its mean
+    image_C = is_match_IC.int().argmax(0)  # of several rows of one image the first
+    image_I = image_C[is_match_IC.int().argmax(1)]
+    own_N = torch.cat([image_I, image_C])
+    rows_I = torch.arange(num_images, device=images_Id.device)
+    is_own_NI = own_N[:, None] == rows_I
     embeddings_Nd = torch.cat([images_Id, captions_Cd])
-    own_N = torch.cat([torch.arange(num_images, device=images_Id.device), image_of_caption_C])
+    sums_Id = is_own_NI.T.to(embeddings_Nd.dtype) @ embeddings_Nd
+    centers_Id = F.normalize(sums_Id, dim=-1)  # the direction of a sum is that of its mean
     distance_NI = 1 - embeddings_Nd @ centers_Id.T
     own_distance_N = distance_NI.gather(1, own_N[:, None])[:, 0]
-    nearest_other_N = distance_NI.scatter(1, own_N[:, None], float("inf")).amin(1)
+    is_other_NI = (image_I == rows_I) & ~is_own_NI
+    nearest_other_N = distance_NI.masked_fill(~is_other_NI, torch.inf).amin(1)
     return (margin + own_distance_N - nearest_other_N).clamp_min(0).mean()
 
 

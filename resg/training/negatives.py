@@ -6,6 +6,10 @@ MEMORY = 0.99
 """Decay of the running recall: a mean over the last hundred batches or so."""
 
 
+READY = 0.25
+"""Running recall from which the hardest negatives alone teach, and do not collapse, a model."""
+
+
 class NegativeSchedule:
     """How far the triplet loss takes the hardest negative alone, from 0 to 1.
 
@@ -14,7 +18,8 @@ class NegativeSchedule:
     3.2). So the hardness is the running recall of the training batches (*reconstruction*): the
     share of images and captions whose own pair scores above all negatives of the batch. Where
     training goes wrong, recall falls, and the negatives become easy again. Or it is 0 for a number
-    of epochs, then 1, as the baselines' released code has it.
+    of epochs, then 1, as the baselines' released code has it for data sets of 30,000 images and
+    more; on few images a model is not ready by then, so it is also 0 below a recall of `READY`.
 
     Attributes:
         recall: the running recall; resuming restores it.
@@ -32,7 +37,9 @@ class NegativeSchedule:
 
     def hardness(self, step: int) -> float:
         """The hardness at an optimiser step, for the recall so far."""
-        return self.recall if self.follows_recall else float(step >= self.first_hard_step)
+        if self.follows_recall:
+            return self.recall
+        return float(step >= self.first_hard_step and self.recall >= READY)
 
     def update(self, batch_recall: float) -> None:
         """Take a batch's recall, in [0, 1], into the running one."""

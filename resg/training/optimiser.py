@@ -1,5 +1,6 @@
 """AdamW with the schedule of its learning rate, clipped gradients and averaged weights."""
 
+import math
 from typing import Any, cast
 
 import torch
@@ -91,9 +92,16 @@ def make_adamw(matcher: Matcher, settings: TrainSettings) -> torch.optim.AdamW:
 
 
 def learning_rate_share(settings: TrainSettings, step: int, total_steps: int) -> float:
-    """Share of the peak learning rate at a step: a linear warm-up, then 1, then `decay`."""
+    """Share of the peak learning rate at a step: a linear warm-up, then the schedule.
+
+    Of a step that is 1, then `decay`; of a cosine it falls from 1 to 0 (Loshchilov and Hutter 2017,
+    eq. 5, without restarts).
+    """
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
+    if settings.schedule == "cosine":
+        done = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+        return (1 + math.cos(math.pi * done)) / 2
     return settings.decay if step >= settings.decay_after * total_steps else 1.0
 
 

@@ -17,7 +17,7 @@ from resg.models.matcher import Matcher
 from resg.training.distributed import gather_rows
 from resg.transfer import to_device
 
-Loss = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 """A loss such as `resg.training.losses.PairLoss`."""
 
 
@@ -114,6 +114,11 @@ class PairScorer:
             images,
             captions,
         )
+
+    def more(self, images: Encoded, captions: CaptionBatch) -> Tensor:
+        """`[b, C]` scores of this process's encoded images with more captions."""
+        with self.autocast():
+            return self.matcher.score(images, self.matcher.encode_captions(captions))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision, where the run has it."""

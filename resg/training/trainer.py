@@ -21,12 +21,13 @@ from resg.devices import device_name
 from resg.evaluation.ranking import Metrics, score_matrix_metrics
 from resg.evaluation.scoring import image_of_caption, score_matrix
 from resg.files import load_tensors, save_tensors
+from resg.models.encoded import Encoded
 from resg.run_folder import BEST_WEIGHTS, RunFolder, load_weights
 from resg.training.alarms import CollapseAlarm, check_chance, check_finite
 from resg.training.checkpoint import TrainState, last_checkpoint, load_checkpoint, save_checkpoint
 from resg.training.cuda_graphs import make_encoder
 from resg.training.distributed import Processes
-from resg.training.losses import FIGURES, PARTS, PairLoss
+from resg.training.losses import FIGURES, PARTS, PairLoss, phrase_loss, swap_loss
 from resg.training.negatives import NegativeSchedule
 from resg.training.optimiser import Optimiser, choose_autocast_type
 from resg.training.run_log import RunLog
@@ -34,6 +35,9 @@ from resg.training.scorer import PairScorer, ScoredPairs
 from resg.transfer import HostCopy, prefetch, to_device
 
 Event = Mapping[str, Any]
+
+EXTRA = 0.25
+"""Captions with an exchanged relation, and phrases, as a share of a batch's captions, at most."""
 
 
 class Trainer:
@@ -65,6 +69,8 @@ class Trainer:
         train = run.settings.train
         torch.manual_seed(train.seed)
         self.matcher = run.make_matcher().to(device)
+        if self.matcher.regions.standardise is not None:
+            self.matcher.regions.standardise.fit(training.images.feature_batches())
         self.model: nn.Module = self.matcher
         if self.processes.count > 1:
             self.model = DistributedDataParallel(self.matcher)
@@ -75,6 +81,7 @@ class Trainer:
             batch_size=train.batch_size,
             seed=train.seed,
             hard_batches=train.hard_batches,
+            captions_per_image=train.captions_per_image,
             num_processes=self.processes.count,
             device=device,
         )
@@ -170,12 +177,18 @@ class Trainer:
             ]
             captions = drops[rank].apply(captions)
             words_by_process = tuple(drop.counts_left for drop in drops)
+        most = math.ceil(EXTRA * len(own))
+        phrases = tables.phrases and tables.phrases.batch(
+            own, tables.captions.image[own], most, random
+        )
         batch = PairBatch(
             batch_index,
             rows.tolist(),
             tables.captions.image[rows],
             words_by_process,
             *self.scorer.encoder.prepare(images, captions),
+            tables.swapped and tables.swapped.batch(own, most),
+            phrases,
         )
         return to_device(batch, self.device)
 
@@ -185,8 +198,13 @@ class Trainer:
         # filled in on the device: a copy from the host would wait for it
         hardness = torch.full((), self.negatives.hardness(self.state.step), device=self.device)
         loss, figures = self.loss(
-            scored.scores, scored.image_embeddings, scored.caption_embeddings, hardness
+            scored.scores,
+            scored.image_embeddings,
+            scored.caption_embeddings,
+            batch.image_rows,
+            hardness,
         )
+        loss = loss + self._extra_loss(scored.images, batch)
         self.sampler.remember(batch.image_rows, scored.image_embeddings)
         on_host = HostCopy(figures)
         self.optimiser.backward(loss)
@@ -196,6 +214,22 @@ class Trainer:
         self.negatives.update(values["recall"])
         return {part: values[part] for part in PARTS}
 
+    def _extra_loss(self, images: Encoded, batch: PairBatch) -> Tensor | float:
+        """The weighted losses of captions that are made of those of the batch."""
+        settings, extra = self.settings.loss, 0.0
+        temperature = settings.contrastive_temperature
+        if batch.swapped is not None:
+            captions = batch.swapped.captions
+            scores = self.scorer.more(images, captions).gather(0, captions.image[None, :])[0]
+            own, swapped = scores.chunk(2)
+            extra += settings.swap_weight * swap_loss(own, swapped, temperature)
+        if batch.phrases is not None:
+            scores = self.scorer.more(images, batch.phrases.captions)
+            extra += settings.phrase_weight * phrase_loss(
+                scores, batch.phrases.places, batch.phrases.is_shown, temperature
+            )
+        return extra
+
     def _raise_alarms(
         self, values: Mapping[str, float], batch: PairBatch, scored: ScoredPairs
     ) -> None:
@@ -203,8 +237,9 @@ class Trainer:
         tensors = {"features": batch.images.features, **scored.named_tensors()}
         check_finite(values["loss"], tensors, self.matcher, self.state.step, names)
         if self.negatives.can_collapse(self.state.step):
+            hardness = self.negatives.hardness(self.state.step)
             self.collapse.check(
-                values["triplet"], len(names), values["deviation"], values["variance"]
+                values["triplet"], len(names), values["deviation"], values["variance"], hardness
             )
 
     def _evaluate(self) -> Metrics:

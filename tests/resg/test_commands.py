@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +11,6 @@ from click.testing import CliRunner
 
 import pipeline
 from resg.cli import main
-from resg.options import complete_preset, complete_setting
 from resg.presets import preset_names
 from resg.run_folder import open_run
 from resg.training.checkpoint import last_checkpoint
@@ -68,6 +71,14 @@ def test_train_writes_a_run_and_tells_of_its_validation(shards, tmp_path):
     kinds = [event["kind"] for event in read_metrics(run.folder)]
     assert kinds.count("validation") == 2
     assert kinds.count("step") == 12
+
+
+def test_train_prints_what_happens_as_json_lines(shards, tmp_path):
+    done = train(shards, tmp_path / "run", "--preset", "vse++", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (events[0]["kind"], events[-1]["kind"]) == ("start", "end")
+    measured = [event for event in events if event["kind"] in ("step", "validation")]
+    assert measured == read_metrics(tmp_path / "run")
 
 
 def test_train_goes_on_with_a_run_whose_shards_moved(shards, run, tmp_path):
@@ -286,6 +297,38 @@ def test_the_version_is_printed():
     assert resg("--version").output == f"resg {pipeline.__version__}\n"
 
 
-def test_presets_and_settings_are_completed():
-    assert complete_preset(None, None, "scan") == ["scan-i2t", "scan-t2i"]
-    assert "train.epochs=" in complete_setting(None, None, "train.e")
+def completed(program, *words):
+    """What the shell offers behind these words, as `resg` answers it."""
+    variable = f"_{program.upper()}_COMPLETE"
+    environment = {
+        variable: "bash_complete",
+        "COMP_WORDS": " ".join((program, *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", program],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "offered"),
+    [
+        ("resg", ("eval",), ["evaluate"]),
+        ("resg", ("train", "--preset", "scan"), ["scan-i2t", "scan-t2i"]),
+        ("resg", ("train", "--preset", "my/"), ["my/"]),  # a file
+        ("resg", ("train", "--set", "train.epo"), ["train.epochs="]),
+        ("resg", ("train", "--device", "c"), ["cpu", "cuda"]),
+        ("pipeline", ("show-r",), ["show-regions"]),
+        ("pipeline", ("extract-regions", "--detector", "ph"), ["photos", "photos:"]),
+        ("pipeline", ("extract-regions", "--device", "a"), ["auto"]),
+        ("pipeline", ("import-regions", "--on-error", "s"), ["skip", "stop"]),
+    ],
+)
+def test_the_shell_completes_names(program, words, offered):
+    assert completed(program, *words) == offered

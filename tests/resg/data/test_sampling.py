@@ -18,6 +18,18 @@ def test_every_caption_comes_once_and_no_image_twice_in_a_batch(counts, batch_si
             assert len(owner[batch].unique()) == len(batch) <= batch_size + 1
 
 
+def test_captions_of_an_image_share_a_batch_side_by_side():
+    owner = torch.arange(12).repeat(5)
+    for near in (None, torch.randint(12, (12, 4))):
+        batches = epoch_batches(owner, 8, 0, 1, near, captions_per_image=2)
+        assert sorted(torch.cat(batches).tolist()) == list(range(60))
+        images = [owner[batch] for batch in batches]
+        assert [len(batch) for batch in images] == [8, 8, 8, 8, 8, 8, 8, 4]  # 2, 2 and 1 captions
+        for batch in images[:6]:
+            assert torch.equal(batch[::2], batch[1::2])
+            assert len(batch.unique()) == 4
+
+
 def test_the_order_depends_on_seed_and_epoch_alone():
     owner = torch.arange(40).repeat(2)
     first = torch.cat(epoch_batches(owner, 8, 3, 1))

@@ -12,7 +12,7 @@ from pipeline.shards.writer import write_shard
 from resg.config import TrainSettings
 from resg.data.sampling import seeded_generator as generator
 from resg.data.splits import SplitReaders
-from resg.data.tables import CaptionTable, DataError, ImageTable
+from resg.data.tables import CaptionTable, DataError, ImageTable, SwappedCaptions
 from resg.data.vocabulary import END, MASK, START, Vocabulary
 from resg.data.word_drop import DroppedWords
 from resg.errors import ResgError
@@ -357,7 +357,11 @@ def test_captions_without_triples_and_graphs_without_edges_are_scored_and_learne
     for row in range(4):  # who stands beside whom in a batch changes nothing
         assert scores([row])[0].item() == pytest.approx(together[row, row].item(), abs=1e-5)
     losses = total_loss(
-        together, own_images.embeddings, own_captions.embeddings, torch.arange(4), settings.loss
+        together,
+        own_images.embeddings,
+        own_captions.embeddings,
+        torch.eye(4, dtype=torch.bool),
+        settings.loss,
     )
     losses.total.backward()
     for name, weight in matcher.named_parameters():
@@ -399,3 +403,18 @@ def test_a_detectors_predicates_become_visual_edges(world, tmp_path):
     assert run.vocabulary.predicates == ("on", "near")
     edges = load_tensors(run.folder / "best.safetensors")["visual_graph.layers.0.type_bias.weight"]
     assert len(edges) == num_visual_edge_types(2)
+
+
+def test_captions_come_beside_themselves_exchanged(world):
+    images, captions = world.make_split("train", 3, 0)
+    captions[2] = replace(captions[2], triples=())  # has nothing to exchange
+    rows = {image.image_id: row for row, image in enumerate(images)}
+    vocabulary = Vocabulary.build(captions)
+    swapped = SwappedCaptions(captions, rows, vocabulary, ("triples",))
+    batch = swapped.batch(torch.tensor([3, 2, 0, 1]), 2)
+    assert batch.places.tolist() == [0, 2]
+    assert batch.captions.image.tolist() == [0, 2, 0, 2]
+    words = [vocabulary.words[word] for word in batch.captions.words.tolist()]
+    own = [list(captions[row].forms) for row in (3, 0)]
+    assert words == [*own[0], *own[1], *reversed(own[0]), *reversed(own[1])]
+    assert swapped.batch(torch.tensor([2]), 1) is None

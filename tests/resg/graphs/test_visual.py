@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from resg.config import VisualGraphSettings
 from resg.graphs.ragged import Layout
 from resg.graphs.visual import (
+    ANY,
     COVER,
     FIRST_DIRECTION,
     FIRST_PREDICATE,
@@ -146,6 +147,15 @@ def test_each_kind_of_edge_can_be_turned_off():
     neighbours = visual_edges(*scene(), VisualGraphSettings(edges=("neighbours",)))
     assert (types_between(neighbours) == NEIGHBOUR).all()
     assert len(edge_list(neighbours)) == 2 * 1 + 3 * 2
+
+
+def test_all_regions_of_an_image_can_be_joined():
+    edges = visual_edges(*scene(), VisualGraphSettings(edges=("all",)))
+    assert (types_between(edges) == ANY).all()
+    assert len(edge_list(edges)) == 2 * 1 + 3 * 2
+    typed = visual_edges(*scene(), VisualGraphSettings(edges=("spatial", "all")))
+    assert len(edge_list(typed)) == 2 * 1 + 3 * 2
+    assert set(types_between(typed)[0].tolist()) == {FIRST_DIRECTION, ANY}
 
 
 def test_an_edge_of_two_kinds_comes_once_with_both_types():

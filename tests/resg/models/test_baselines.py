@@ -53,9 +53,9 @@ class Case:
         """Embeddings and loss by the product."""
         images, captions = self.matcher(self.images, self.captions)
         scores = self.matcher.score(images, captions)
-        owner = torch.arange(PAIRS)
+        own = torch.eye(PAIRS, dtype=torch.bool)
         loss = total_loss(
-            scores, images.embeddings, captions.embeddings, owner, self.settings.loss, hardness
+            scores, images.embeddings, captions.embeddings, own, self.settings.loss, hardness
         )
         return images.embeddings, captions.embeddings, scores, loss.total
 

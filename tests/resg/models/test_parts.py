@@ -44,6 +44,8 @@ CHANGES = [
     "model.similarity.nodes=none",
     "model.similarity.nodes=t2i",
     "model.similarity.nodes=i2t",
+    "model.similarity.match=best",
+    "model.similarity.match=weighted_best",
     "model.similarity.words_temperature=1",
     "model.similarity.regions_temperature=20",
     "model.similarity.normalise=clipped_l2",
@@ -74,7 +76,9 @@ def scored(tables, world, *changes):
     encoded = CaptionTable(captions, table.row, vocabulary, settings.model.textual_graph.edges)
     images, words = matcher(table.batch(rows), encoded.batch(rows, rows))
     scores = matcher.score(images, words)
-    losses = total_loss(scores, images.embeddings, words.embeddings, rows, settings.loss)
+    losses = total_loss(
+        scores, images.embeddings, words.embeddings, torch.eye(6, dtype=torch.bool), settings.loss
+    )
     return scores, losses.total, matcher
 
 

@@ -11,6 +11,8 @@ from resg.training.losses import (
     contrastive_loss,
     margin_loss,
     matches,
+    phrase_loss,
+    swap_loss,
     total_loss,
     triplet_loss,
 )
@@ -58,10 +60,51 @@ def test_contrastive_loss_as_worked_by_hand():
     assert loss.item() == pytest.approx((among_captions + among_images) / 6, rel=1e-5)
 
 
+def test_swap_loss_as_worked_by_hand():
+    own, swapped = torch.tensor([0.5, 0.2]), torch.tensor([0.4, 0.2])
+    expected = (math.log1p(math.exp(-0.1 / 0.05)) + math.log(2)) / 2
+    assert swap_loss(own, swapped, 0.05).item() == pytest.approx(expected)
+
+
+def test_phrase_loss_as_worked_by_hand():
+    scores = torch.tensor([[0.5, 0.1], [0.4, 0.3], [0.9, 0.2]])
+    is_shown = torch.tensor([[True, False], [False, True], [True, False]])
+    # phrase 0 of image 0 is shown by image 2 too; phrase 1 is of image 1
+    first = math.log1p(math.exp((0.4 - 0.5) / 0.1))
+    second = math.log1p(math.exp((0.1 - 0.3) / 0.1) + math.exp((0.2 - 0.3) / 0.1))
+    loss = phrase_loss(scores, torch.tensor([0, 1]), is_shown, 0.1)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
 def test_recall_of_a_batch_counts_both_ways_and_no_ties():
     scores = torch.tensor([[0.9, 0.1], [0.95, 0.5]])
-    assert batch_recall(scores).item() == 0.5  # image 0 and caption 1 find their own
-    assert batch_recall(torch.ones(4, 4)).item() == 0
+    own = torch.eye(4, dtype=torch.bool)
+    assert batch_recall(scores, own[:2, :2]).item() == 0.5  # image 0 and caption 1 find their own
+    assert batch_recall(torch.ones(4, 4), own).item() == 0
+
+
+def test_two_pairs_of_one_image_are_positives_of_each_other_and_share_a_centre():
+    views, captions = F.normalize(torch.randn(2, 4, 3), dim=-1)
+    is_match = torch.tensor([0, 0, 1, 1])[:, None] == torch.tensor([0, 0, 1, 1])
+    scores = views @ captions.T
+    exact = [
+        math.log1p(sum(math.exp((s - own) / 0.1) for s in line[~mask].tolist()))
+        for table, masks in ((scores, is_match), (scores.T, is_match.T))
+        for line, mask in zip(table, masks, strict=True)
+        for own in line[mask].tolist()
+    ]
+    loss = contrastive_loss(scores, is_match, 0.1)
+    assert loss.item() == pytest.approx(sum(exact) / len(exact), rel=1e-4)
+    swapped = scores[:, [1, 0, 3, 2]]  # a pair's caption and its sibling
+    assert batch_recall(swapped, is_match) == batch_recall(scores[[1, 0, 3, 2]], is_match)
+    centers = F.normalize(
+        torch.stack([views[k : k + 2].sum(0) + captions[k : k + 2].sum(0) for k in (0, 2)]), dim=-1
+    )
+    distance = 1 - torch.cat([views, captions]) @ centers.T
+    own = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
+    gap = distance.gather(1, own[:, None]) - distance.gather(1, 1 - own[:, None])
+    expected = (0.2 + gap).clamp_min(0).mean().item()
+    assert center_loss(views, captions, is_match, 0.2).item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("hardness", [0.0, 0.5, 1.0])
@@ -74,8 +117,8 @@ def test_the_losses_do_not_grow_with_the_batch(hardness):
             random = torch.Generator().manual_seed(0)
             rows = torch.randn(2, size, 256, generator=random) * scale
             images, captions = F.normalize(rows + 1e-3, dim=-1)
-            owner = torch.arange(size)
-            losses = total_loss(images @ captions.T, images, captions, owner, settings, hardness)
+            own = torch.eye(size, dtype=torch.bool)
+            losses = total_loss(images @ captions.T, images, captions, own, settings, hardness)
             values.append(torch.stack([losses.triplet, losses.center, losses.margin]))
         small, large = values
         if not scale:
@@ -94,7 +137,7 @@ def test_captions_of_the_same_image_are_never_negatives():
 def test_center_loss_as_worked_by_hand():
     images = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     captions = torch.tensor([[0.0, 1.0], [0.0, 1.0]])  # the first stands on the wrong side
-    owner = torch.tensor([0, 1])
+    is_match = torch.eye(2, dtype=torch.bool)
     # centres: image 0 (1, 1)/sqrt 2, image 1 (0, 1)
     half = 1 / math.sqrt(2)
     expected = [
@@ -103,16 +146,16 @@ def test_center_loss_as_worked_by_hand():
         max(0, 0.2 + (1 - half) - 0),  # caption 0
         max(0, 0.2 + 0 - (1 - half)),  # caption 1
     ]
-    loss = center_loss(images, captions, owner, 0.2)
+    loss = center_loss(images, captions, is_match, 0.2)
     assert loss.item() == pytest.approx(sum(expected) / 4)
 
 
 def test_center_loss_of_one_image_is_zero_and_centres_carry_gradients():
     one = F.normalize(torch.randn(1, 4), dim=-1)
-    assert center_loss(one, one.repeat(3, 1), torch.zeros(3, dtype=torch.long), 0.2).item() == 0
+    assert center_loss(one, one.repeat(3, 1), torch.ones(1, 3, dtype=torch.bool), 0.2).item() == 0
     images = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
     # a hinge that is active for image 0 alone still moves image 1 through its centre
-    loss = center_loss(images, images.detach(), torch.tensor([0, 1]), 0.9)
+    loss = center_loss(images, images.detach(), torch.eye(2, dtype=torch.bool), 0.9)
     loss.backward()
     assert images.grad is not None
     assert (images.grad.abs().sum(1) > 0).all()
@@ -130,13 +173,13 @@ def test_each_loss_can_be_turned_off():
     images = F.normalize(torch.randn(2, 4), dim=-1)
     captions = F.normalize(torch.randn(3, 4), dim=-1)
     settings = LossSettings(contrastive_weight=0, center_weight=0, margin_weight=0)
-    losses = total_loss(SCORES, images, captions, OWNER, settings)
+    losses = total_loss(SCORES, images, captions, IS_MATCH, settings)
     assert losses.contrastive.item() == losses.center.item() == losses.margin.item() == 0
     assert losses.total.item() == pytest.approx(losses.triplet.item())
     settings = LossSettings(
         triplet_weight=0, contrastive_weight=0, center_weight=0.5, margin_weight=0
     )
-    losses = total_loss(SCORES, images, captions, OWNER, settings)
+    losses = total_loss(SCORES, images, captions, IS_MATCH, settings)
     assert losses.triplet.item() == 0
     assert losses.total.item() == pytest.approx(0.5 * losses.center.item())
 
@@ -144,10 +187,10 @@ def test_each_loss_can_be_turned_off():
 def test_a_number_of_epochs_sums_what_the_hardest_alone_decide_later():
     embeddings = F.normalize(torch.randn(3, 4), dim=-1)
     scores = torch.tensor([[0.5, 0.6, 0.6], [0.6, 0.5, 0.6], [0.6, 0.6, 0.5]])
-    owner = torch.arange(3)
+    own = torch.eye(3, dtype=torch.bool)
     settings = LossSettings(hardest_after=1, contrastive_weight=0, center_weight=0, margin_weight=0)
-    before = total_loss(scores, embeddings, embeddings, owner, settings, 0.0).total
-    after = total_loss(scores, embeddings, embeddings, owner, settings).total
+    before = total_loss(scores, embeddings, embeddings, own, settings, 0.0).total
+    after = total_loss(scores, embeddings, embeddings, own, settings).total
     assert before.item() == pytest.approx(2 * after.item())  # two negatives a row, equally hard
 
 

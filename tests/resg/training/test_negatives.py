@@ -3,9 +3,11 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resg.config import LossSettings
-from resg.training.negatives import NegativeSchedule
+from resg.training.negatives import READY, NegativeSchedule
 
 
 def after(recalls, settings=None):
@@ -51,8 +53,25 @@ def test_a_restored_recall_continues_bit_for_bit():
 def test_a_number_of_epochs_sums_violations_and_then_takes_the_hardest():
     settings = LossSettings(hardest_after=1.5)
     schedule = NegativeSchedule(settings, steps_per_epoch=10)
-    schedule.update(1.0)  # is not looked at
+    schedule.recall = 0.5
     assert [schedule.hardness(step) for step in (0, 14, 15, 99)] == [0, 0, 1, 1]
     assert not schedule.can_collapse(14)
     assert schedule.can_collapse(15)
-    assert NegativeSchedule(LossSettings(hardest_after=0), 10).hardness(0) == 1
+
+
+@given(st.lists(st.floats(0, 1), max_size=400), st.sampled_from(["recall", 0.0, 1.0]))
+def test_a_model_that_ranks_nothing_never_meets_the_hardest_alone(recalls, hardest_after):
+    settings = LossSettings(hardest_after=hardest_after)
+    schedule = NegativeSchedule(settings, steps_per_epoch=10)
+    for step, recall in enumerate(recalls):
+        schedule.update(recall)
+        hardness = schedule.hardness(step)
+        assert 0 <= hardness <= 1
+        assert schedule.recall <= max(recalls)
+        if hardest_after == "recall":
+            assert hardness == schedule.recall
+        else:
+            assert hardness == (schedule.recall >= READY and step >= 10 * hardest_after)
+    for _ in range(700):
+        schedule.update(0.0)
+    assert schedule.hardness(10**6) < 0.01

@@ -4,6 +4,7 @@ import threading
 import pytest
 import torch
 
+import resg
 from resg.errors import ResgError
 from resg.jobs import evaluate_runs, resume_run, train_run
 from resg.presets import load_settings, preset_names
@@ -57,7 +58,19 @@ def without_times(events):
     return [{k: v for k, v in event.items() if k != "pairs_per_second"} for event in events]
 
 
-@pytest.mark.parametrize("changes", [(), ("train.ema=0.9", "train.region_drop=0.2")])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        (),
+        (
+            "train.ema=0.9",
+            "train.region_drop=0.2",
+            "train.captions_per_image=2",
+            "loss.swap_weight=0.5",
+            "loss.phrase_weight=0.5",
+        ),
+    ],
+)
 def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_until, tmp_path):
     settings = small("resg-gru", "train.epochs=4", "train.word_drop=0.1", *changes)
     train_run(shards, tmp_path / "whole", settings, CPU)
@@ -69,6 +82,21 @@ def test_a_resumed_run_is_bit_equal_to_the_unbroken_one(changes, shards, train_u
     first, second = (load_matcher(open_run(tmp_path / n), CPU) for n in ("whole", "broken"))
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_features_are_standardised_by_the_training_split(shards, tmp_path):
+    train_run(
+        shards,
+        tmp_path / "run",
+        small("vse++", "model.image.standardise=true", "train.ema=0.9"),
+        CPU,
+    )
+    matcher = load_matcher(open_run(tmp_path / "run"), CPU)
+    regions = resg.load(tmp_path / "run", device="cpu").regions("train")
+    features = torch.cat([torch.from_numpy(image.features.astype("float32")) for image in regions])
+    standard = matcher.regions.standardise(features)
+    torch.testing.assert_close(standard.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(standard.std(0, correction=0), torch.ones(16), atol=1e-3, rtol=0)
 
 
 def test_a_run_is_never_overwritten(shards, tmp_path):
