@@ -3,6 +3,7 @@
 #   make demo    the whole main job on the generated scenes, with embedded parts only
 #   make test    the test suite with coverage; fails below the figure in pyproject.toml
 #   make lint    ruff and pyright
+#   make docs    the documentation as a site in .site; a warning is an error
 #   make bench   the benchmarks that need no GPU
 #
 # PYTHON names the interpreter that makes .venv, DEMO the folder of the demo's files.
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := .venv/stamps
 INPUTS := setup.py constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 $(STAMPS)/venv:
 	$(PYTHON) -m venv .venv
@@ -62,6 +63,8 @@ demo: $(STAMPS)/demo
 	$(BIN)/resg evaluate --each --run $(DEMO)/runs/vse++ --run $(DEMO)/runs/resg-gru \
 		--pairs $(DEMO)/scenes/hard_pairs.json
 	@echo "Made: $(abspath $(DEMO))  (scenes, shards, runs; curves in runs/*/curves.png)"
+	$(BIN)/resg report $(DEMO)/runs/vse++ $(DEMO)/runs/resg-gru --out $(DEMO)/report.html \
+		--images $(DEMO)/scenes/images --pairs $(DEMO)/scenes/hard_pairs.json
 
 test: $(STAMPS)/test $(STAMPS)/scatter
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
@@ -70,6 +73,9 @@ lint: $(STAMPS)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(STAMPS)/test
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMPS)/test
 	$(BIN)/python benchmarks/shards.py

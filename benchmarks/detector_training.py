@@ -46,7 +46,7 @@ def measure(device: torch.device, batch: int, steps: int, warmup: int) -> dict[s
     network = build_network(80, recipe.network)
     model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).to(device).train()
     optimiser = build_optimiser(model, recipe.optimiser)
-    average = AveragedModel(network, use_buffers=True)
+    average = AveragedModel(network)
     drawn = batches(pictures, recipe.augmentation, batch, torch.Generator().manual_seed(0))
     spent: dict[str, float] = dict.fromkeys(PARTS, 0.0)
 

@@ -4,11 +4,21 @@ Every message says in one to three lines what was expected, what was found and w
 raised where the problem is detected and printed once, by `pipeline.commandline`.
 """
 
+import re
+
+
+def with_single_stops(message: str) -> str:
+    """A message without a full stop behind the end of a text in it, such as a library's."""
+    return re.sub(r"(?<=[^\s.])(?:\.(?=\.)|(?<=[?!])\.)(?=\.?(?:\s|$))", "", message)
+
 
 class PipelineError(Exception):
     """A problem that the user can fix; only its message is printed."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_single_stops(message))
 
 
 class DataError(PipelineError):

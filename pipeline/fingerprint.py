@@ -10,7 +10,8 @@ from typing import Any
 def digest(value: Any) -> str:
     """SHA-256 (hexadecimal) of anything JSON can hold; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    # a caption of a JSON file may hold half of a surrogate pair
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def as_json(value: Any) -> Any:

@@ -40,15 +40,16 @@ def join_ids(ours: Iterable[str], theirs: Iterable[str]) -> dict[str, str]:
     joined = {id_: id_ for id_ in ours if id_ in theirs}
     if len(joined) == len(ours):
         return joined
-    partners = _by_key(theirs)
-    for key, own in _by_key(ours).items():
+    partners = by_key(theirs)
+    for key, own in by_key(ours).items():
         partner = partners.get(key, [])
         if len(own) == len(partner) == 1:
             joined[own[0]] = partner[0]
     return joined
 
 
-def _by_key(ids: Iterable[str]) -> dict[str, list[str]]:
+def by_key(ids: Iterable[str]) -> dict[str, list[str]]:
+    """The ids that have each key."""
     found: dict[str, list[str]] = {}
     for id_ in ids:
         found.setdefault(image_key(id_), []).append(id_)

@@ -3,7 +3,10 @@
 import io
 import struct
 import threading
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -73,15 +76,39 @@ def load_image(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
         DataError: the file is missing, empty, not a picture, truncated or too large; the message is
             one sentence.
     """
-    path = Path(path)
+    return _loaded(Path(path), max_megapixels)
+
+
+def load_thumbnail(
+    path: Path, side: int, *, max_megapixels: float = MAX_MEGAPIXELS
+) -> NDArray[np.uint8]:
+    """Read a small copy of a picture, to be looked at; large JPEG files are decoded at that size.
+
+    Args:
+        path: file of any format that Pillow reads.
+        side: pixels of its longer side at most.
+        max_megapixels: as for `load_image`.
+
+    Returns:
+        `[height, width, 3]` uint8, upright.
+
+    Raises:
+        DataError: as `load_image`.
+    """
+    small = Image.fromarray(_loaded(Path(path), max_megapixels, side))
+    small.thumbnail((side, side))
+    return np.array(small)
+
+
+def _loaded(path: Path, max_megapixels: float, side: int | None = None) -> NDArray[np.uint8]:
     try:
         try:
-            return _decode(path, path, max_megapixels)
+            return _decode(path, path, max_megapixels, side)
         except _DECODING_FAULTS:
             pixels_alone = without_metadata(path)
             if pixels_alone is None:
                 raise
-            return _decode(path, io.BytesIO(pixels_alone), max_megapixels)
+            return _decode(path, io.BytesIO(pixels_alone), max_megapixels, side)
     except _DECODING_FAULTS as error:
         raise DataError(f"the picture {path.name} {_fault(path, error)}") from error
 
@@ -97,7 +124,8 @@ def picture_suffixes() -> frozenset[str]:
     return frozenset(
         suffix
         for suffix, format in Image.registered_extensions().items()
-        if format in Image.OPEN and format not in unread
+        # Pillow's plug-in for JPEG opens MPO, which is several JPEG pictures in one file
+        if (format in Image.OPEN or format == "MPO") and format not in unread
     )
 
 
@@ -111,9 +139,13 @@ def _open_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _decode(path: Path, source: Path | IO[bytes], max_megapixels: float) -> NDArray[np.uint8]:
+def _decode(
+    path: Path, source: Path | IO[bytes], max_megapixels: float, side: int | None
+) -> NDArray[np.uint8]:
     with _open(source) as image:
         _check_size(path, image, max_megapixels)
+        if side is not None:
+            image.draft("RGB", (side, side))  # for JPEG alone; never smaller than asked
         _forget_metadata(image)
         image.load()
         # A copy: the array of a Pillow image is read-only.
@@ -124,12 +156,20 @@ def _open(source: Path | IO[bytes]) -> Image.Image:
     # Pillow's own limit is a global: it warns at 89 megapixels and raises at 179 while it reads the
     # header, whatever this function was asked for. The limit is checked right after instead.
     _open_heif()
-    with _opening:
+    with _without_warnings():
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of metadata that it cannot read; none of it is needed here."""
+    with _opening, warnings.catch_warnings():  # which threads must not enter at the same time
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _check_size(path: Path, image: Image.Image, max_megapixels: float) -> None:
@@ -150,7 +190,8 @@ def _forget_metadata(image: Image.Image) -> None:
     if image.format == "TIFF":
         if not isinstance(image.info.get("xmp"), bytes):
             image.info.pop("xmp", None)
-        exif = image.getexif()
+        with _without_warnings():
+            exif = image.getexif()
         for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
             exif.pop(pointer, None)
 
@@ -167,7 +208,8 @@ def _orientation(image: Image.Image) -> int:
     that its type cannot hold.
     """
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        with _without_warnings():
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
         while isinstance(value, tuple):  # some cameras write it more than once
             value = value[0]
         return value[0] if isinstance(value, bytes) else int(value)
@@ -200,6 +242,8 @@ def _fault(path: Path, error: BaseException) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
+        if path.suffix.lower() in HEIF_SUFFIXES - picture_suffixes():
+            return "needs the package pillow-heif: pip install 'resg[heif]'"
         return "is in no format that Pillow can read; is it a picture?"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"is damaged and cannot be decoded: {reason}"

@@ -7,17 +7,39 @@ from typing import Any, Literal
 
 import click
 
+from pipeline.completion import completing
+
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 shards_argument = click.argument("shards", type=click.Path(file_okay=False, path_type=Path))
 
-format_option = click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["scan", "butd-tsv", "lxmert-tsv", "npz"]),  # `convert.formats.FORMATS`
-    required=True,
-    help="Format of the other project (described in docs/convert.md).",
+WRITTEN_FORMATS = ("scan", "butd-tsv", "lxmert-tsv", "npz")  # `convert.formats.WRITTEN`
+
+
+def format_option(*more: str) -> Decorator:
+    """`--format`, with the formats that can be written, and more that can be read."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice([*WRITTEN_FORMATS, *more]),
+        required=True,
+        help="Format of the other project (described in docs/convert.md).",
+    )
+
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    shell_complete=completing(["auto", "cpu", "cuda"]),
+    help="Where the network runs; auto takes a GPU if the detector's library sees one (resg doctor "
+    "lists them).",
+)
+
+complete_detector = completing(
+    ["photos", "scenes", "photos:", "onnx:", "torchvision:", "detectron2:", "vg-attributes:"]
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, not a table.")
@@ -127,15 +149,21 @@ def _of_splits(items: list[Any], splits: tuple[str, ...]) -> list[Any]:
     return [item for item in items if item.split in splits]
 
 
-def execution_options(
-    *, shard_size: int, processes: bool | None, on_error: str = "stop"
-) -> Decorator:
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["skip", "stop"]),
+    default="skip",
+    show_default=True,
+    help="Skip a bad item and list it in the sidecar, or stop at the first.",
+)
+
+
+def execution_options(*, shard_size: int, processes: bool | None) -> Decorator:
     """Options for running a stage; the command receives them as `execution`.
 
     Args:
         shard_size: default number of items per shard.
-        processes: whether workers are processes by default; None for several shards alone.
-        on_error: default, `stop` or `skip`.
+        processes: whether workers are processes by default; None for many items alone.
     """
     options = (
         click.option(
@@ -146,7 +174,7 @@ def execution_options(
         click.option(
             "--processes/--threads",
             default=processes,
-            show_default="processes for several shards" if processes is None else True,
+            show_default="processes for 5,000 items or more" if processes is None else True,
             help="Kind of the workers on this machine.",
         ),
         click.option(
@@ -166,13 +194,7 @@ def execution_options(
             show_default=True,
             help="Maximum number of items per shard.",
         ),
-        click.option(
-            "--on-error",
-            type=click.Choice(["stop", "skip"]),
-            default=on_error,
-            show_default=True,
-            help="Stop at a bad item, or skip it and list it in the sidecar.",
-        ),
+        on_error_option,
         click.option("--retry-failed", is_flag=True, help="Process the failed items again."),
         click.option(
             "--overwrite", is_flag=True, help="Delete the shards in --out and start over."

@@ -49,6 +49,8 @@ def read_text(file: Path, kind: str = "file", *, keep_undecodable: bool = False)
             f"{file} is {unmarked}, as every second byte is 0; expected UTF-8. "
             f"{_conversion(file, unmarked)}"
         )
+    if content.endswith(b"\r") and b"\n" not in content:  # the line ends of old Macs
+        content = content.replace(b"\r", b"\n")
     try:
         return content.decode("utf-8-sig", "surrogateescape" if keep_undecodable else "strict")
     except UnicodeDecodeError as error:

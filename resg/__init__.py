@@ -4,6 +4,7 @@ The public names; all else is private by convention. They are imported when they
 so `import resg` does not start PyTorch.
 
 - `load(run)` gives a `Run`: `encode_images`, `encode_captions`, `similarity`.
+- `Index(path)` opens an index of pictures, `Index.build` makes one: `search`.
 - `rank(scores)` orders candidates from best to worst.
 - `evaluate_scores(scores, image_of_caption)` gives Recall@K of a score matrix, as an `Evaluation`.
 - `Encoded` is what a `Run` encodes, `ResgError` the base of its errors.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from resg.evaluation.ranking import rank
     from resg.models.encoded import Encoded
     from resg.run import Run, load
+    from resg.search.index import Index
 
     __version__: str
 
@@ -29,6 +31,7 @@ refuse_shadowed_pipeline()
 __all__ = [
     "Encoded",
     "Evaluation",
+    "Index",
     "ResgError",
     "Run",
     "__version__",
@@ -40,6 +43,7 @@ __all__ = [
 _MODULES = {
     "Encoded": "resg.models.encoded",
     "Evaluation": "resg.evaluation.protocols",
+    "Index": "resg.search.index",
     "ResgError": "resg.errors",
     "Run": "resg.run",
     "evaluate_scores": "resg.evaluation.protocols",

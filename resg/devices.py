@@ -9,7 +9,9 @@ from resg.errors import SettingsError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU (under torchrun, this process's) if there is one.
+    """The device of that name; `auto` is the GPU if there is one, else the CPU.
+
+    Without a number, a process that torchrun started takes the GPU of its own rank.
 
     A GPU also becomes the current one of this process, where kernels and streams run that name no
     device. On the CPU, PyTorch takes no more threads than a container has cores, unless
@@ -18,19 +20,22 @@ def choose_device(name: str) -> torch.device:
     Raises:
         SettingsError: there is no device of that name, or CUDA is requested and not available.
     """
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
+        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
         raise SettingsError(
             "expected an NVIDIA GPU for --device cuda, PyTorch sees none. Use --device cpu, or "
             "install a CUDA build of PyTorch."
         )
-    if name == "auto":
+    if ":" in name and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise SettingsError(
+            f"torchrun gives each process a GPU of its own: expected --device cuda, got {name}."
+        )
+    if name in ("auto", "cuda"):
         name = f"cuda:{local_rank()}" if has_gpu else "cpu"
-    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
-        raise SettingsError(f"expected --device auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
     device = torch.device(name)
     if device.type == "cuda":
-        device = torch.device("cuda", device.index or 0)
         if device.index >= torch.cuda.device_count():
             raise SettingsError(
                 f"expected one of {torch.cuda.device_count()} GPUs for --device, counted from "

@@ -13,7 +13,7 @@ from resg.data.splits import SplitReaders, SplitTables
 from resg.data.subwords import make_tokeniser
 from resg.errors import ResgError, SettingsError
 from resg.evaluation.hard_pairs import hard_pair_accuracy, read_hard_pairs, without_left_out
-from resg.evaluation.matrices import MatrixIds, check_matrix_path, mean_scores, save_matrix
+from resg.evaluation.matrices import MatrixIds, mean_scores, prepare_matrix_path, save_matrix
 from resg.evaluation.protocols import Protocol, deviation_of, evaluate_scores, mean_of
 from resg.evaluation.ranking import Metrics, check_owners
 from resg.evaluation.scoring import image_of_caption, score_matrix
@@ -63,6 +63,7 @@ def train_run(
             "shards": str(shards.resolve()),
             "fingerprints": readers.fingerprints(),
             "hashes": readers.hashes(),
+            "region_settings": dict(readers.regions.settings),
             "feature_width": training.images.feature_width,
             "left_out": _left_out(training, validation),
         }
@@ -178,7 +179,7 @@ def evaluate_runs(
         ResgError: the runs were trained on other data, or the matrix cannot be written.
     """
     if matrix is not None:
-        check_matrix_path(matrix)
+        prepare_matrix_path(matrix)
     seeds = sorted(folders[0].glob("seed-*")) if len(folders) == 1 else []
     if seeds and matrix is not None:
         raise SettingsError(
@@ -186,11 +187,9 @@ def evaluate_runs(
             f"{len(seeds)} seeds with a matrix each. Name one of them: --run {seeds[0]}."
         )
     if seeds:
-        each = [evaluate_runs([s], split, protocol, device, shards, pairs) for s in seeds]
-        facts = {name: value for name, value in each[0].items() if name in FACTS}
-        figures = [{n: v for n, v in own.items() if n not in FACTS} for own in each]
-        spread = {"runs": len(seeds), "deviation": deviation_of(figures)}
-        return {**facts, **mean_of(figures), **spread}
+        return figures_over_seeds(
+            [evaluate_runs([seed], split, protocol, device, shards, pairs) for seed in seeds]
+        )
     scored = [score_run(folder, split, device, shards) for folder in folders]
     tables = scored[0][1]
     if any(other.caption_ids != tables.caption_ids for _, other in scored):
@@ -199,11 +198,31 @@ def evaluate_runs(
             f"{split!r}. Name the shards that all of them are to score: --shards."
         )
     scores = mean_scores([scores for scores, _ in scored])
-    owner = image_of_caption(tables.captions)
     if matrix is not None:
+        owner = image_of_caption(tables.captions)
         ids = MatrixIds(split, tables.images.ids, tables.caption_ids, owner.tolist())
         save_matrix(matrix, scores, ids)
+    return figures_of_scores(scores, tables, split, protocol, pairs)
+
+
+def figures_of_scores(
+    scores: NDArray[np.floating[Any]],
+    tables: SplitTables,
+    split: str,
+    protocol: Protocol = "full",
+    pairs: Path | None = None,
+) -> dict[str, Any]:
+    """Metrics of the `[I, C]` scores of a split, and what they are of.
+
+    Args:
+        scores: of all its images with all its captions.
+        tables: of the split.
+        split: its name.
+        protocol: which images are ranked together.
+        pairs: a file of hard pairs; their accuracy is added as `hard_pairs`.
+    """
     left_out = tables.left_out.counts()
+    owner = image_of_caption(tables.captions)
     evaluation = evaluate_scores(scores, owner, protocol).as_json()
     figures = {"split": split, "left_out": left_out, **evaluation}
     if pairs is not None:
@@ -212,6 +231,18 @@ def evaluate_runs(
         left_out["hard_pairs"] = len(told) - len(compared)
         figures["hard_pairs"] = hard_pair_accuracy(scores, tables, compared)
     return figures
+
+
+def figures_over_seeds(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the metrics of runs that differ in their seed, with their sample `deviation`."""
+    facts = {name: value for name, value in each[0].items() if name in FACTS}
+    figures = [{n: v for n, v in own.items() if n not in FACTS} for own in each]
+    return {
+        **facts,
+        **mean_of(figures),
+        "runs": len(each),
+        "deviation": deviation_of(figures),
+    }
 
 
 def score_run(

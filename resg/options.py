@@ -1,23 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from resg.embedded import find_run
-
-
-class RunPath(click.Path):
-    """Folder of a run, or the name of one that comes with the package."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, exists=True, file_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The folder as a path."""
-        return super().convert(find_run(value), param, ctx)
-
+from pipeline.completion import completing
 
 shards_option = click.option(
     "--shards",
@@ -25,11 +13,45 @@ shards_option = click.option(
     help="Folder of region and caption shards.",
 )
 
+matcher_option = click.option(
+    "--run",
+    default="photos",
+    show_default=True,
+    metavar="RUN",
+    help="The matcher: photos, which comes with the package, or a run folder (./photos for a "
+    "folder of that name).",
+)
+
+own_matcher_option = click.option(
+    "--run", metavar="RUN", help="The run that made the index, if its folder was moved."
+)
+
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the pictures are now, if their folder was moved.",
+)
+
+detector_option = click.option(
+    "--detector",
+    metavar="SPEC",
+    help="The detector of the run's regions, where it does not come with the package.",
+)
+
+parser_option = click.option(
+    "--model",
+    metavar="NAME_OR_PATH",
+    default="embedded",
+    show_default=True,
+    help="spaCy model that parsed the run's captions.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
+    shell_complete=completing(["auto", "cpu", "cuda"]),
     help="Where the model runs; auto takes a GPU if PyTorch sees one (resg doctor lists them).",
 )
 
@@ -44,11 +66,13 @@ pairs_option = click.option(
 )
 
 
-def complete_preset(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """Names of presets that begin as typed, for the shell's completion."""
+def complete_preset(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Names of presets that begin as typed, else files, for the shell's completion."""
     from resg.presets import preset_names
 
-    return [name for name in preset_names() if name.startswith(typed)]
+    return completing(preset_names())(context, parameter, typed)
 
 
 def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:

@@ -4,9 +4,11 @@ import shlex
 import time
 from collections.abc import Mapping
 from io import StringIO
+from shutil import get_terminal_size
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from resg.evaluation.probes import ProbeReport
 
 PLAIN_EVERY = 50
+_WIDEST = 10_000
 STEP_COLUMNS = ("loss", "triplet", "contrastive", "center", "margin")
 
 
@@ -230,9 +233,16 @@ def probe_table(report: "ProbeReport") -> str:
 
 
 def _as_text(table: Table) -> str:
-    """The table without escape codes, as wide as its figures: none is cut on a narrow terminal."""
+    """The table without escape codes, as wide as the terminal; no figure is cut on a narrow one."""
     out = StringIO()
-    Console(file=out, color_system=None, width=10_000).print(table)
+    console = Console(file=out, color_system=None, width=_WIDEST)
+    terminal = get_terminal_size(fallback=(_WIDEST, 24)).columns  # a pipe has no width
+    if console.measure(table).maximum > terminal:
+        table.box, table.pad_edge, table.padding = SIMPLE_HEAD, False, (0, 0)
+        for column in table.columns:  # heads are wrapped between words, cells are not
+            parts = [*str(column.header).split(), *map(str, column.cells)]
+            column.min_width = max(map(len, parts))
+    console.print(table, width=max(terminal, console.measure(table).minimum))
     return out.getvalue().rstrip()
 
 

@@ -1,7 +1,8 @@
 """A run folder: settings, vocabulary, the data it was trained on, and weights.
 
 Weights are safetensors, all else is JSON: nothing is pickled. The checkpoints that training resumes
-from are written by `resg.training.checkpoint`.
+from are written by `resg.training.checkpoint`. A matcher that ships with the package is such a
+folder too, made by `export_run`.
 """
 
 import platform
@@ -29,6 +30,9 @@ PACKAGES = ("torch", "numpy", "h5py", "safetensors", "resg", "torch-scatter", "t
 ENCODER = "encoder"
 BEST_WEIGHTS = "best.safetensors"
 
+SHIPPED = {"photos": Path(__file__).parent / "models" / "photos"}
+"""Matchers that come with the package: `photos` for photographs, on the detector of that name."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -38,8 +42,9 @@ class RunFolder:
         folder: its path.
         settings: all settings.
         vocabulary: words and edge types.
-        data: path of the shards, their fingerprints and hashes, the feature width, and the counts
-            of captions that are left out by split.
+        data: path of the shards (None in an exported run), their fingerprints and hashes, the
+            settings that the regions were made with, the feature width, and the counts of captions
+            that are left out by split.
         has_weights: the matcher's weights are loaded from the folder, so a Hugging Face encoder
             need not be loaded with its pretrained ones.
     """
@@ -55,6 +60,11 @@ class RunFolder:
         """D of the region features it was trained on."""
         return int(self.data["feature_width"])
 
+    @property
+    def region_settings(self) -> Mapping[str, Any]:
+        """Settings that its regions were made with; empty for imported ones and older runs."""
+        return self.data.get("region_settings", {})
+
     def make_matcher(self) -> Matcher:
         """Its matcher, with the weights that training starts from."""
         return Matcher(
@@ -68,27 +78,28 @@ class RunFolder:
         """Path of its shards: the given folder, else the one that it was trained on.
 
         Raises:
-            ResgError: no folder is given, and the one of training no longer exists or is not known.
+            ResgError: no folder is given, and the one of training no longer exists.
         """
         if folder is not None:
             return folder
-        stored = self.data["shards"]
-        if stored is None:
+        if self.data["shards"] is None:
             raise ResgError(
-                f"{self.folder} was exported without its shards: name some, --shards DIR."
+                f"{self.folder} was exported without its shards. Name some of the same detector "
+                "and parser: --shards DIR."
             )
-        if not Path(stored).is_dir():
+        stored = Path(self.data["shards"])
+        if not stored.is_dir():
             raise ResgError(
                 f"expected the shards of {self.folder} in {stored}, that folder no longer exists. "
                 "Say where they are now: --shards DIR."
             )
-        return Path(stored)
+        return stored
 
     def check_fingerprints(self, fingerprints: Mapping[str, Any]) -> None:
         """Refuse shards of other detectors or parsers.
 
         Args:
-            fingerprints: of the `regions` and of the `captions`.
+            fingerprints: of the `regions`, of the `captions`, or of both.
 
         Raises:
             ResgError: it says what differs.
@@ -96,8 +107,8 @@ class RunFolder:
         own = self.data["fingerprints"]
         told = [
             line
-            for kind in ("regions", "captions")
-            for line in differences({kind: fingerprints[kind]}, {kind: own[kind]})
+            for kind, found in fingerprints.items()
+            for line in differences({kind: found}, {kind: own[kind]})
         ]
         if told:
             raise ResgError(
@@ -175,32 +186,6 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name)) or [folder]
 
 
-def export_run(run: RunFolder, out: Path) -> Path:
-    """Write what using a run needs, its best weights in half precision, to a folder of its own.
-
-    Checkpoints and metrics stay behind, and so does the path of the shards.
-
-    Returns:
-        The file of the weights.
-
-    Raises:
-        ResgError: `out` holds a run already, or the run has no weights yet.
-    """
-    if (out / "run.json").exists():
-        raise ResgError(f"{out} holds a run already. Choose another folder: --out.")
-    weights = load_tensors(run.folder / BEST_WEIGHTS)
-    content = read_json(run.folder / "run.json")
-    content["data"]["shards"] = None
-    out.mkdir(parents=True, exist_ok=True)
-    run.vocabulary.write(out / "vocabulary.json")
-    if (run.folder / ENCODER).is_dir():
-        shutil.copytree(run.folder / ENCODER, out / ENCODER)
-    half = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
-    save_tensors(out / BEST_WEIGHTS, half)
-    write_json(out / "run.json", content)
-    return out / BEST_WEIGHTS
-
-
 def open_run(folder: Path) -> RunFolder:
     """Read a run folder.
 
@@ -221,6 +206,59 @@ def open_run(folder: Path) -> RunFolder:
             f"{folder / 'run.json'} is not of this version: {told}\n"
             "Train the run again, or use the version that trained it (run.json, `versions`)."
         ) from error
+
+
+def run_path(run: str | Path) -> Path:
+    """Folder of a run, given by its path or by the name of one that ships with the package.
+
+    A string that is such a name means the shipped one; a folder of that name is given as a `Path`.
+
+    Raises:
+        ResgError: the shipped one is not in this installation.
+    """
+    folder = SHIPPED.get(run) if isinstance(run, str) else None
+    if folder is None:
+        return Path(run)
+    missing = [name for name in ("run.json", BEST_WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise ResgError(
+            f"the matcher {run!r} is not in this installation: expected {folder / missing[0]}. "
+            "Install the package again, or name a run of your own: --run RUN."
+        )
+    return folder
+
+
+def export_run(run: RunFolder, out: Path, *, half: bool = False) -> None:
+    """Write what is needed to use a run, without checkpoints and without paths of this machine.
+
+    Args:
+        run: the run.
+        out: folder to create.
+        half: store weights in half precision; a matcher computes in single precision all the same.
+
+    Raises:
+        ResgError: `out` holds a run, the run has no weights yet, or one is too large for half
+            precision.
+    """
+    if (out / "run.json").exists():
+        raise ResgError(f"{out} holds a run already. Choose another folder: --out.")
+    weights = load_tensors(run.folder / BEST_WEIGHTS)
+    if half:
+        weights = {n: t.half() if t.is_floating_point() else t for n, t in weights.items()}
+        infinite = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+        if infinite:
+            raise ResgError(
+                f"the weights {infinite[:3]} of {run.folder} are too large for half precision. "
+                "Leave out --half."
+            )
+    content = read_json(run.folder / "run.json")
+    content["data"] |= {"shards": None}
+    out.mkdir(parents=True, exist_ok=True)
+    run.vocabulary.write(out / "vocabulary.json")
+    if (run.folder / ENCODER).is_dir():
+        shutil.copytree(run.folder / ENCODER, out / ENCODER, dirs_exist_ok=True)
+    save_tensors(out / BEST_WEIGHTS, weights)
+    write_json(out / "run.json", content)
 
 
 def load_matcher(run: RunFolder, device: torch.device) -> Matcher:

@@ -23,7 +23,7 @@ ORDER = {
         detectors parsing scenes execution
         shards
         manifests
-        tables images text_files terminal
+        tables images text_files terminal completion
         png_metadata image_ids
         fingerprint
         errors
@@ -47,8 +47,9 @@ ORDER = {
         __init__
         serve
         search
-        index explain report doctor
-        jobs run
+        index report doctor
+        run
+        explain jobs
         live
         training
         evaluation
@@ -58,9 +59,9 @@ ORDER = {
         kernels
         data
         graphs
-        transfer files devices
+        transfer files devices webpage
         config
-        embedded errors shadowing spacy_factories
+        errors shadowing spacy_factories
     """,
 }
 
@@ -70,7 +71,7 @@ ORDERED = ("pipeline", "pipeline.parsing", "resg")
 UPWARD: dict[tuple[str, str], str] = {}
 """Imports inside a function that may go up: (importer, imported) and the reason."""
 
-OPEN_TO_RESG = ("commandline", "errors", "terminal", "fingerprint", "shards")
+OPEN_TO_RESG = ("commandline", "completion", "errors", "terminal", "fingerprint", "shards")
 """Parts of `pipeline` that all of `resg` may import; LIVE alone may import others."""
 
 LIVE = "resg.live"

@@ -9,7 +9,7 @@ from pipeline.options import format_option, shards_argument
 
 @click.command()
 @shards_argument
-@format_option
+@format_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

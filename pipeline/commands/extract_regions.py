@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from pipeline.options import execution_options, image_source, max_megapixels_option, out_option
+from pipeline.options import (
+    complete_detector,
+    device_option,
+    execution_options,
+    image_source,
+    max_megapixels_option,
+    out_option,
+)
 
 
 @click.command()
@@ -14,17 +21,12 @@ from pipeline.options import execution_options, image_source, max_megapixels_opt
 @click.option(
     "--detector",
     metavar="SPEC",
+    shell_complete=complete_detector,
     help="photos, scenes, onnx:FILE, torchvision:MODEL[,WEIGHTS], detectron2:CONFIG.yaml,WEIGHTS, "
     "detectron2:zoo/NAME or vg-attributes:WEIGHTS.  [default: the manifest's, else photos]",
 )
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where the network runs.",
-)
+@device_option
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
@@ -69,19 +71,25 @@ def extract_regions(
     from pipeline.execution import run_stage
 
     if execution.gpus:
+        if device not in ("auto", "cuda"):
+            raise click.UsageError(
+                f"--gpus gives each worker a GPU of its own, so --device {device} cannot be given "
+                "with it."
+            )
         device = "cuda"
-    elif device == "cuda" and execution.workers is None and execution.scheduler is None:
-        execution = execution.model_copy(update={"workers": 1})  # they would share one GPU
+    elif execution.scheduler is not None and device == "auto":
+        device = "cpu"  # what this machine has says nothing about the workers
     stage = RegionStage.create(detector or _default(context), device=device, **settings)
+    if stage.device != "cpu" and not (execution.gpus or execution.workers or execution.scheduler):
+        execution = execution.model_copy(update={"workers": 1})  # they would share one GPU
     click.echo(f"detector: {stage.info.name}, for {stage.info.domain}")
     warning = domain_warning(sample_pictures(images), stage.info)
     if warning:
         click.echo(warning, err=True)
     report = run_stage(stage, images, out, execution)
+    minimum, threshold = stage.settings["min_regions"], stage.settings["score_threshold"]
+    click.echo(count_shortfall(out, minimum, threshold).message(minimum, threshold), nl=False)
     click.echo(report.summary())
-    if report.records:
-        minimum, threshold = stage.settings["min_regions"], stage.settings["score_threshold"]
-        click.echo(count_shortfall(out, minimum, threshold).message(minimum, threshold), nl=False)
 
 
 def _default(context: click.Context) -> str:

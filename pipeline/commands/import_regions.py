@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import format_option
+from pipeline.options import format_option, on_error_option
 
 
 @click.command()
-@format_option
+@format_option("hdf5")
 @click.option(
     "--input",
     "source",
@@ -53,12 +53,9 @@ from pipeline.options import format_option
     is_flag=True,
     help="Load pickled arrays. A pickle can run any code: use only for files that you trust.",
 )
+@on_error_option
 @click.option(
-    "--on-error",
-    type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="Stop at a faulty image, or skip it and list it in the sidecar.",
+    "--overwrite", is_flag=True, help="Replace the images that --out has of the same split."
 )
 def import_regions(
     format_name: str,
@@ -70,11 +67,12 @@ def import_regions(
     shard_size: int,
     trust_pickle: bool,
     on_error: str,
+    overwrite: bool,
 ) -> None:
     """Convert region features of another project to shards.
 
-    Files of several splits go into one folder, one import each. A faulty input leaves nothing
-    behind; an interrupted import goes on when it is repeated.
+    Files of several splits go into one folder, one import each. An import that stops leaves nothing
+    behind; one that was interrupted goes on when it is repeated.
 
     \b
     Examples:
@@ -82,7 +80,7 @@ def import_regions(
       pipeline import-regions --format lxmert-tsv --input train2014_obj36.tsv.gz \\
           --out data/coco-shards --split train --dtype float32
       pipeline import-regions --format lxmert-tsv --input val2014_obj36.tsv.gz \\
-          --out data/coco-shards --split val --dtype float32 --on-error skip
+          --out data/coco-shards --split val --dtype float32
     """
     from pipeline.shards.convert import importing  # lazy: --help stays fast
     from pipeline.shards.convert.source import ReadOptions
@@ -96,6 +94,7 @@ def import_regions(
         ),
         dtype=dtype,
         shard_size=shard_size,
+        overwrite=overwrite,
         on_shard=lambda shard: click.echo(
             f"{shard.file}: {shard.counts['images']:,} images", err=True
         ),
@@ -107,9 +106,4 @@ def import_regions(
         f"{done} {report.images:,} images, {report.regions:,} regions, "
         f"{report.shards:,} shards in {out}"
     )
-    if report.failures:
-        first = next(iter(report.failures.values()))
-        click.echo(
-            f"{len(report.failures):,} images are faulty and were skipped; the sidecars list them. "
-            f"The first: {first}"
-        )
+    click.echo(report.failed(out), nl=False)

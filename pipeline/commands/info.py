@@ -9,15 +9,21 @@ from pipeline.options import json_option, shards_argument
 
 @click.command()
 @shards_argument
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="List the images and captions that failed instead, with the reasons.",
+)
 @json_option
-def info(shards: Path, as_json: bool) -> None:
+def info(shards: Path, failed: bool, as_json: bool) -> None:
     """Count the shards, images, regions and captions in SHARDS and show what made them.
 
     \b
-    Example:
+    Examples:
       pipeline info data/f30k-shards
+      pipeline info data/f30k-shards --failed
     """
-    from pipeline.shards.info import summarise_shards  # lazy: --help stays fast
+    from pipeline.shards.info import list_failures, summarise_shards  # lazy: --help stays fast
 
-    summary = summarise_shards(shards)
+    summary = list_failures(shards) if failed else summarise_shards(shards)
     click.echo(summary.to_json() if as_json else summary.to_table())

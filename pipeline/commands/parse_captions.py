@@ -12,7 +12,7 @@ from pipeline.options import caption_source, execution_options, model_option, ou
 @caption_source
 @out_option
 @model_option
-@execution_options(shard_size=5_000, processes=None, on_error="skip")
+@execution_options(shard_size=5_000, processes=None)
 def parse_captions(captions: list[Any], out: Path, model: str, execution: Any) -> None:
     """Parse captions into words, dependency arcs and relation triples.
 

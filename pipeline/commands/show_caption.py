@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.options import model_option
+from pipeline.options import json_option, model_option
 
 
 @click.command()
@@ -15,7 +15,8 @@ from pipeline.options import model_option
     type=click.Path(dir_okay=False, path_type=Path),
     help="SVG file to draw the dependency arcs in.",
 )
-def show_caption(caption: str, model: str, svg: Path | None) -> None:
+@json_option
+def show_caption(caption: str, model: str, svg: Path | None, as_json: bool) -> None:
     """Show the words, arcs and relation triples of CAPTION.
 
     \b
@@ -27,12 +28,12 @@ def show_caption(caption: str, model: str, svg: Path | None) -> None:
 
     if model == EMBEDDED:
         import_spacy_alone()
-    from pipeline.parsing.display import arcs_svg, triple_table, word_table
+    from pipeline.parsing.display import arcs_svg, as_json_text, triple_table, word_table
     from pipeline.parsing.parser import parse_caption
 
     doc = parse_caption(caption, model)
-    click.echo(f"{word_table(doc)}\n\n{triple_table(doc)}")
+    click.echo(as_json_text(doc) if as_json else f"{word_table(doc)}\n\n{triple_table(doc)}")
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
         svg.write_text(arcs_svg(doc), encoding="utf-8")
-        click.echo(f"arcs drawn in {svg}")
+        click.echo(f"arcs drawn in {svg}", err=as_json)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.options import complete_detector, device_option
+
 
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
@@ -12,6 +14,7 @@ import click
     default="photos",
     show_default=True,
     metavar="SPEC",
+    shell_complete=complete_detector,
     help="As for extract-regions.",
 )
 @click.option(
@@ -21,13 +24,7 @@ import click
     help="The picture to write; its name says the format (.png, .jpg, ...).",
 )
 @click.option("--regions", help="36 (a fixed count) or 10:100.  [default: the detector's]")
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where the network runs.",
-)
+@device_option
 def show_regions(image: Path, detector: str, out: Path, regions: str | None, device: str) -> None:
     """Draw the regions of IMAGE, with their labels, attributes and scores beside it.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.options import json_option
+from pipeline.options import device_option, json_option
 
 
 @click.command()
@@ -55,13 +55,7 @@ from pipeline.options import json_option
     type=float,
     help="Peak learning rate.  [default: the config's; detectron2's is scaled with --batch]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help="Where to train.",
-)
+@device_option
 @click.option("--loader-workers", type=click.IntRange(min=0), help="Processes that read pictures.")
 @click.option("--train-split", default="train", show_default=True, help="Split to train on.")
 @click.option("--eval-split", default="val", show_default=True, help="Split to evaluate on.")
@@ -84,8 +78,9 @@ def train_detector(as_json: bool, **options: Any) -> None:
       pipeline train-detector --config photos --weights efficientnet-lite2.pth \\
         --photographs coco/images,coco/boxes.json --out runs/photos
 
-    On several GPUs, with --device cuda:
-    torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
+    \b
+    On several GPUs:
+      torchrun --nproc-per-node 4 --no-python pipeline train-detector ...
     """
     from pipeline.detectors.training_command import run_training  # lazy: --help stays fast
 

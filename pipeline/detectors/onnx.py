@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline.detectors.base import Candidates, DetectorInfo
-from pipeline.errors import DataError, SettingsError
+from pipeline.detectors.devices import choose_device
+from pipeline.errors import DataError
 
 METADATA_KEY = "resg.detector"
 INPUT = "image"
@@ -29,12 +30,12 @@ class OnnxNetwork:
 
     Args:
         path: the file.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         threads: that one picture may use on the CPU.
 
     Raises:
         DataError: no such file, damaged, or not a detector.
-        SettingsError: `device` is `cuda` and this ONNX Runtime has no CUDA.
+        SettingsError: an absent device, or an ONNX Runtime without CUDA.
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int = 1) -> None:
@@ -145,14 +146,11 @@ def open_session(path: Path, device: str = "cpu", threads: int = 1) -> Any:
     """An `onnxruntime.InferenceSession` of a file; arguments and errors as of `OnnxNetwork`."""
     if not path.is_file():
         raise DataError(f"expected a detector in {path}, there is no such file.")
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise SettingsError(
-                "--device cuda needs onnxruntime-gpu; this ONNX Runtime runs on "
-                f"{onnxruntime.get_device()} only. Install it, or use --device cpu."
-            )
-        providers.insert(0, "CUDAExecutionProvider")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    device = choose_device(device, "onnxruntime")
+    if device != "cpu":
+        number = int(device.removeprefix("cuda:"))
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,10 +1,12 @@
 """Which detector a user means by `--detector SPEC`, and how it is opened."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.detectors.base import DetectorInfo, RegionDetector, RegionNetwork
+from pipeline.detectors.devices import choose_device
 from pipeline.errors import DataError, SettingsError
 from pipeline.fingerprint import file_digest
 
@@ -69,7 +71,10 @@ class DetectorSpec:
             return cls("zoo", config=rest.removeprefix("zoo/"))
         if kind == "detectron2" and config and comma and weights:
             return cls("detectron2", config=config, weights=weights)
-        raise SettingsError(f"expected a detector as {FORMS}; got {text!r}.")
+        names = [*EMBEDDED, "onnx", "torchvision", "detectron2", "vg-attributes"]
+        near = difflib.get_close_matches(kind, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near and near[0] != kind else ""
+        raise SettingsError(f"expected a detector as {FORMS}; got {text!r}.{hint}")
 
     @property
     def backend(self) -> Literal["onnx", "torchvision", "detectron2"]:
@@ -77,6 +82,14 @@ class DetectorSpec:
         if self.kind == "onnx":
             return "onnx"
         return "torchvision" if self.kind in ("photos", "torchvision") else "detectron2"
+
+    def device(self, name: str) -> str:
+        """The device that `--device` means for this backend: `cpu` or `cuda:N`.
+
+        Raises:
+            SettingsError: not a device, or a GPU that the backend cannot use.
+        """
+        return choose_device(name, "onnxruntime" if self.backend == "onnx" else "torch")
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies it: digests of its files, wherever they lie.
@@ -103,7 +116,7 @@ class DetectorSpec:
         """The network, ready to run.
 
         Args:
-            device: cpu or cuda.
+            device: auto, cpu, cuda or cuda:N.
             threads: that one picture may use on the CPU.
 
         Raises:
@@ -178,7 +191,7 @@ def open_detector(
     Args:
         spec: `photos`, `scenes`, `onnx:FILE` and so on.
         regions: how many to keep, as `36` or `10:100`; what the detector says where it is None.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         threads: that one picture may use on the CPU.
         half: half precision, with a torch backend on a GPU.
 
@@ -186,6 +199,7 @@ def open_detector(
         PipelineError: not a detector, a missing extra, a damaged file, an absent device.
     """
     parsed = DetectorSpec.parse(spec)
+    device = parsed.device(device)
     if half and (device == "cpu" or parsed.kind == "onnx"):
         raise SettingsError(
             "half precision needs a detector of torchvision or detectron2 and --device cuda."

@@ -14,7 +14,7 @@ from pipeline.detectors.base import (
     PreparedPicture,
     RegionDetector,
 )
-from pipeline.detectors.specification import open_detector
+from pipeline.detectors.specification import DetectorSpec, open_detector
 from pipeline.errors import DataError
 from pipeline.images import MAX_MEGAPIXELS, load_image
 from pipeline.manifests.manifest import ImageItem
@@ -42,7 +42,7 @@ class RegionStage:
     Attributes:
         detector: as after `--detector`.
         regions: how many to keep, or None for the detector's own.
-        device: cpu or cuda; the output does not depend on it beyond rounding.
+        device: cpu or cuda:N; the output does not depend on it beyond rounding.
         batch: pictures per GPU batch; those of one size run together.
         dtype: float type of the shards.
         max_megapixels: largest picture to decode.
@@ -65,16 +65,21 @@ class RegionStage:
     def create(cls, detector: str, **settings: Any) -> Self:
         """Open the detector once, to check it and to read its metadata.
 
+        Args:
+            detector: as after `--detector`.
+            **settings: the other attributes; `device` may be `auto` or `cuda`, too.
+
         Raises:
             PipelineError: the detector cannot be opened.
         """
+        device = DetectorSpec.parse(detector).device(settings.pop("device", "cpu"))
         opened = open_detector(
             detector,
             regions=settings.get("regions"),
-            device=settings.get("device", "cpu"),
+            device=device,
             half=settings.get("half", False),
         )
-        stage = cls(detector, opened.info, opened.fingerprint, **settings)
+        stage = cls(detector, opened.info, opened.fingerprint, device=device, **settings)
         if stage.device == "cpu":  # on a GPU it would take memory from the worker processes
             with _opening:
                 _opened[stage._key(threads=1)] = opened

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.detectors.base import Candidates, DetectorInfo
-from pipeline.errors import SettingsError
+from pipeline.detectors.devices import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -97,24 +97,17 @@ def clip_boxes(boxes_N4: Tensor, images_B3HW: Tensor) -> Tensor:
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
 
 
-def require_device(device: str) -> None:
-    """Refuse CUDA where there is none.
-
-    Raises:
-        SettingsError: it says so.
-    """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError("--device cuda needs a GPU, torch finds none; use --device cpu.")
-
-
 class TorchNetwork:
     """A `base.RegionNetwork` that torch runs.
 
     Args:
         module: the network.
         info: what it was made for.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         threads: that torch may use on the CPU.
+
+    Raises:
+        SettingsError: an absent device.
     """
 
     is_half = False
@@ -124,7 +117,7 @@ class TorchNetwork:
         self, module: ProposalNetwork, info: DetectorInfo, *, device: str = "cpu", threads: int = 1
     ) -> None:
         self.info = info
-        self.device = torch.device(device)
+        self.device = torch.device(choose_device(device, "torch"))
         self.threads = threads
         self.module = module
         self.module.to(self.device)
@@ -165,21 +158,26 @@ class TorchNetwork:
             return None
 
     def _run(self, images_B3HW: Tensor) -> "_Running":
-        is_cuda = self.device.type == "cuda"
-        if is_cuda:  # from pinned memory, as else the copy would wait for the batch before
+        if self.device.type == "cpu":
+            return _Running(*self._columns(images_B3HW))
+        with torch.cuda.device(self.device):  # streams and events belong to the current one
+            # from pinned memory, as else the copy would wait for the batch before
             images_B3HW = images_B3HW.pin_memory().to(self.device, non_blocking=True)
+            columns, counts = self._columns(images_B3HW)
+            columns = [column.to("cpu", non_blocking=True) for column in columns]
+            done = torch.cuda.Event()
+            done.record()
+            return _Running(columns, counts, done)
+
+    def _columns(self, images_B3HW: Tensor) -> tuple[list[Tensor], list[int]]:
+        """What the network says of images on its device, and the proposals of each image."""
         precision = torch.autocast(self.device.type, torch.float16, enabled=self.is_half)
         with torch.inference_mode(), precision:
             found = self.module(images_B3HW)
             columns = [found.boxes.float(), found.class_scores.float(), found.features]
             if found.attribute_scores is not None:
                 columns.append(found.attribute_scores)
-            if not is_cuda:
-                return _Running(columns, found.counts)
-            columns = [column.to("cpu", non_blocking=True) for column in columns]
-            done = torch.cuda.Event()
-            done.record()
-            return _Running(columns, found.counts, done)
+            return columns, found.counts
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from pipeline.detectors.base import DetectorInfo
 from pipeline.detectors.checkpoints import Weights, fit_weights, read_weights
+from pipeline.detectors.devices import choose_device
 from pipeline.detectors.resizing import ResizePolicy
 from pipeline.detectors.torch_backend import (
     Proposals,
     TorchNetwork,
     best_class_columns,
     clip_boxes,
-    require_device,
 )
 from pipeline.errors import DataError, MissingExtraError, SettingsError
 
@@ -110,7 +110,7 @@ def open_torchvision(
         name: of a model builder, such as `fasterrcnn_resnet50_fpn_v2`.
         weights: a state dict for it; its classes are named by a `classes.txt` beside it, one name
             per line without the background. Without a file torchvision fetches and keeps its own.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         threads: that torch may use on the CPU.
 
     Raises:
@@ -119,7 +119,7 @@ def open_torchvision(
         DataError: the weights cannot be fetched, are damaged or do not fit.
     """
     published = published_weights(name)
-    require_device(device)
+    device = choose_device(device, "torch")
     if weights is None:
         state = _fetched(name, published)
         categories = list(published.meta["categories"])

@@ -76,7 +76,7 @@ def open_workers(execution: ExecutionSettings, num_tasks: int) -> Iterator[Worke
                 _local_cluster(execution, num_tasks) as cluster,
                 Client(cluster, set_as_default=False) as client,
             ):
-                if execution.on_processes(num_tasks):
+                if execution.processes:
                     client.register_plugin(IgnoreInterrupts())
                 yield _checked(client, execution)
 
@@ -131,7 +131,7 @@ def _local_cluster(execution: ExecutionSettings, num_tasks: int) -> SpecCluster:
             {"nthreads": 1, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
             for device in _gpus(execution.gpus)[:workers]
         ]
-    elif execution.on_processes(num_tasks):
+    elif execution.processes:
         kind, place = Nanny, {"protocol": "tcp://", "host": "127.0.0.1"}
         specs = [{"nthreads": 1}] * workers
     else:

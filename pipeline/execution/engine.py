@@ -51,7 +51,7 @@ def run_stage(
 
     Raises:
         DataError: there are no items, an id is repeated, the folder has shards of another run, or
-            an item failed and `on_error` is `stop`.
+            all items failed, or one did and `on_error` is `stop`.
         ExecutionError: there are no workers, a worker keeps dying, or a shard cannot be written.
         InterruptedRunError: Ctrl-C was pressed; finished shards are kept.
     """
@@ -69,7 +69,7 @@ def run_stage(
     due = _due(jobs, finished, execution.retry_failed)
     kept = len(jobs) - len(due)
     worked = _make(stage, due, shared, execution, finished) if due else 0
-    return StageReport(
+    report = StageReport(
         stage=stage.name,
         kind=stage.kind,
         out=out,
@@ -80,6 +80,13 @@ def run_stage(
         failures={id: reason for job in jobs for id, reason in finished[job.path].failures.items()},
         seconds=time.monotonic() - start,
     )
+    if not report.records:
+        first, reason = next(iter(report.failures.items()))
+        raise DataError(
+            f"all {len(report.failures):,} {NOUNS[stage.kind]} failed, the first is {first}: "
+            f"{reason}.\nAfter fixing them, run again with --retry-failed."
+        )
+    return report
 
 
 def _due(
@@ -104,6 +111,7 @@ def _make(
     """Make the shards of the jobs, add them to `finished`; returns the number of items."""
     due = sum(len(finished[job.path].failures) if job.is_retry else len(job.items) for job in jobs)
     extent = Extent(stage.name, NOUNS[stage.kind], len(jobs), due)
+    execution = execution.decided(len(jobs), due)
     worked = made = 0
     try:
         with (
@@ -140,8 +148,9 @@ def _stopping(run: str) -> Iterator[None]:
 def _running(
     stage: Stage, jobs: Sequence[ShardJob], shared: TaskSettings, execution: ExecutionSettings
 ) -> Iterator[Iterator[tuple[ShardJob, ShardOutcome]]]:
-    """Each job with its outcome; a single one that needs no process is run in this one."""
-    if len(jobs) == 1 and not (execution.scheduler or execution.on_processes(1)):
+    """Each job with its outcome; what needs no other process is run in this one."""
+    is_alone = len(jobs) == 1 and not (execution.scheduler or execution.processes)
+    if is_alone or execution.runs_here:
         yield ((job, _outcome_here(stage, job, shared, execution.retries)) for job in jobs)
         return
     from pipeline.execution.cluster import open_workers  # dask takes a second to import

@@ -76,7 +76,8 @@ def _check_unique(splits: Mapping[str, Sequence[Item]], kind: Kind) -> None:
         return
     first, found = next(iter(twice.items()))
     where = f"{len(found)} times in split {' and '.join(dict.fromkeys(found))}"
-    advice = "Remove the duplicates."
+    advice = "Remove the duplicates"
+    advice += ": each belongs to one split." if len(set(found)) > 1 else "."
     if kind == "regions":
         advice += (
             " Pictures of one file name in several folders are told apart where the manifest's "

@@ -152,6 +152,7 @@ def _json_log(target: str, extent: Extent) -> Iterator[_JsonLog]:
             stream = sys.stdout
         else:
             # Append: a resumed run continues its log.
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
             stream = stack.enter_context(Path(target).open("a", encoding="utf-8"))
         log = _JsonLog(stream, extent)
         log.write("start", shards=extent.shards, items=extent.items)

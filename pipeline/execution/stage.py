@@ -7,8 +7,12 @@ from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.shards.failures import failure_lines
 from pipeline.shards.records import Failure, ImageRegions, ParsedCaption
 from pipeline.shards.schema import Kind
+
+MANY_ITEMS = 5_000
+"""Captions that two processes parse as soon as one does: starting them takes a few seconds."""
 
 NOUNS: dict[Kind, str] = {"regions": "images", "captions": "captions"}
 """The noun for the items of a stage, by the kind of shard it makes."""
@@ -97,7 +101,7 @@ class ExecutionSettings(BaseModel):
     )
     processes: bool | None = Field(
         default=False,
-        description="Workers are processes, not threads; none: if there are several shards.",
+        description="Workers are processes, not threads; none: for several shards and many items.",
     )
     scheduler: str | None = Field(
         default=None, description="Address of a dask scheduler whose workers run the tasks instead."
@@ -107,8 +111,8 @@ class ExecutionSettings(BaseModel):
     )
     shard_size: int = Field(default=256, ge=1, description="Maximum number of items per shard.")
     on_error: Literal["skip", "stop"] = Field(
-        default="stop",
-        description="A bad item ends the run, or is skipped and listed in the sidecar.",
+        default="skip",
+        description="A bad item is skipped and listed in the sidecar, or ends the run.",
     )
     retry_failed: bool = Field(
         default=False, description="Work again on the items that failed in shards that are there."
@@ -135,10 +139,23 @@ class ExecutionSettings(BaseModel):
             raise ValueError("retry_failed keeps the shards that overwrite deletes")
         return self
 
-    def on_processes(self, num_tasks: int) -> bool:
-        """Whether so many tasks run on processes of this machine."""
-        several = num_tasks > 1
-        return bool(self.gpus) or (several if self.processes is None else self.processes)
+    def decided(self, num_tasks: int, num_items: int) -> Self:
+        """The settings with `processes` and `workers` decided for so many tasks and items.
+
+        Few items are done here before processes would have started; who asks for several workers
+        gets them.
+        """
+        if self.gpus or self.processes is not None or self.scheduler:
+            return self.model_copy(update={"processes": bool(self.gpus or self.processes)})
+        workers = self.workers or (1 if num_items < MANY_ITEMS else num_tasks)
+        if min(num_tasks, workers) > 1:
+            return self.model_copy(update={"processes": True})
+        return self.model_copy(update={"processes": False, "workers": 1})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the tasks run one after the other in this process."""
+        return self.workers == 1 and not (self.processes or self.scheduler or self.gpus)
 
 
 @dataclass(frozen=True)
@@ -168,17 +185,14 @@ class StageReport:
     seconds: float
 
     def summary(self) -> str:
-        """The result in one to three lines."""
+        """The result in one line, then the failures; the last line counts them."""
         noun = NOUNS[self.kind]
         kept = f" ({self.shards_kept:,} of them existed)" if self.shards_kept else ""
         lines = [
             f"{self.records:,} {noun} in {self.shards:,} shards{kept} in {self.out}; "
-            f"{self.worked:,} {noun} in {self.seconds:.1f} s"
+            f"{self.worked:,} {noun} in {self.seconds:.1f} s",
+            *failure_lines(self.failures, self.records + len(self.failures), noun, self.out),
         ]
         if self.failures:
-            first = next(iter(self.failures.items()))
-            lines.append(
-                f"{len(self.failures):,} {noun} failed and were skipped, the first {first[0]}: "
-                f"{first[1]}\nFix them and run again with --retry-failed; the sidecars list all."
-            )
+            lines[-1] += " After fixing them, run again with --retry-failed."
         return "\n".join(lines)

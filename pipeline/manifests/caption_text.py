@@ -12,6 +12,7 @@ _MAX_CHARACTERS = 20_000
 _TAG = re.compile(r"</?[A-Za-z!][^<>]*>")
 _BREAK_TAG = re.compile(r"<br\s*/?>|</(?:p|div|li)>", re.IGNORECASE)
 _LINE_BREAKS = re.compile(r"[ \t]*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
+_BARS = re.compile(r"(?:^|\s)\s*(?:[|•·]\s+)+")
 _UNSPACED = re.compile(r"(?<=[a-z]{2}[.!?;])(?=[A-Z])|(?<=\s[.!?;])(?=[A-Za-z])")
 _ARTICLES = re.compile(r"(?:an?|the|some|there|two|three|four|five|his|her|their)\b")
 _UNFINISHED = re.compile(
@@ -20,7 +21,7 @@ _UNFINISHED = re.compile(
 )
 _CLAUSE_WORDS = 4  # `a girl reads books`
 _SPACES = re.compile(r"\s+")
-_PLAIN = re.compile(r"[ -%'-;=?-~]+")  # printable ASCII without & < >
+_PLAIN = re.compile(r"[ -%'-;=?-{}~]+")  # printable ASCII without & < > |
 _HIDDEN = frozenset(("Cc", "Cf", "Co", "Cn"))  # control, format, private, unassigned
 
 
@@ -29,12 +30,14 @@ def clean_text(text: str) -> str:
 
     Removes HTML tags and entities, control and format characters; collapses white space; and lowers
     a caption that is all upper case, as parsers take capitals for names. A line break between two
-    sentences becomes a full stop, and a space follows each full stop.
+    sentences becomes a full stop, a bar or bullet between words a semicolon, and a space follows
+    each full stop.
     """
     if not _PLAIN.fullmatch(text):
         text = _TAG.sub(" ", _BREAK_TAG.sub("\n", html.unescape(text)))
         text = _LINE_BREAKS.sub("\n", text)
         text = "".join(" " if c != "\n" and unicodedata.category(c) in _HIDDEN else c for c in text)
+        text = _BARS.sub(lambda bar: "; " if bar.start() else "", text.strip())
     if text.isupper():
         text = text.lower()
     if "\n" in text:
@@ -71,9 +74,11 @@ def fault_of(text: str) -> str | None:
     """Why a cleaned caption cannot be parsed; None if it can."""
     if not text:
         return "the caption is empty"
-    if len(text) > _MAX_CHARACTERS or text.count(" ") >= MAX_WORDS:
+    if text.count(" ") >= MAX_WORDS:
         words = text.count(" ") + 1
         return f"the caption has {words:,} words; at most {MAX_WORDS} are parsed"
+    if len(text) > _MAX_CHARACTERS:
+        return f"the caption has {len(text):,} characters; at most {_MAX_CHARACTERS:,} are parsed"
     if text.isascii():
         return None if any(c.isalpha() for c in text) else f"the caption has no word: {text[:40]!r}"
     if any("\udc80" <= c <= "\udcff" for c in text):  # as `read_text` keeps them

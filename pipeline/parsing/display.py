@@ -1,5 +1,8 @@
 """A parsed caption for display: tables of its words and triples, its arcs as a picture."""
 
+import json
+from dataclasses import asdict
+
 from spacy import displacy
 from spacy.tokens import Doc
 
@@ -28,6 +31,31 @@ def triple_table(doc: Doc) -> str:
         rows.append((*cells, triple.rule))
     rows += [(_cell(span), "", "", "") for i, span in enumerate(objects) if i not in related]
     return render_table(("subject", "predicate", "object or attribute", "rule"), rows)
+
+
+def as_json_text(doc: Doc) -> str:
+    """Words, objects and triples as JSON.
+
+    Subjects and objects of triples are numbers of objects; an attribute is a span of its own.
+    """
+    words = [
+        {
+            "word": token.text,
+            "lemma": token.lemma_,
+            "pos": token.pos_,
+            "arc": token.dep_,
+            "head": token.head.i,
+        }
+        for token in doc
+    ]
+    objects, triples = stored_objects(doc), stored_triples(doc)
+    content = {
+        "caption": doc.text,
+        "words": words,
+        "objects": [asdict(span) for span in objects],
+        "triples": [asdict(triple) for triple in triples],
+    }
+    return json.dumps(content, ensure_ascii=False)
 
 
 def arcs_svg(doc: Doc) -> str:

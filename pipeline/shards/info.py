@@ -113,26 +113,79 @@ def _maker(summary: ShardsSummary) -> str:
     return f"made by {short}: {who}{made_by}\n  written with {packages}"
 
 
+@dataclass(frozen=True)
+class FailedItem:
+    """An image or caption that is in no shard.
+
+    Attributes:
+        kind: of the shard that it should be in.
+        split: of that shard.
+        id: of the image or caption.
+        reason: why it failed.
+    """
+
+    kind: Kind
+    split: str | None
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FailedItems:
+    """The result of `list_failures`."""
+
+    directory: str
+    failures: tuple[FailedItem, ...]
+
+    def to_json(self) -> str:
+        """The failures as JSON text."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+    def to_table(self) -> str:
+        """The failures as text for a terminal."""
+        if not self.failures:
+            return f"{self.directory}: no image or caption failed"
+        rows = [(f.kind, f.split or "all", f.id, f.reason) for f in self.failures]
+        return render_table(("shards", "split", "id", "reason"), rows)
+
+
+def list_failures(directory: Path | str) -> FailedItems:
+    """The images and captions that failed, in the order of the shards.
+
+    Raises:
+        DataError: as for `summarise_shards`.
+    """
+    failures = (
+        FailedItem(sidecar.kind, sidecar.split, id_, reason)
+        for sidecar in _sidecars(Path(directory))
+        for id_, reason in sidecar.failures.items()
+    )
+    return FailedItems(str(directory), tuple(failures))
+
+
 def summarise_shards(directory: Path | str) -> ShardsInfo:
     """Summarise the sidecars of a folder, without opening a shard.
 
     Raises:
         DataError: there is no such folder, it has no shard, or a sidecar cannot be read.
     """
-    directory = Path(directory)
     groups: dict[tuple[Any, ...], list[Sidecar]] = {}
-    for path in find_sidecars(directory):
-        sidecar = read_sidecar(path)
+    for sidecar in _sidecars(Path(directory)):
         made_by = digest([sidecar.fingerprint, sidecar.settings, sidecar.packages])
         groups.setdefault((sidecar.kind, sidecar.split or "", made_by), []).append(sidecar)
-    if not groups:
+    kinds = {kind: place for place, kind in enumerate(KINDS)}
+    ordered = sorted(groups, key=lambda group: (kinds[group[0]], group[1:]))
+    return ShardsInfo(str(directory), tuple(_summary(groups[group]) for group in ordered))
+
+
+def _sidecars(directory: Path) -> list[Sidecar]:
+    sidecars = [read_sidecar(path) for path in find_sidecars(directory)]
+    if not sidecars:
         raise DataError(
             f"{directory} has no shards: expected regions-00000.json or captions-00000.json. "
             "Make them with pipeline extract-regions or parse-captions."
         )
-    kinds = {kind: place for place, kind in enumerate(KINDS)}
-    ordered = sorted(groups, key=lambda group: (kinds[group[0]], group[1:]))
-    return ShardsInfo(str(directory), tuple(_summary(groups[group]) for group in ordered))
+    return sidecars
 
 
 def _summary(sidecars: list[Sidecar]) -> ShardsSummary:

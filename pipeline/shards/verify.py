@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import DataError, SettingsError
-from pipeline.image_ids import join_ids
+from pipeline.image_ids import by_key, image_key, join_ids
 from pipeline.shards.checks import CheckedShard, check_shard
 from pipeline.shards.schema import KINDS, Kind
 from pipeline.shards.sidecar import (
@@ -126,6 +126,10 @@ def verify_shards(
         problems += _against_manifest(checked, manifest, root or manifest.parent)
     readable = [c.sidecar for c in checked if c.sidecar is not None]
     notices += [notice for sidecar in readable for notice in sidecar.notices]
+    failed = sum(len(sidecar.failures) for sidecar in readable)
+    if failed:
+        what = "image or caption" if failed == 1 else "images and captions"
+        notices.append(f"{failed:,} {what} failed: pipeline info --failed {directory} lists them.")
     return VerifyReport(
         directory=str(directory),
         full=full,
@@ -243,6 +247,17 @@ def _disagreement(regions: _Ids, captions: _Ids, image_of: Mapping[str, str]) ->
 def _lone(lone: list[str], regions: _Ids, captions: _Ids) -> Iterator[Problem]:
     """Captions without an image; of a split that none is joined of, how both sides name images."""
     yield from _one("captions", "agreement", lone, "captions of an image that is in no shard")
+    named = dict.fromkeys(captions.image_of[caption] for caption in lone)
+    images = by_key(regions.split_of)
+    shared = {
+        name: images[key] for name in named if len(images.get(key := image_key(name), ())) > 1
+    }
+    if shared:
+        name, owners = next(iter(shared.items()))
+        count = "1 name" if len(shared) == 1 else f"{len(shared):,} names"
+        message = f"{count} of images in captions fit several images: {name} may be "
+        message += f"{_some(owners, _EXAMPLES)}. Give their paths in the captions."
+        yield Problem("captions", "agreement", message)
     missing = set(lone)
     for split in sorted(captions.splits, key=str):
         ids = [caption for caption, of in captions.split_of.items() if of == split]

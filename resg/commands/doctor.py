@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from resg.options import RunPath, json_option, shards_option
+from resg.options import json_option, shards_option
 
 
 @click.command()
 @click.option(
     "--run",
-    type=RunPath(),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run folder to check; a folder of seeds has several.",
 )
 @shards_option

@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from resg.options import (
-    RunPath,
-    device_option,
-    json_option,
-    pairs_option,
-    shards_option,
-    split_option,
-)
+from resg.options import device_option, json_option, pairs_option, shards_option, split_option
 
 
 @click.command()
@@ -21,7 +14,7 @@ from resg.options import (
     "--run",
     "runs",
     multiple=True,
-    type=RunPath(),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run folder; several are an ensemble. A folder of seeds gives mean and deviation.",
 )
 @click.option("--each", is_flag=True, help="One row for each run, no ensemble.")

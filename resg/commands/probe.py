@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from resg.options import (
-    RunPath,
     device_option,
     json_option,
     pairs_option,
+    parser_option,
     shards_option,
     split_option,
 )
@@ -21,19 +21,13 @@ from resg.options import (
     "--run",
     "folder",
     required=True,
-    type=RunPath(),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Run folder; a folder of seeds gives a table for each.",
 )
 @shards_option
 @split_option
 @pairs_option
-@click.option(
-    "--model",
-    metavar="NAME_OR_PATH",
-    default="embedded",
-    show_default=True,
-    help="spaCy model that parsed the captions.",
-)
+@parser_option
 @device_option
 @json_option
 def probe(
@@ -53,7 +47,7 @@ def probe(
     """
     from resg.devices import choose_device
     from resg.evaluation.probes import probe_run
-    from resg.live import caption_parser
+    from resg.live import caption_reader
     from resg.progress import probe_table
     from resg.run_folder import open_run, runs_in
 
@@ -63,7 +57,7 @@ def probe(
     for each in folders:
         run = open_run(each)
         reports[each.name] = probe_run(
-            run, split, target, caption_parser(run, model), shards, pairs
+            run, split, target, caption_reader(run, model).captions, shards, pairs
         )
     if as_json:
         told = {name: asdict(report) for name, report in reports.items()}

@@ -1,6 +1,9 @@
 """resg train: shards in, a run folder out."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -40,6 +43,12 @@ from resg.options import complete_preset, complete_setting, device_option, shard
     "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Run folder to resume."
 )
 @device_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object per line for the start, each step and epoch, and the end.",
+)
 @click.pass_context
 def train(
     context: click.Context,
@@ -50,6 +59,7 @@ def train(
     seeds: int,
     resume: Path | None,
     device: str,
+    as_json: bool,
 ) -> None:
     """Train a matcher on the train split; the best weights are chosen on val.
 
@@ -67,15 +77,20 @@ def train(
 
     target = choose_device(device)
     with TrainingTable() as table:
+        show = _print_json if as_json else table.show
         if resume is not None:
             _refuse_beside_resume(context)
-            resume_run(resume, target, shards, table.show)
+            resume_run(resume, target, shards, show)
         elif shards is None or out is None:
             raise click.UsageError("expected --shards and --out, or --resume RUN.")
         elif seeds > 1:
-            train_seeds(shards, out, load_settings(preset, changes), seeds, target, table.show)
+            train_seeds(shards, out, load_settings(preset, changes), seeds, target, show)
         else:
-            train_run(shards, out, load_settings(preset, changes), target, table.show)
+            train_run(shards, out, load_settings(preset, changes), target, show)
+
+
+def _print_json(event: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(event))
 
 
 def _refuse_beside_resume(context: click.Context) -> None:

@@ -196,16 +196,18 @@ class SplitReaders:
         A stage's inputs are in its fingerprint too, under other names, and are left out here: a run
         may be evaluated on other data of the same detector and parser.
         """
-        return {
-            kind: reader.fingerprint.get("model", reader.fingerprint)
-            for kind, reader in (("regions", self.regions), ("captions", self.captions))
-        }
+        return {"regions": made_by(self.regions), "captions": made_by(self.captions)}
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 by file name of each shard, and of what else says what is in the split."""
         sidecars = (*self.regions.sidecars, *self.captions.sidecars)
         hashes = {sidecar.file: sidecar.sha256 for sidecar in sidecars}
         return hashes | {file.name: file_digest(file) for file in self.joined.files}
+
+
+def made_by(reader: ShardReader[Any]) -> Mapping[str, Any]:
+    """Fingerprint of the detector or the parser that made shards."""
+    return reader.fingerprint.get("model", reader.fingerprint)
 
 
 def _examples(ids: list[str]) -> str:

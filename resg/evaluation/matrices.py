@@ -37,16 +37,20 @@ class MatrixIds:
     image_of_caption: list[int]
 
 
-def check_matrix_path(path: Path) -> None:
-    """Refuse a path that no matrix can be written to, before the scores are computed.
+def prepare_matrix_path(path: Path) -> None:
+    """Make the folder of a matrix, or refuse its path, before the scores are computed.
 
     Raises:
-        SettingsError: the name does not end in .npy, or there is no such folder.
+        SettingsError: the name does not end in .npy, or the folder cannot be made.
     """
     if path.suffix != ".npy":
         raise SettingsError(f"expected a name that ends in .npy for the matrix, got {path.name!r}.")
-    if not path.parent.is_dir():
-        raise SettingsError(f"expected a folder for the matrix, there is no {path.parent}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {path.parent} for the matrix cannot be made: {error.strerror}."
+        ) from error
 
 
 def save_matrix(path: Path, scores_IC: NDArray[np.floating[Any]], ids: MatrixIds) -> None:
@@ -126,9 +130,12 @@ def load_owners(path: Path, num_images: int, num_captions: int) -> NDArray[np.in
     """
     lines = _owner_lines(path)
     if len(lines) != num_captions:
+        advice = "Is it of another matrix?"
+        if len(lines) == num_images:
+            advice = "The matrix seems to be transposed: its rows are images, its columns captions."
         raise ResgError(
             f"expected a line for each of {num_captions} captions in {path}, got {len(lines)}. "
-            "Is it of another matrix?"
+            f"{advice}"
         )
     if all(line.isdecimal() and int(line) < num_images for line in lines):
         return np.array([int(line) for line in lines], np.int64)
@@ -189,9 +196,9 @@ def _read_ids(path: Path) -> MatrixIds:
 
 
 def _check_shape(path: Path, scores_IC: NDArray[Any], shape: tuple[int, int]) -> None:
-    if scores_IC.dtype.kind in "iuf" and scores_IC.shape == shape:
+    if scores_IC.dtype.kind in "iuf" and scores_IC.shape == shape and scores_IC.size:
         return
-    got = f"got shape {scores_IC.shape} of {scores_IC.dtype}. Is it transposed?"
+    got = f"got shape {scores_IC.shape} of {scores_IC.dtype}. {_advice(scores_IC, shape)}"
     if ids_path(path).exists():
         raise ResgError(
             f"expected the {shape[0]} images x {shape[1]} captions of {ids_path(path).name} in "
@@ -201,3 +208,18 @@ def _check_shape(path: Path, scores_IC: NDArray[Any], shape: tuple[int, int]) ->
         f"expected images x captions with {CAPTIONS_PER_IMAGE} captions an image in {path}, or "
         f"their ids beside it in {ids_path(path).name}, or --owners FILE, {got}"
     )
+
+
+def _advice(scores: NDArray[Any], shape: tuple[int, int]) -> str:
+    """What to do about a matrix that does not have the expected shape."""
+    if scores.ndim != 2:
+        axes = "1 axis" if scores.ndim == 1 else f"{scores.ndim} axes"
+        return f"A matrix of scores has 2 axes, this array has {axes}."
+    if not scores.size:
+        return "It is empty."
+    if scores.dtype.kind not in "iuf":
+        return "Scores are numbers."
+    rows, columns = scores.shape
+    if scores.T.shape == shape or rows == CAPTIONS_PER_IMAGE * columns:
+        return "It is transposed: save the array's .T."
+    return "--owners names the image of each caption, whatever their number."

@@ -38,6 +38,10 @@ class Encoded:
         ptr = self.ptr[start : end + 1] - first
         return Encoded(self.embeddings[start:end], self.nodes[first:last], ptr)
 
+    def to(self, device: torch.device) -> "Encoded":
+        """The same items on a device."""
+        return Encoded(self.embeddings.to(device), self.nodes.to(device), self.ptr)
+
     @classmethod
     def cat(cls, parts: Sequence["Encoded"]) -> "Encoded":
         """The items of all parts, in order."""

@@ -74,18 +74,30 @@ class Matcher(nn.Module):
         Raises:
             ResgError: the features are not as wide as the model's.
         """
+        nodes = self.region_nodes(images)
+        edges = images.edges
+        if edges is None and self.settings.graph.layers:
+            edges = self.visual_edges(images)
+        return self.encode_visual_graph(nodes, edges, images.layout)
+
+    def region_nodes(self, images: ImageBatch) -> Tensor:
+        """`[M, d]` regions before they know their graph.
+
+        Raises:
+            ResgError: the features are not as wide as the model's.
+        """
         width = images.features.shape[1]
         if width != self.feature_width:
             raise ResgError(
                 f"expected region features {self.feature_width} wide, as in training, got {width}. "
                 "Use shards of the same detector."
             )
-        nodes = self.regions(images.features, images.boxes, images.sizes, images.layout)
-        edges = images.edges
-        if edges is None and self.settings.graph.layers:
-            edges = self.visual_edges(images)
-        nodes = self.visual_graph(nodes, edges, images.layout)
-        return _encoded(self.image_pooling(nodes, images.layout), nodes, images.layout)
+        return self.regions(images.features, images.boxes, images.sizes, images.layout)
+
+    def encode_visual_graph(self, nodes: Tensor, edges: Edges | None, layout: Layout) -> Encoded:
+        """Region nodes and image embeddings, from `region_nodes` and their edges."""
+        nodes = self.visual_graph(nodes, edges, layout)
+        return _encoded(self.image_pooling(nodes, layout), nodes, layout)
 
     def visual_edges(self, images: ImageBatch) -> Edges:
         """The edges of a batch of images; the host waits for the GPU to know their number."""
@@ -101,12 +113,18 @@ class Matcher(nn.Module):
 
     def encode_captions(self, captions: CaptionBatch) -> Encoded:
         """Word nodes and caption embeddings."""
+        return self.encode_textual_graph(self.word_nodes(captions), captions.edges, captions.layout)
+
+    def word_nodes(self, captions: CaptionBatch) -> Tensor:
+        """`[M, d]` words before they know their graph."""
         if captions.subwords is None:
-            nodes = self.words(captions.words, captions.layout)
-        else:
-            nodes = self.words(captions.subwords, captions.word_of_subword, len(captions.words))
-        nodes = self.textual_graph(nodes, captions.edges, captions.layout)
-        return _encoded(self.caption_pooling(nodes, captions.layout), nodes, captions.layout)
+            return self.words(captions.words, captions.layout)
+        return self.words(captions.subwords, captions.word_of_subword, len(captions.words))
+
+    def encode_textual_graph(self, nodes: Tensor, edges: Edges, layout: Layout) -> Encoded:
+        """Word nodes and caption embeddings, from `word_nodes` and their edges."""
+        nodes = self.textual_graph(nodes, edges, layout)
+        return _encoded(self.caption_pooling(nodes, layout), nodes, layout)
 
     def forward(self, images: ImageBatch, captions: CaptionBatch) -> tuple[Encoded, Encoded]:
         """Both sides of a batch of pairs."""

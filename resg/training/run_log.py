@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from resg.errors import ResgError
 from resg.training.losses import PARTS
 
 METRICS_FILE = "metrics.jsonl"
+
+LOGARITHMIC_FROM = 20
+"""A loss whose highest value is as many times its median has a logarithmic axis above that."""
 
 
 class RunLog:
@@ -87,22 +92,18 @@ def draw_curves(folder: Path) -> Path:
     from matplotlib.ticker import MaxNLocator
 
     events = read_metrics(folder)
-    steps = [event for event in events if event["kind"] == "step"]
     validations = [event for event in events if event["kind"] == "validation"]
-    panels = _loss_panels(steps)
+    panels = loss_panels(events)
     figure = Figure(figsize=(10, max(4, 1.5 * len(panels))), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplot_mosaic([[part, "rsum"] for part in panels])
-    steps_per_epoch = validations[0]["step"] / validations[0]["epoch"]
-    epochs = [(event["step"] + 1) / steps_per_epoch for event in steps]
-    for number, part in enumerate(panels):
-        values = [event[part] for event in steps]
-        axes[part].plot(epochs, values, color=f"C{number}", linewidth=0.8)
-        axes[part].set(ylabel=part, ylim=(0, 1.05 * max(values) or 1.0), xlim=(0, max(epochs)))
-        axes[part].label_outer()
-    axes[panels[0]].set_title("Training losses")
-    axes[panels[-1]].set(xlabel="epoch")
-    best = max(validations, key=lambda event: event["rsum"])
+    axes = figure.subplot_mosaic([[panel.part, "rsum"] for panel in panels])
+    for number, panel in enumerate(panels):
+        own = axes[panel.part]
+        panel.draw(own, f"C{number}")
+        own.label_outer()
+    axes[panels[0].part].set_title("Training losses")
+    axes[panels[-1].part].set(xlabel="epoch")
+    best = best_validation(events)
     recall = axes["rsum"]
     recall.plot([e["epoch"] for e in validations], [e["rsum"] for e in validations], marker=".")
     recall.plot(best["epoch"], best["rsum"], marker="*", markersize=14, linestyle="none")
@@ -115,10 +116,54 @@ def draw_curves(folder: Path) -> Path:
     return path
 
 
-def _loss_panels(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The loss, and the parts that it is the sum of if there are several."""
+def best_validation(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The evaluation with the highest rSum, the first of several; at least one must be there."""
+    validations = (event for event in events if event["kind"] == "validation")
+    return max(validations, key=lambda event: event["rsum"])
+
+
+@dataclass(frozen=True)
+class LossPanel:
+    """A part of the loss over a run.
+
+    Attributes:
+        part: its name.
+        epochs: of each step, in parts of an epoch.
+        values: at each step.
+    """
+
+    part: str
+    epochs: list[float]
+    values: list[float]
+
+    def draw(self, axes: Any, colour: str) -> None:
+        """Draw it on axes that start at 0.
+
+        Where the first steps are far above all others, as sums of violations are, the upper part of
+        the axis is logarithmic: else the others would lie on the axis.
+        """
+        highest = max(self.values)
+        axes.plot(self.epochs, self.values, color=colour, linewidth=0.8)
+        if highest > LOGARITHMIC_FROM * median(self.values) > 0:
+            axes.set_yscale("symlog", linthresh=median(self.values))
+        limits = (0, 1.05 * highest or 1.0)
+        axes.set(ylabel=self.part, ylim=limits, xlim=(0, max(self.epochs)))
+
+
+def loss_panels(events: Sequence[Mapping[str, Any]]) -> list[LossPanel]:
+    """The loss, and the parts that it is the sum of if there are several, without those always 0.
+
+    Args:
+        events: metrics of a run with at least one finished epoch.
+    """
+    steps = [event for event in events if event["kind"] == "step"]
+    first = next(event for event in events if event["kind"] == "validation")
+    epochs = [(event["step"] + 1) * first["epoch"] / first["step"] for event in steps]
     parts = [part for part in PARTS if part != "loss" and any(e[part] for e in steps)]
-    return ["loss", *(parts if len(parts) > 1 else [])]
+    return [
+        LossPanel(part, epochs, [event[part] for event in steps])
+        for part in ["loss", *(parts if len(parts) > 1 else [])]
+    ]
 
 
 def _tensorboard(folder: Path) -> Any | None:

@@ -116,6 +116,28 @@ def test_an_orientation_of_another_type_counts_if_it_is_one(
     assert load_image(tmp_path / "a.png").shape == ((60, 40, 3) if is_turned else (40, 60, 3))
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        struct.pack("<HHII", 0x010E, 2, 100_000, 0x7FFFFFFF),  # text beyond the end
+        struct.pack("<HHII", 0x010F, 77, 1, 0),  # no such type
+        struct.pack("<HHII", 0x8769, 4, 1, 8),  # the EXIF directory is the directory itself
+    ],
+)
+def test_pillow_does_not_warn_of_metadata_that_it_cannot_read(tmp_path, pixels, odd):
+    # pytest makes errors of warnings
+    turned = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    directory = struct.pack("<H", 2) + b"".join(sorted((turned, odd))) + bytes(4)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"II*\0\x08\0\0\0" + directory)
+    assert load_image(tmp_path / "a.png").shape == (60, 40, 3)
+
+
+def test_two_orientations_are_one(tmp_path, pixels):
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 2, 6, 6, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert load_image(tmp_path / "a.png").shape == (60, 40, 3)
+
+
 def test_exif_that_is_none_leaves_the_pixels_as_they_are(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
     np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)

@@ -81,3 +81,10 @@ def test_files_that_are_no_text_are_named(tmp_path):
 
 def test_marks_of_joined_files_are_passed_over():
     assert lines_of("\ufeffa\r\n\ufeffb\n") == ["a", "b"]
+
+
+def test_carriage_returns_end_lines_where_they_end_the_last_one(tmp_path):
+    (tmp_path / "mac.tsv").write_bytes(b"a\tone\rb\ttwo\r")
+    assert lines_of(read_text(tmp_path / "mac.tsv", "file")) == ["a\tone", "b\ttwo"]
+    (tmp_path / "inside.tsv").write_bytes(b"a\tone\rtwo\n")
+    assert lines_of(read_text(tmp_path / "inside.tsv", "file")) == ["a\tone\rtwo"]

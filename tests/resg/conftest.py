@@ -1,14 +1,21 @@
 """A tiny world whose captions can be matched: colour regions in a row, captions that read them."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.detectors.stage import RegionStage
+from pipeline.execution import ExecutionSettings, run_stage
+from pipeline.manifests.manifest import load_manifest
+from pipeline.parsing.stage import ParseCaptions
+from pipeline.scenes.dataset import make_scenes
 from pipeline.shards.records import CaptionSpan, CaptionTriple, ImageRegions, ParsedCaption
 from pipeline.shards.writer import write_shard
 from resg.jobs import train_run
+from resg.presets import load_settings
 
 COLOURS = ("red", "green", "blue", "white", "black", "pink")
 FEATURE_WIDTH = 16
@@ -108,3 +115,36 @@ def shards(tmp_path_factory):
     for number, (split, count) in enumerate((("train", 48), ("val", 12), ("test", 12))):
         write_split(folder, number, split, *make_split(split, count, number))
     return folder
+
+
+@pytest.fixture(scope="session")
+def picture_run(tmp_path_factory):
+    """A run on the embedded detector and parser, and the folder of the scenes that it knows."""
+    place = tmp_path_factory.mktemp("picture_run")
+    make_scenes(place / "scenes", num_images=24, seed=3, workers=1)
+    manifest = load_manifest(place / "scenes" / "scenes.yaml")
+    execution = ExecutionSettings(workers=1, processes=False, progress=False)
+    for stage, items in (
+        (RegionStage.create("scenes"), manifest.images(place / "scenes")),
+        (ParseCaptions("embedded"), manifest.captions(place / "scenes")),
+    ):
+        run_stage(stage, items, place / "shards", execution)
+    changes = ("model.width=16", "model.graph.heads=4", "train.batch_size=8", "train.epochs=1")
+    train_run(place / "shards", place / "run", load_settings("resg-gru", changes), CPU)
+    pictures = sorted((place / "scenes").rglob("*.png"))
+    return SimpleNamespace(folder=place / "run", shards=place / "shards", pictures=pictures)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, which .ci/run installs."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()

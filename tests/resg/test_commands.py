@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +11,6 @@ from click.testing import CliRunner
 
 import pipeline
 from resg.cli import main
-from resg.embedded import EMBEDDED
-from resg.options import complete_preset, complete_setting
 from resg.presets import preset_names
 from resg.run_folder import open_run
 from resg.training.checkpoint import last_checkpoint
@@ -41,7 +43,7 @@ def run(shards, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "probe", "doctor", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "probe", "doctor"])
 def test_help_of_a_command_has_an_example(command):
     done = resg(command, "--help")
     assert done.exit_code == 0
@@ -69,6 +71,14 @@ def test_train_writes_a_run_and_tells_of_its_validation(shards, tmp_path):
     kinds = [event["kind"] for event in read_metrics(run.folder)]
     assert kinds.count("validation") == 2
     assert kinds.count("step") == 12
+
+
+def test_train_prints_what_happens_as_json_lines(shards, tmp_path):
+    done = train(shards, tmp_path / "run", "--preset", "vse++", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (events[0]["kind"], events[-1]["kind"]) == ("start", "end")
+    measured = [event for event in events if event["kind"] in ("step", "validation")]
+    assert measured == read_metrics(tmp_path / "run")
 
 
 def test_train_goes_on_with_a_run_whose_shards_moved(shards, run, tmp_path):
@@ -287,27 +297,38 @@ def test_the_version_is_printed():
     assert resg("--version").output == f"resg {pipeline.__version__}\n"
 
 
-def test_presets_and_settings_are_completed():
-    assert complete_preset(None, None, "scan") == ["scan-i2t", "scan-t2i"]
-    assert "train.epochs=" in complete_setting(None, None, "train.e")
+def completed(program, *words):
+    """What the shell offers behind these words, as `resg` answers it."""
+    variable = f"_{program.upper()}_COMPLETE"
+    environment = {
+        variable: "bash_complete",
+        "COMP_WORDS": " ".join((program, *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", program],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
 
 
-def test_an_exported_run_scores_as_its_run_and_names_no_path(run, shards, tmp_path, monkeypatch):
-    done = resg("export", "--run", run, "--out", tmp_path / "small")
-    assert done.exit_code == 0, done.output
-    names = {path.name for path in (tmp_path / "small").iterdir()}
-    assert names == {"run.json", "vocabulary.json", "best.safetensors"}
-    assert str(shards) not in (tmp_path / "small" / "run.json").read_text()
-    sizes = [(folder / "best.safetensors").stat().st_size for folder in (run, tmp_path / "small")]
-    assert sizes[1] < 0.6 * sizes[0]
-    refused = resg("evaluate", "--run", tmp_path / "small", "--device", "cpu")
-    assert refused.exit_code == 1
-    assert "--shards DIR" in refused.output
-    monkeypatch.setitem(EMBEDDED, "photos", tmp_path / "small")
-    figures = [
-        json.loads(resg("evaluate", "--run", name, "--shards", shards, "--json").output)
-        for name in (run, "photos")
-    ]
-    assert figures[1]["rsum"] == pytest.approx(figures[0]["rsum"], abs=5)
-    again = resg("export", "--run", run, "--out", tmp_path / "small")
-    assert "holds a run already" in again.output
+@pytest.mark.parametrize(
+    ("program", "words", "offered"),
+    [
+        ("resg", ("eval",), ["evaluate"]),
+        ("resg", ("train", "--preset", "scan"), ["scan-i2t", "scan-t2i"]),
+        ("resg", ("train", "--preset", "my/"), ["my/"]),  # a file
+        ("resg", ("train", "--set", "train.epo"), ["train.epochs="]),
+        ("resg", ("train", "--device", "c"), ["cpu", "cuda"]),
+        ("pipeline", ("show-r",), ["show-regions"]),
+        ("pipeline", ("extract-regions", "--detector", "ph"), ["photos", "photos:"]),
+        ("pipeline", ("extract-regions", "--device", "a"), ["auto"]),
+        ("pipeline", ("import-regions", "--on-error", "s"), ["skip", "stop"]),
+    ],
+)
+def test_the_shell_completes_names(program, words, offered):
+    assert completed(program, *words) == offered

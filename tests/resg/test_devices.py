@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resg.devices import choose_device, device_name
+from resg.errors import SettingsError
 
 
 @pytest.fixture
@@ -31,6 +32,28 @@ def test_omp_num_threads_wins(threads, monkeypatch):
     monkeypatch.setattr("dask.system.CPU_COUNT", 2)
     choose_device("cpu")
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("gpu", "cuda:NUMBER, got 'gpu'"), ("cuda:0", "PyTorch sees none")]
+)
+def test_absent_devices_are_refused(name, says, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=says):
+        choose_device(name)
+
+
+def test_torchrun_gives_each_process_its_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert choose_device("cuda") == choose_device("auto") == torch.device("cuda:1")
+    with pytest.raises(SettingsError, match="expected --device cuda, got cuda:1"):
+        choose_device("cuda:1")
+    assert chosen == [torch.device("cuda:1")] * 2
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

@@ -233,3 +233,18 @@ def test_the_table_of_probes(share):
     assert "40 captions above their swapped form" in text
     assert ("62.5" in text) == (share is not None)
     assert "hard pairs, all" in text
+
+
+@pytest.mark.parametrize("columns", [60, 100, 200])
+def test_a_table_of_metrics_is_as_wide_as_the_terminal_and_cuts_nothing(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    way = {"r1": 12.25, "r5": 34.5, "r10": 100.0, "medr": 3.0}
+    figures = {"i2t": way, "t2i": way, "rsum": 477.1, "hard_pairs": {"all": 50.0}}
+    spread = {**figures, "deviation": figures}
+    lines = metrics_table({"resg-gru, seeds": spread, "chance": figures}).splitlines()
+    assert "…" not in "".join(lines)
+    (seeds,) = (line for line in lines if "resg-gru, seeds" in line)
+    assert seeds.count("±") == 10
+    assert max(map(len, lines)) <= max(columns, 140)
+    plain = metrics_table({"chance": figures}).splitlines()
+    assert max(map(len, plain)) <= max(columns, 67)

@@ -1,9 +1,11 @@
 """What `import resg` offers: the lines of README, run on a tiny trained run."""
 
 import doctest
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +16,13 @@ import resg.run
 from pipeline.manifests.manifest import CaptionItem
 from pipeline.parsing.captions import caption_record
 from pipeline.parsing.parser import cached_parser, model_fingerprint, parse_texts
+from resg import webpage
 from resg.evaluation import ranking
+from resg.explain import shares
+from resg.files import load_tensors, save_tensors
 from resg.jobs import score_run, train_run
 from resg.presets import load_settings
+from resg.run_folder import SHIPPED, export_run, open_run
 
 CPU = torch.device("cpu")
 SIZES = {"train": 40, "val": 10, "test": 10}
@@ -68,13 +74,21 @@ def test_a_free_text_query_in_ten_lines(folder):
     assert set(found) <= {f"test-{number}" for number in range(SIZES["test"])}
 
 
-@pytest.mark.parametrize(("module", "names"), [(resg.run, ("load",)), (ranking, ("rank",))])
-def test_docstring_examples_run(module, names, folder):
-    for name in names:
-        values = {**vars(module), "folder": folder}
-        for test in doctest.DocTestFinder().find(getattr(module, name), name, globs=values):
-            assert test.examples
-            assert doctest.DocTestRunner().run(test).failed == 0
+@pytest.mark.parametrize(
+    ("module", "documented"),
+    [
+        (resg.run, resg.load),
+        (resg.run, resg.Run.explain),
+        (ranking, resg.rank),
+        (shares, shares.node_shares),
+        (webpage, webpage.html_table),
+    ],
+)
+def test_docstring_examples_run(module, documented, folder):
+    values = {**vars(module), "folder": folder}
+    for test in doctest.DocTestFinder().find(documented, documented.__name__, globs=values):
+        assert test.examples
+        assert doctest.DocTestRunner().run(test).failed == 0
 
 
 def test_similarities_are_those_of_evaluate(run, folder):
@@ -114,6 +128,51 @@ def test_what_cannot_be_encoded_is_refused(run, folder, shards, world):
         resg.load(folder / "nothing")
 
 
+def test_an_exported_run_gives_nearly_the_same_scores_without_its_paths(run, folder, tmp_path):
+    export_run(open_run(folder), tmp_path / "half", half=True)
+    assert {f.name for f in (tmp_path / "half").iterdir()} == {
+        "best.safetensors",
+        "run.json",
+        "vocabulary.json",
+    }
+    assert str(folder.parent) not in (tmp_path / "half" / "run.json").read_text()
+    half = resg.load(tmp_path / "half", device="cpu")
+    captions, regions = run.captions("test"), run.regions("test")
+    expected = run.similarity(run.encode_images(regions), run.encode_captions(captions))
+    found = half.similarity(half.encode_images(regions), half.encode_captions(captions))
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    with pytest.raises(resg.ResgError, match="--shards DIR"):
+        half.regions("test")
+    with pytest.raises(resg.ResgError, match="holds a run already"):
+        export_run(open_run(folder), tmp_path / "half")
+
+
+def test_weights_too_large_for_half_precision_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "large")
+    weights = load_tensors(folder / "best.safetensors")
+    name = next(n for n, tensor in weights.items() if tensor.is_floating_point())
+    weights[name] = torch.full_like(weights[name], 1e6)
+    save_tensors(tmp_path / "large" / "best.safetensors", weights)
+    with pytest.raises(resg.ResgError, match="too large for half precision"):
+        export_run(open_run(tmp_path / "large"), tmp_path / "half", half=True)
+    assert not (tmp_path / "half").exists()
+
+
+def test_the_shipped_matcher_has_a_name_and_its_absence_clear_words(folder, monkeypatch, tmp_path):
+    monkeypatch.setitem(SHIPPED, "photos", folder)
+    assert resg.load("photos", device="cpu").folder.folder == folder
+    with pytest.raises(resg.ResgError, match=r"no run\.json"):
+        resg.load(Path("photos"))  # a folder of that name
+    monkeypatch.setitem(SHIPPED, "photos", tmp_path)
+    with pytest.raises(resg.ResgError, match=r"not in this installation.*--run RUN"):
+        resg.load("photos")
+
+
+def test_a_picture_is_refused_where_the_detector_is_not_known(run, tmp_path):
+    with pytest.raises(resg.ResgError, match="--detector SPEC"):
+        run.encode_images([tmp_path / "dog.jpg"])
+
+
 def test_a_run_names_itself(run):
     assert repr(run).endswith("(resg-gru) on cpu>")
 
@@ -142,7 +201,21 @@ def test_importing_resg_starts_nothing_heavy():
     assert not HEAVY & loaded_by("import resg; resg.__version__, resg.rank, resg.evaluate_scores")
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "probe", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "train",
+        "evaluate",
+        "probe",
+        "doctor",
+        "explain",
+        "export-run",
+        "index",
+        "search",
+        "serve",
+    ],
+)
 def test_help_starts_nothing_heavy(command):
     code = f"from resg.cli import main\nmain({[command] if command else []} + ['--help'],"
     assert not HEAVY & loaded_by(f"{code} standalone_mode=False)")

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from pipeline.detectors.base import DetectorInfo, SelectionDefaults
 from pipeline.detectors.detectron2.configuration import read_config, require_detectron2
+from pipeline.detectors.devices import choose_device
 from pipeline.detectors.resizing import ResizePolicy
 from pipeline.detectors.torch_backend import (
     Proposals,
     TorchNetwork,
     best_class_columns,
     clip_boxes,
-    require_device,
 )
 from pipeline.errors import DataError, SettingsError
 
@@ -128,7 +128,7 @@ def detectron2_network(
     """
     heads = RegionHeads(model, info.boxes)
     network = TorchNetwork(heads, info, device=device, threads=threads)
-    if network.device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
+    if network.device.type == "cuda" and torch.cuda.get_device_capability(network.device) >= (8, 0):
         heads.arrange_for_gpu()
     return network
 
@@ -179,7 +179,7 @@ def open_zoo(name: str, *, device: str = "cpu", threads: int = 1) -> TorchNetwor
 
     Args:
         name: such as `COCO-Detection/faster_rcnn_R_50_C4_3x`.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         threads: that torch may use on the CPU.
 
     Raises:
@@ -235,7 +235,7 @@ def open_detectron2(
     require_detectron2()
     from pipeline.detectors.checkpoints import load_weights
 
-    require_device(device)
+    device = choose_device(device, "torch")
     model = build_model(config)
     load_weights(model, weights)
     info = config_info(config, feature_width(model))

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from pipeline.detectors.detectron2.configuration import named_config, require_detectron2
+from pipeline.detectors.devices import choose_device
 from pipeline.detectors.instances import Instances, read_instances
 from pipeline.errors import DataError, SettingsError
 from pipeline.manifests.manifest import ImageItem
@@ -32,7 +33,7 @@ class TrainingSettings:
         batch: pictures per step, over all GPUs.
         learning_rate: peak; where it is None the config's is scaled with the batch, for AdamW with
             its square root.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         loader_workers: processes that read pictures.
         seed: of the initial weights and of the order of pictures.
         resume: continue from the last checkpoint of the run.
@@ -43,7 +44,7 @@ class TrainingSettings:
     iterations: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
-    device: str = "cpu"
+    device: str = "auto"
     loader_workers: int | None = None
     seed: int = 0
     resume: bool = False
@@ -93,7 +94,7 @@ def train_detector(
             f"expected pictures with boxes in the split {train_split!r}, there are none in "
             f"{instances}; name another with --train-split."
         )
-    _start_process_group(settings.device)
+    _start_process_group(choose_device(settings.device, "torch"))
     config = training_config(train, out, settings)
     _prepare_folder(config, out, settings.resume)
     for purpose, split in (("train", train_split), ("eval", eval_split)):
@@ -112,8 +113,7 @@ def train_detector(
 def training_config(train: Instances, out: Path, settings: TrainingSettings) -> Any:
     """The full config of a run: the named one with the classes of the data and the settings."""
     config = named_config(settings.config)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("--device cuda needs a GPU, torch finds none; use --device cpu.")
+    device = choose_device(settings.device, "torch")
     model, solver = config.MODEL, config.SOLVER
     if solver.OPTIMIZER not in ("SGD", "AdamW"):
         raise SettingsError(
@@ -124,8 +124,7 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
     model.ROI_HEADS.NUM_CLASSES = len(train.classes)
     model.ATTRIBUTES.NAMES = list(train.attributes)
     model.ATTRIBUTES.GROUPS = list(train.groups)
-    local_rank = os.environ.get("LOCAL_RANK", "0")
-    model.DEVICE = f"cuda:{local_rank}" if settings.device == "cuda" else "cpu"
+    model.DEVICE = device
     if settings.weights is not None:
         model.WEIGHTS = str(settings.weights)
     if settings.batch is not None:
@@ -141,7 +140,7 @@ def training_config(train: Instances, out: Path, settings: TrainingSettings) -> 
         solver.STEPS = tuple(sorted({int(step * share) for step in solver.STEPS} - {0}))
         solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, max(1, settings.iterations // 10))
         solver.MAX_ITER = settings.iterations
-    solver.AMP.ENABLED = settings.device == "cuda"
+    solver.AMP.ENABLED = device != "cpu"
     if settings.loader_workers is not None:
         config.DATALOADER.NUM_WORKERS = settings.loader_workers
     config.DATASETS.TRAIN, config.DATASETS.TEST = ("resg_train",), ("resg_eval",)
@@ -176,11 +175,11 @@ def _start_process_group(device: str) -> None:
     from detectron2.engine import defaults
     from detectron2.utils import comm
 
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if device != "cpu":
+        torch.cuda.set_device(device)
     else:  # detectron2 names a GPU to DistributedDataParallel even where the model is on none
         defaults.create_ddp_model = partial(defaults.create_ddp_model, device_ids=None)
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
 
 

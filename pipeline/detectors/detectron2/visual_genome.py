@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.detectors.checkpoints import Weights, fit_weights, read_weights
-from pipeline.detectors.torch_backend import require_device
+from pipeline.detectors.devices import choose_device
 from pipeline.errors import DataError
 from pipeline.fingerprint import file_digest
 
@@ -181,7 +181,7 @@ def open_visual_genome(path: Path, *, device: str = "cpu", threads: int = 1) -> 
     """
     from pipeline.detectors.detectron2 import network
 
-    require_device(device)
+    device = choose_device(device, "torch")
     weights, dialect = _load(path)
     config = visual_genome_config(weights, path.parent)
     model = network.build_model(config)

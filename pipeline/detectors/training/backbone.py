@@ -37,23 +37,43 @@ def scaled_channels(channels: int, factor: float) -> int:
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, momentum=0.01, eps=1e-3)
+class NormedConv2d(nn.Conv2d):
+    """Convolution and batch norm as one convolution: the norm's statistics stay as they are.
 
+    Pads as TensorFlow's `same` does for sides that the stride divides: with stride 2 one more row
+    and column is added below and right than above and left. The published weights expect it.
 
-class SameConv2d(nn.Conv2d):
-    """Convolution that pads as TensorFlow's `same` does for sides that the stride divides.
-
-    With stride 2 one more row and column is added below and right than above and left. The
-    published weights expect it.
+    Statistics of the batch would take a third of a training step; frozen ones are as usual where
+    a detector starts from ImageNet. Weight and bias of the norm are learned.
     """
+
+    def __init__(
+        self, channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
+        total = kernel - stride if stride > 1 else kernel - 1
+        is_even = total % 2 == 0
+        super().__init__(
+            channels,
+            out,
+            kernel,
+            stride,
+            padding=total // 2 if is_even else 0,
+            groups=groups,
+            bias=False,
+        )
+        self.uneven_padding = None if is_even else (total // 2, total - total // 2) * 2
+        self.norm = nn.BatchNorm2d(out, eps=1e-3)
 
     def forward(self, input: Tensor) -> Tensor:
         """`[B, C, H, W]` to `[B, C', H / stride, W / stride]`."""
-        total = self.kernel_size[0] - self.stride[0]
-        before = max(total, 0) // 2
-        after = max(total, 0) - before
-        return super().forward(F.pad(input, (before, after, before, after)))
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        weight = self.weight * scale[:, None, None, None]
+        if self.uneven_padding is not None:
+            input = F.pad(input, self.uneven_padding)
+        return self._conv_forward(input, weight, self.norm.bias - mean * scale)
 
 
 class InvertedBottleneck(nn.Module):
@@ -63,16 +83,9 @@ class InvertedBottleneck(nn.Module):
         super().__init__()
         inner = channels * expansion
         self.has_skip = stride == 1 and channels == out
-        self.expand = (
-            nn.Sequential(nn.Conv2d(channels, inner, 1, bias=False), _norm(inner))
-            if expansion != 1
-            else None
-        )
-        self.depthwise = nn.Sequential(
-            SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False),
-            _norm(inner),
-        )
-        self.project = nn.Sequential(nn.Conv2d(inner, out, 1, bias=False), _norm(out))
+        self.expand = NormedConv2d(channels, inner) if expansion != 1 else None
+        self.depthwise = NormedConv2d(inner, inner, kernel, stride, groups=inner)
+        self.project = NormedConv2d(inner, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]` to `[B, C', H / stride, W / stride]`."""
@@ -94,10 +107,7 @@ class EfficientNetLite(nn.Module):
     def __init__(self, size: str = "lite2") -> None:
         super().__init__()
         width, depth = SCALES[size]
-        self.stem = nn.Sequential(
-            SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False),
-            _norm(STEM_CHANNELS),
-        )
+        self.stem = NormedConv2d(3, STEM_CHANNELS, 3, 2)
         self.blocks = nn.ModuleList()
         channels, stride, last_of = STEM_CHANNELS, 2, {}
         for stage, (expansion, kernel, step, base, repeats) in enumerate(STAGES):
@@ -108,10 +118,7 @@ class EfficientNetLite(nn.Module):
                 self.blocks.append(InvertedBottleneck(channels, out, expansion, kernel, step_here))
                 channels, stride = out, stride * step_here
                 last_of[stride] = (len(self.blocks) - 1, out)
-        self.head = nn.Sequential(
-            nn.Conv2d(channels, HEAD_CHANNELS, 1, bias=False),
-            _norm(HEAD_CHANNELS),
-        )
+        self.head = NormedConv2d(channels, HEAD_CHANNELS)
         self.last_blocks = {last_of[stride][0] for stride in (8, 16, 32)}
         self.channels = tuple(last_of[stride][1] for stride in (8, 16, 32))
 
@@ -142,24 +149,24 @@ def load_imagenet_weights(trunk: EfficientNetLite, path: Path) -> None:
 
 
 _PARTS = {
-    "_conv_stem": "stem.0",
-    "_bn0": "stem.1",
-    "_conv_head": "head.0",
-    "_bn1": "head.1",
+    "_conv_stem": "stem",
+    "_bn0": "stem.norm",
+    "_conv_head": "head",
+    "_bn1": "head.norm",
     "_fc": "classifier",
 }
 _BLOCK_PARTS = {
-    "_expand_conv": "expand.0",
-    "_bn0": "expand.1",
-    "_depthwise_conv": "depthwise.0",
-    "_bn1": "depthwise.1",
-    "_project_conv": "project.0",
-    "_bn2": "project.1",
+    "_expand_conv": "expand",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project",
+    "_bn2": "project.norm",
 }
 
 
 def _our_name(published: str) -> str:
-    """`_blocks.3._bn0.weight` is `blocks.3.expand.1.weight` here.
+    """`_blocks.3._bn0.weight` is `blocks.3.expand.norm.weight` here.
 
     A block without expansion calls its first normalisation `_bn1` there too.
     """

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
-from torchvision.ops import nms
 
 from pipeline.detectors.training.augmentation import DetectionBatch
 from pipeline.detectors.training.boxes import (
@@ -28,6 +27,7 @@ from pipeline.detectors.training.boxes import (
     encode,
     pairwise_iou,
     sample,
+    survivors,
     take,
 )
 from pipeline.detectors.training.network import PIXEL_MEAN, PIXEL_STD
@@ -49,6 +49,7 @@ class LossSettings(BaseModel):
     proposals_before_suppression: int = Field(600, ge=1, description="Of each level.")
     suppression_iou: float = Field(0.7, description="IoU that suppresses a proposal.")
     word_regions: int = Field(24, ge=1, description="Best proposals that words are read from.")
+    box_weight: float = Field(2.0, ge=0, description="Weight of the loss on regions' boxes.")
     word_weight: float = Field(0.02, ge=0, description="Weight of the loss on caption words.")
 
 
@@ -78,6 +79,7 @@ class DetectionLosses(nn.Module):
         """
         network, size = self.network, batch.size
         images = (batch.images - PIXEL_MEAN) / PIXEL_STD
+        images = images.contiguous(memory_format=torch.channels_last)
         features = network.backbone(images)
         levels = list(features.values())
         logits, corrections = network.rpn.head(levels)
@@ -133,25 +135,20 @@ class DetectionLosses(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """`[B, P, 4]` the best boxes after suppression, and `[B, P]` which are no padding."""
         settings = self.settings
-        logits, boxes, level_of = [], [], []
+        scores, boxes = [], []
         start = 0
-        for level, count in enumerate(counts):
+        for count in counts:
             part = slice(start, start + count)
             best, rows = logits_BA[:, part].topk(min(settings.proposals_before_suppression, count))
             chosen = take(corrections_BA4[:, part], rows)
-            decoded = decode(anchors_A4[part][rows], chosen, (1, 1, 1, 1))
-            logits.append(best)
-            boxes.append(clip(decoded, size))
-            level_of.append(torch.full_like(best, level))
+            decoded = clip(decode(anchors_A4[part][rows], chosen, (1, 1, 1, 1)), size)
+            kept = survivors(decoded, settings.suppression_iou)
+            scores.append(best.masked_fill(~kept, -torch.inf))
+            boxes.append(decoded)
             start += count
-        score_BN, box_BN4 = torch.cat(logits, 1), torch.cat(boxes, 1)
-        apart = torch.cat(level_of, 1)[..., None] * (2.0 * max(size))
-        order = [
-            nms(box, score, settings.suppression_iou)[: settings.proposals]
-            for box, score in zip(box_BN4 + apart, score_BN, strict=True)
-        ]
-        kept = nn.utils.rnn.pad_sequence(order, batch_first=True, padding_value=-1)
-        return take(box_BN4, kept.clamp(min=0)), kept >= 0
+        score_BN, box_BN4 = torch.cat(scores, 1), torch.cat(boxes, 1)
+        best, rows = score_BN.topk(min(settings.proposals, score_BN.shape[1]))
+        return take(box_BN4, rows), best > -torch.inf
 
     def _region_losses(
         self,
@@ -204,7 +201,7 @@ class DetectionLosses(nn.Module):
             beta=1 / 9,
             reduction="sum",
         )
-        losses = {"classes": classes / count, "boxes": boxes / count}
+        losses = {"classes": classes / count, "boxes": settings.box_weight * boxes / count}
         if self.words is not None:
             losses["words"] = self._word_loss(seen[:, num_judged:], is_real_BP, batch)
         return losses

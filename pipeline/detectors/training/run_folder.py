@@ -6,7 +6,8 @@ from torchvision.models.detection import FasterRCNN
 
 from pipeline.detectors.base import DetectorInfo
 from pipeline.detectors.checkpoints import load_weights
-from pipeline.detectors.torch_backend import TorchNetwork, require_device
+from pipeline.detectors.devices import choose_device
+from pipeline.detectors.torch_backend import TorchNetwork
 from pipeline.detectors.torchvision import FasterRCNNProposals
 from pipeline.detectors.training.network import build_network
 from pipeline.detectors.training.settings import TrainingRecipe, read_recipe
@@ -22,7 +23,7 @@ def open_run(folder: Path, *, device: str = "cpu", threads: int = 1) -> TorchNet
         DataError: the folder is no run of a photograph detector, or damaged.
         SettingsError: CUDA is absent.
     """
-    require_device(device)
+    device = choose_device(device, "torch")
     missing = [name for name in (RECIPE, INFO, WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise DataError(

@@ -9,9 +9,9 @@ import yaml
 from torch import distributed
 
 from pipeline.detectors.base import RegionDetector
+from pipeline.detectors.devices import choose_device
 from pipeline.detectors.exporting import export_network
 from pipeline.detectors.selection import Selection
-from pipeline.detectors.torch_backend import require_device
 from pipeline.detectors.training.evaluation import MOST_REGIONS, evaluate_detector
 from pipeline.detectors.training.pictures import PictureSource, read_pictures
 from pipeline.detectors.training.run_folder import INFO, RECIPE, WEIGHTS, open_run
@@ -32,7 +32,7 @@ class RunSettings:
         iterations: steps.
         batch: pictures in a step, over all processes.
         learning_rate: peak.
-        device: cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         seed: of weights, order and augmentation.
         resume: go on from the run's last checkpoint.
     """
@@ -42,7 +42,7 @@ class RunSettings:
     iterations: int | None = None
     batch: int | None = None
     learning_rate: float | None = None
-    device: str = "cpu"
+    device: str = "auto"
     seed: int = 0
     resume: bool = False
 
@@ -86,7 +86,7 @@ def train_photo_detector(
         MissingExtraError: no onnx or pycocotools.
     """
     recipe = settings.recipe()
-    require_device(settings.device)
+    device = choose_device(settings.device, "torch")
     if (out / WEIGHTS).exists() and not settings.resume:
         raise SettingsError(
             f"{out} holds a run already; add --resume to go on with it, or name another --out."
@@ -94,7 +94,7 @@ def train_photo_detector(
     pictures = read_pictures(sources, side=recipe.stored_side, min_word_count=recipe.min_word_count)
     info = detector_info(pictures.classes, recipe)
     out.mkdir(parents=True, exist_ok=True)
-    with Processes.join(settings.device) as processes:
+    with Processes.join(device) as processes:
         if processes.rank == 0:
             content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
             (out / RECIPE).write_text(content, encoding="utf-8")
@@ -110,7 +110,7 @@ def train_photo_detector(
         )
         metrics: dict[str, float] = {}
         if processes.rank == 0:
-            network = open_run(out, device=settings.device)
+            network = open_run(out, device=device)
             export_network(network.module, info, out / EXPORTED, half_weights=True)
             if evaluation is not None:
                 most = Selection(MOST_REGIONS, MOST_REGIONS, nms_threshold=0.5)

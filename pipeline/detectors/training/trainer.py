@@ -51,7 +51,6 @@ class Processes:
         rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         place = torch.device(device)
         if place.type == "cuda":
-            place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(place)
         if count > 1:
             distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
@@ -97,10 +96,11 @@ def train(
     elif weights is not None:
         load_imagenet_weights(network.backbone.trunk, weights)
     model = DetectionLosses(network, len(pictures.vocabulary), recipe.losses).to(device).train()
+    # the only layout in which a GPU's convolutions of single channels are quick
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - stubs
     average = AveragedModel(
         network,
         multi_avg_fn=get_ema_multi_avg_fn(settings.averaging**AVERAGE_EVERY),
-        use_buffers=True,
     )
     optimiser = build_optimiser(model, settings)
     first = 0
@@ -114,7 +114,9 @@ def train(
     parallel: nn.Module = model
     if processes.count > 1:
         ids = [device.index] if device.type == "cuda" else None
-        parallel = nn.parallel.DistributedDataParallel(model, device_ids=ids)
+        parallel = nn.parallel.DistributedDataParallel(
+            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
     log = _Log(out / LOG, settings.iterations) if processes.rank == 0 else None
     for step in range(first, settings.iterations):
         for group in optimiser.param_groups:
@@ -151,6 +153,7 @@ def build_optimiser(model: DetectionLosses, settings: OptimiserSettings) -> torc
             for (is_trunk, decays), parameters in groups.items()
         ],
         lr=settings.learning_rate,
+        fused=next(model.parameters()).is_cuda,
     )
 
 

@@ -5,15 +5,14 @@ Six columns without a header: image_id, image_w, image_h, num_boxes, boxes (floa
 stands before height, unlike LXMERT's.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.shards.convert.output import new_file
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.convert.tsv import Row, encode, read_rows, row_bytes, tsv_files
-from pipeline.shards.records import Failure, ImageRegions
+from pipeline.shards.convert.tsv import Row, encode, read_images, row_bytes, tsv_files
+from pipeline.shards.records import ImageRegions
 
 COLUMNS = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 
@@ -28,15 +27,9 @@ NOTICE = (
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of a BUTD file or of a folder of them (`x.tsv.0`, `x.tsv.1`), as one split."""
     files = tsv_files(source)
-    records = _records(files, options.skip_faulty)
+    check = RowChecks(skip_faulty=options.skip_faulty, image_size="image_w, image_h")
+    records = read_images(files, COLUMNS, _record, check)
     return [Source(files=files, split=options.split, records=records, notices=(NOTICE,))]
-
-
-def _records(files: list[Path], skip_faulty: bool) -> Iterator[ImageRegions | Failure]:
-    check = RowChecks(skip_faulty=skip_faulty, image_size="image_w, image_h")
-    for path in files:
-        for row in read_rows(path, COLUMNS):
-            yield check.outcome(partial(_record, row), row.image_id, row.where)
 
 
 def _record(row: Row) -> ImageRegions:

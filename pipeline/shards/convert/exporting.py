@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, SettingsError
 from pipeline.image_ids import join_ids
 from pipeline.shards.convert import scan
-from pipeline.shards.convert.formats import FORMATS, format_named
+from pipeline.shards.convert.formats import FORMATS, WRITTEN, format_named
 from pipeline.shards.convert.output import refuse_existing
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.records import ImageRegions
@@ -48,6 +48,10 @@ def export_regions(
         DataError: `out` exists, or the shards lack what the format needs; the message says what.
     """
     form = format_named(format_name)
+    if form.write is None:
+        raise SettingsError(
+            f"{format_name} can be imported alone: expected one of {', '.join(WRITTEN)}."
+        )
     reader = ShardReader(shards, "regions", split)
     if len(reader) == 0:
         raise DataError(f"{shards} holds no images: extract or import some first.")
@@ -79,7 +83,7 @@ def _complete(reader: ShardReader, format_name: str) -> Iterator[ImageRegions]:
         if missing:
             fits = [
                 name
-                for name, form in FORMATS.items()
+                for name, form in WRITTEN.items()
                 if all(getattr(record, need) is not None for need in form.needs)
             ]
             raise DataError(

@@ -17,6 +17,7 @@ from pipeline.shards.arrays import open_shard
 from pipeline.shards.convert.formats import format_named
 from pipeline.shards.convert.new_ids import renamed
 from pipeline.shards.convert.source import ReadOptions, Source
+from pipeline.shards.failures import failure_lines
 from pipeline.shards.records import Failure, ImageRegions
 from pipeline.shards.sidecar import (
     Sidecar,
@@ -25,6 +26,7 @@ from pipeline.shards.sidecar import (
     read_sidecar,
     shard_number,
     shard_path,
+    sidecar_path,
 )
 from pipeline.shards.writer import write_shard
 
@@ -52,6 +54,14 @@ class ImportReport:
     is_new: bool
     failures: Mapping[str, str]
 
+    def failed(self, shards: Path) -> str:
+        """The failures, a line each, then a line that counts them; empty without failures."""
+        total = self.images + len(self.failures)
+        lines = failure_lines(self.failures, total, "images", shards)
+        if lines:
+            lines[-1] += " After fixing them, import again with --overwrite."
+        return "".join(f"{line}\n" for line in lines)
+
 
 def import_regions(
     source: Path,
@@ -61,6 +71,7 @@ def import_regions(
     options: ReadOptions | None = None,
     dtype: str = "float16",
     shard_size: int = 1000,
+    overwrite: bool = False,
     on_shard: Callable[[Sidecar], None] | None = None,
 ) -> ImportReport:
     """Write the images of another project's file or folder as shards of regions.
@@ -68,8 +79,8 @@ def import_regions(
     Memory holds the arrays of one shard and one image of the input. Shards are written to
     `out/regions.partial` and moved when all are finished; while that folder exists, readers refuse
     `out`. An interrupted import goes on after its last finished shard when it is repeated with the
-    same input. The inputs of a data set, such as a file for each
-    split, may come into one folder, one import after the other.
+    same input. The inputs of a data set, such as a file for each split, may come into one folder,
+    one import after the other.
 
     Args:
         source: the file or folder.
@@ -78,6 +89,7 @@ def import_regions(
         options: split, ids, and whether pickles are trusted.
         dtype: of features and scores, float16 or float32.
         shard_size: maximum number of images per shard.
+        overwrite: replace the images in `out` of the same splits.
         on_shard: called with the sidecar of each shard that was written.
 
     Raises:
@@ -101,10 +113,11 @@ def import_regions(
     out.mkdir(parents=True, exist_ok=True)
     finished = _finished(partial, about_input)
     others = _without_unfinished(partial, out, found, about_input["source"], finished)
+    replaced = [s for s in others if overwrite and s.split in {part.split for part in sources}]
     partial.mkdir(exist_ok=True)
     try:
         sidecars = []
-        known = _known_ids(out, others)
+        known = _known_ids(out, [sidecar for sidecar in others if sidecar not in replaced])
         first = 1 + max((shard_number(out / sidecar.file) for sidecar in others), default=-1)
         for part in sources:
             number = first + len(sidecars)
@@ -120,6 +133,7 @@ def import_regions(
         if isinstance(error, DataError) or not _finished(partial, about_input):
             shutil.rmtree(partial, ignore_errors=True)
         raise
+    _remove(out, replaced)
     _move(partial, out)
     return _report(sidecars, sources, is_new=True)
 
@@ -202,12 +216,18 @@ def _without_unfinished(
     others = []
     for sidecar in found:
         if sidecar.source in unfinished:
-            shard = out / sidecar.file
-            shard.with_suffix(".json").unlink()
-            shard.unlink(missing_ok=True)
+            _remove(out, [sidecar])
         else:
             others.append(sidecar)
     return others
+
+
+def _remove(out: Path, sidecars: Iterable[Sidecar]) -> None:
+    """Remove shards; the sidecar goes first, as without it a shard does not exist."""
+    for sidecar in sidecars:
+        shard = out / sidecar.file
+        sidecar_path(shard).unlink()
+        shard.unlink(missing_ok=True)
 
 
 def _known_ids(out: Path, sidecars: list[Sidecar]) -> dict[str, Sidecar]:
@@ -257,10 +277,11 @@ def _new_ones(
     for outcome in outcomes:
         if isinstance(outcome, ImageRegions) and outcome.image_id in known:
             there = known[outcome.image_id]
+            where = f"of split {there.split}" if there.split else "without a split"
             raise DataError(
-                f"the image {outcome.image_id!r} is in {there.file} of split {there.split} "
-                "already: an earlier import has brought it.\n"
-                "Import each image once, or remove the regions-* files of the earlier import."
+                f"the image {outcome.image_id!r} is in {there.file} {where} already: an earlier "
+                "import has brought it.\n"
+                f"Import each image once, or replace all images {where} with --overwrite."
             )
         yield outcome
 
@@ -296,9 +317,7 @@ def _with_width(outcomes: Iterable[ImageRegions | Failure]) -> Iterator[ImageReg
         waiting.clear()
     failures = [outcome for outcome in waiting if isinstance(outcome, Failure)]
     if failures:
-        raise DataError(
-            f"no image is sound, {len(failures):,} are faulty. The first: {failures[0].reason}"
-        )
+        raise DataError(f"all {len(failures):,} images are faulty. The first: {failures[0].reason}")
     if waiting:
         raise DataError(
             f"none of the {len(waiting):,} images has a region: the width of features is not known."

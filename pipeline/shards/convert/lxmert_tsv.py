@@ -6,15 +6,14 @@ base64 (airsplay/lxmert, src/utils.py and data/mscoco_imgfeat/extract_coco_image
 attribute ids count from 0 without background, as labels do here.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.shards.convert.output import new_file
 from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import ReadOptions, Source
-from pipeline.shards.convert.tsv import Row, encode, read_rows, row_bytes, tsv_files
-from pipeline.shards.records import Failure, ImageRegions
+from pipeline.shards.convert.tsv import Row, encode, read_images, row_bytes, tsv_files
+from pipeline.shards.records import ImageRegions
 
 COLUMNS = (
     "img_id",
@@ -35,12 +34,8 @@ NEEDS = KEEPS = ("boxes", "image_size", "labels", "scores", "attributes", "attri
 def read(source: Path, options: ReadOptions) -> list[Source]:
     """The images of an LXMERT file or of a folder of them, as one split."""
     files = tsv_files(source)
-    return [Source(files=files, split=options.split, records=_records(files, options.skip_faulty))]
-
-
-def _records(files: list[Path], skip_faulty: bool) -> Iterator[ImageRegions | Failure]:
     check = RowChecks(
-        skip_faulty=skip_faulty,
+        skip_faulty=options.skip_faulty,
         image_id="img_id",
         image_size="img_h, img_w",
         labels="objects_id",
@@ -48,9 +43,8 @@ def _records(files: list[Path], skip_faulty: bool) -> Iterator[ImageRegions | Fa
         attributes="attrs_id",
         attribute_scores="attrs_conf",
     )
-    for path in files:
-        for row in read_rows(path, COLUMNS):
-            yield check.outcome(partial(_record, row), row.image_id, row.where)
+    records = read_images(files, COLUMNS, _record, check)
+    return [Source(files=files, split=options.split, records=records)]
 
 
 def _record(row: Row) -> ImageRegions:

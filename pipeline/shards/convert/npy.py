@@ -5,7 +5,14 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import PipelineError
+
+
+class UntrustedPickleError(PipelineError):
+    """An array is a pickle, which the user has not allowed.
+
+    This is not the fault of one image, so it ends the import even if faulty images are skipped.
+    """
 
 
 def array_dtype(stream: IO[bytes]) -> np.dtype:
@@ -24,10 +31,10 @@ def refuse_pickle(path: Path, what: str, trust_pickle: bool) -> None:
     """Refuse a pickled array unless the user trusts it.
 
     Raises:
-        DataError: `trust_pickle` is False.
+        UntrustedPickleError: `trust_pickle` is False.
     """
     if not trust_pickle:
-        raise DataError(
+        raise UntrustedPickleError(
             f"{path}: {what} is pickled, and a pickle can run any code when it is loaded.\n"
             "If you trust whoever made the file, pass --trust-pickle."
         )

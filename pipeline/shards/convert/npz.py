@@ -1,6 +1,6 @@
-"""The .npz files of bottom-up-attention.pytorch and OpenVQA: one file per image, named by its id.
+"""A folder of one .npz or .npy file per image, named by its id.
 
-Their contents, according to the code that writes and reads them:
+What the files hold, according to the code that writes and reads them:
 
 - MILVLG/bottom-up-attention.pytorch, utils/extract_utils.py (caffe mode): `x` [R, 2048], `bbox`
   [R, 4], `num_bbox`, `image_h`, `image_w`, and `info`, a pickled dict of `objects_id`,
@@ -10,8 +10,9 @@ Their contents, according to the code that writes and reads them:
 - Its first version: `x` and `bbox` alone; its mode `bboxes`: no `x`, refused here.
 - OpenVQA (openvqa/datasets/vqa/vqa_loader.py): `x` is [2048, R] and there is no `info`; extractors
   made for it add `cls_prob` [R, C + 1] and `attr_prob` [R, A + 1], background first.
-
-The number of boxes decides whether `x` is transposed; without boxes it is [R, 2048].
+- ruotianluo/self-critical.pytorch, scripts/make_bu_data.py: three folders, `NAME_att/ID.npz` with
+  `feat` [R, 2048], `NAME_box/ID.npy` with the boxes [R, 4], and `NAME_fc/ID.npy`, their mean.
+- MMF: `ID.npy` [R, 2048] and `ID_info.npy`, a pickled dict with the boxes, sizes and classes.
 """
 
 import pickle
@@ -27,6 +28,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.shards.convert.image_arrays import NO_BOXES, image_record, name_of
 from pipeline.shards.convert.npy import array_dtype, refuse_pickle
 from pipeline.shards.convert.output import new_folder, refuse_existing
 from pipeline.shards.convert.row_checks import RowChecks
@@ -37,28 +39,66 @@ NEEDS = ("boxes", "image_size")
 
 KEEPS = (*NEEDS, "labels", "scores", "attributes", "attribute_scores")
 
-Arrays = Mapping[str, NDArray[Any]]
-
 
 def read(source: Path, options: ReadOptions) -> list[Source]:
-    """The images of one .npz file, or of all in a folder and its subfolders, as one split."""
-    files = _npz_files(source)
-    records = _records(files, options)
-    return [Source(files=files, split=options.split, records=records)]
+    """The images of one file, or of all in a folder and its subfolders, as one split.
+
+    Features in `NAME_att` have their boxes in `NAME_box` beside it, if that is there.
+    """
+    folder = _features_folder(source)
+    files = _image_files(folder)
+    boxes = _boxes_folder(folder)
+    is_bare = boxes is None and all(path.suffix == ".npy" for path in files)
+    notices = (NO_BOXES,) if is_bare and not any(map(_has_info, files)) else ()
+    records = _records(files, boxes, options)
+    return [Source(files=files, split=options.split, records=records, notices=notices)]
 
 
-def _npz_files(source: Path) -> list[Path]:
+def _features_folder(source: Path) -> Path:
+    """The folder `NAME_att` in a folder that holds `NAME_fc` and `NAME_box` too, else the source.
+
+    Raises:
+        DataError: there are several.
+    """
     if not source.exists():
         raise DataError(f"{source} does not exist: expected an .npz file, or a folder of them.")
+    found = [path for path in sorted(source.glob("*_att")) if path.is_dir()]
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{source} has several folders of features ({names}): give one of them.")
+    return found[0] if found else source
+
+
+def _boxes_folder(folder: Path) -> Path | None:
+    boxes = folder.with_name(folder.name.removesuffix("_att") + "_box")
+    return boxes if folder.name.endswith("_att") and boxes.is_dir() else None
+
+
+def _image_files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    files = input_files(source, "*.npz", is_deep=True)
+    files = [
+        path
+        for pattern in ("*.npz", "*.npy")
+        for path in input_files(source, pattern, is_deep=True)
+        if not path.stem.endswith("_info")
+    ]
     if not files:
-        raise DataError(f"no *.npz in {source}: expected one an image.")
-    return files
+        raise DataError(f"no *.npz or *.npy in {source}: expected one an image.")
+    return sorted(files)
 
 
-def _records(files: list[Path], options: ReadOptions) -> Iterator[ImageRegions | Failure]:
+def _info_file(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_info.npy")
+
+
+def _has_info(path: Path) -> bool:
+    return _info_file(path).is_file()
+
+
+def _records(
+    files: list[Path], boxes: Path | None, options: ReadOptions
+) -> Iterator[ImageRegions | Failure]:
     check = RowChecks(
         skip_faulty=options.skip_faulty,
         image_id="file name",
@@ -71,16 +111,47 @@ def _records(files: list[Path], options: ReadOptions) -> Iterator[ImageRegions |
         attribute_scores="info.attrs_conf",
     )
     for path in files:
-        read = partial(_read, path, options.trust_pickle)
-        yield check.outcome(read, _image_id(path), str(path))
+        read = partial(_read, path, boxes, options.trust_pickle)
+        yield check.outcome(read, path.stem, str(path))
 
 
-def _read(path: Path, trust_pickle: bool) -> ImageRegions:
-    return _record(path, _load(path, trust_pickle))
+def _read(path: Path, boxes: Path | None, trust_pickle: bool) -> ImageRegions:
+    if path.suffix == ".npy":
+        arrays = {"x": _load_array(path, trust_pickle)}
+        if _has_info(path):
+            info = _load_array(_info_file(path), trust_pickle)
+            arrays = {**_dict_of(path, info), **arrays, "info": info}
+    else:
+        arrays = _load(path, trust_pickle)
+    if boxes is not None:
+        arrays["bbox"] = _load_array(boxes / f"{path.stem}.npy", trust_pickle)
+    return image_record(str(path), path.stem, arrays)
 
 
-def _image_id(path: Path) -> str:
-    return path.name.removesuffix(".npz")
+def _dict_of(path: Path, info: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The boxes and sizes in the dict of an `_info.npy`."""
+    content = info.reshape(-1)[0] if info.size == 1 else None
+    if not isinstance(content, Mapping):
+        raise DataError(f"{_info_file(path)}: expected a dict, found {type(content).__name__}.")
+    parts = ("boxes", "num_regions", "height", "width")
+    names = [name for part in parts if (name := name_of(part, content)) is not None]
+    return {name: np.asarray(content[name]) for name in names}
+
+
+def _load_array(path: Path, trust_pickle: bool) -> NDArray[Any]:
+    """The array of an .npy file."""
+    try:
+        with path.open("rb") as stream:
+            is_pickle = array_dtype(stream).hasobject
+        if is_pickle:
+            refuse_pickle(path, "the array", trust_pickle)
+        return np.load(path, allow_pickle=is_pickle)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing: expected the boxes of the image.") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: expected a complete .npy array ({error}).") from error
+    except (pickle.UnpicklingError, ImportError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{path}: the pickled array cannot be loaded here ({error}).") from error
 
 
 def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
@@ -100,116 +171,6 @@ def _load(path: Path, trust_pickle: bool) -> dict[str, NDArray[Any]]:
         ) from error
     except (pickle.UnpicklingError, ImportError, AttributeError, RuntimeError) as error:
         raise DataError(f"{path}: a pickled array cannot be loaded here ({error}).") from error
-
-
-def _record(path: Path, arrays: Arrays) -> ImageRegions:
-    if "x" not in arrays:
-        found = ", ".join(arrays) or "nothing"
-        raise DataError(
-            f"{path}, field x: no features; the file holds {found}.\n"
-            "Was it made with --extract-mode bboxes? Use roi_feats or bbox_feats."
-        )
-    boxes = arrays.get("bbox")
-    features = _features(path, arrays["x"], _num_regions(path, arrays))
-    return ImageRegions(
-        image_id=_image_id(path),
-        features=features,
-        boxes=None if boxes is None else boxes.astype(np.float32),
-        image_size=_image_size(path, arrays),
-        **_named_classes(path, arrays),
-    )
-
-
-def _num_regions(path: Path, arrays: Arrays) -> int | None:
-    """The number of boxes, if the file has it."""
-    boxes = arrays.get("bbox")
-    if boxes is not None and (boxes.ndim != 2 or boxes.shape[1] != 4):
-        raise DataError(f"{path}, field bbox: expected [R, 4], found {list(boxes.shape)}.")
-    counted = None if boxes is None else len(boxes)
-    said = _number(path, arrays, "num_bbox")
-    if said is not None and counted is not None and said != counted:
-        raise DataError(
-            f"{path}, field num_bbox: it says {said} regions, bbox holds {counted}.\n"
-            "Fix or remove the file."
-        )
-    return said if counted is None else counted
-
-
-def _number(path: Path, arrays: Arrays, name: str) -> int | None:
-    if name not in arrays:
-        return None
-    array = arrays[name]
-    if array.size != 1 or array.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}, field {name}: expected an integer, found {array.dtype} {list(array.shape)}."
-        )
-    return int(array.reshape(()))
-
-
-def _features(path: Path, x: NDArray[Any], num_regions: int | None) -> NDArray[Any]:
-    """Features `[R, D]`, transposed if the file has `[D, R]`."""
-    if x.ndim == 2 and x.dtype.kind == "f":
-        if num_regions is None or x.shape[0] == num_regions:
-            return x.astype(np.float32)
-        if x.shape[1] == num_regions:
-            return np.ascontiguousarray(x.T, dtype=np.float32)
-    raise DataError(
-        f"{path}, field x: expected floats [R, D] or [D, R] with R = {num_regions} regions, "
-        f"found {x.dtype} {list(x.shape)}.\nFix or remove the file."
-    )
-
-
-def _image_size(path: Path, arrays: Arrays) -> tuple[int, int] | None:
-    for names in (("image_h", "image_w"), ("height", "width")):
-        height, width = (_number(path, arrays, name) for name in names)
-        if height is not None and width is not None:
-            return height, width
-    return None
-
-
-def _named_classes(path: Path, arrays: Arrays) -> dict[str, Any]:
-    """Labels and attributes with their probabilities, if the file has them."""
-    try:
-        return _classes(path, arrays)
-    except (IndexError, TypeError, ValueError) as error:
-        field = "info" if "info" in arrays else "cls_prob, attr_prob"
-        raise DataError(
-            f"{path}, field {field}: classes and probabilities do not fit together ({error}).\n"
-            "Fix or remove the file."
-        ) from error
-
-
-def _classes(path: Path, arrays: Arrays) -> dict[str, Any]:
-    if "info" not in arrays:
-        info: Mapping[str, Any] = {}
-        objects = _best(arrays["cls_prob"][:, 1:]) if "cls_prob" in arrays else (None, None)
-        attributes = _best(arrays["attr_prob"][:, 1:]) if "attr_prob" in arrays else (None, None)
-    else:
-        info = arrays["info"].reshape(-1)[0]
-        if not isinstance(info, Mapping):
-            raise DataError(f"{path}, field info: expected a dict, found {type(info).__name__}.")
-        objects = _array(info, "objects_id"), _array(info, "objects_conf")
-        attributes = _array(info, "attrs_id"), _array(info, "attrs_conf")
-        if objects[0] is None and "objects" in info and "cls_prob" in info:  # d2 mode
-            labels = np.asarray(info["objects"])
-            objects = labels, np.asarray(info["cls_prob"])[np.arange(len(labels)), labels]
-        if attributes[0] is not None and attributes[0].ndim == 2:  # d2 mode: all probabilities
-            attributes = _best(attributes[0])
-    return {
-        "labels": objects[0],
-        "scores": objects[1],
-        "attributes": attributes[0],
-        "attribute_scores": attributes[1],
-    }
-
-
-def _array(info: Mapping[str, Any], name: str) -> NDArray[Any] | None:
-    return np.asarray(info[name]) if name in info else None
-
-
-def _best(probabilities: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The most probable class of each region `[R]`, and its probability."""
-    return probabilities.argmax(axis=1), probabilities.max(axis=1)
 
 
 def write(records: Iterable[ImageRegions], out: Path, num_images: int) -> list[Path]:

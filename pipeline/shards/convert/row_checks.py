@@ -26,7 +26,7 @@ class RowChecks:
         **fields: the format's name of an attribute of `ImageRegions`, if it differs.
     """
 
-    def __init__(self, *, skip_faulty: bool = False, **fields: str) -> None:
+    def __init__(self, *, skip_faulty: bool = True, **fields: str) -> None:
         self._skip_faulty = skip_faulty
         self._fields = fields
         self._where: dict[str, str] = {}  # the place of every id so far

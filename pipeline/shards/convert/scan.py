@@ -10,6 +10,7 @@ manifests has the same rule: captions and regions join by it.
 """
 
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,9 @@ def _one_an_image(ids: list[str], file: Path, num_images: int) -> list[str]:
             f"{CAPTIONS_PER_IMAGE} captions; found {len(ids):,}.\n"
             "Give the file that belongs to this array."
         )
+    id_, count = Counter(ids).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{file}: the id {id_!r} stands there {count} times, expected once.")
     return ids
 
 

@@ -15,13 +15,13 @@ class ReadOptions:
         split: the split that the images belong to; None leaves it to the format.
         ids: a file of image ids, see `new_ids`.
         trust_pickle: whether pickled arrays may be loaded, which can run any code.
-        skip_faulty: whether a faulty image becomes a `Failure`, instead of ending the import.
+        skip_faulty: whether a faulty image becomes a `Failure`, or ends the import.
     """
 
     split: str | None = None
     ids: Path | None = None
     trust_pickle: bool = False
-    skip_faulty: bool = False
+    skip_faulty: bool = True
 
 
 def input_files(folder: Path, pattern: str, *, is_deep: bool = False) -> list[Path]:

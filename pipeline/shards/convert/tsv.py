@@ -14,9 +14,9 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.shards.convert.row_checks import RowChecks
 from pipeline.shards.convert.source import input_files
+from pipeline.shards.records import Failure, ImageRegions
 
 MAX_ROW_BYTES = 1 << 28
 """Longest row accepted; a usual one (36 regions of 2,048 float32) has 0.4 MB."""
@@ -43,11 +45,13 @@ class Row:
         where: the file and the row's number, counted from 1, as a user should read it.
         line: its bytes, without the line end.
         columns: names of the columns, in order.
+        has_end: whether a line end follows it; the last row of a file may lack it.
     """
 
     where: str
     line: bytes
     columns: Sequence[str]
+    has_end: bool = True
 
     @cached_property
     def fields(self) -> Mapping[str, bytes]:
@@ -137,6 +141,29 @@ def tsv_files(source: Path) -> list[Path]:
     return files
 
 
+def read_images(
+    files: Sequence[Path],
+    columns: Sequence[str],
+    record: Callable[[Row], ImageRegions],
+    check: RowChecks,
+) -> Iterator[ImageRegions | Failure]:
+    """The image of each row of the files, or the failure of a faulty row that is skipped.
+
+    Raises:
+        DataError: a row is faulty and such ones are not skipped; or a file ends within a row, as
+            an incomplete download does, and what follows is lost.
+    """
+    for path in files:
+        for row in read_rows(path, columns):
+            outcome = check.outcome(partial(record, row), row.image_id, row.where)
+            if isinstance(outcome, Failure) and not row.has_end:
+                raise DataError(
+                    f"{row.where}: the file ends within this row. Download it again.\n"
+                    f"{outcome.reason.splitlines()[0]}"
+                )
+            yield outcome
+
+
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Each row of a file; a header, which pandas would write, is passed over.
 
@@ -158,9 +185,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                         f"{where}: no line end in {MAX_ROW_BYTES:,} bytes; "
                         f"expected {len(columns)} columns between tabs. Is this such a file?"
                     )
+                has_end = line.endswith(b"\n")
                 line = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
                 if line and not (number == 1 and line.split(b"\t") == header):
-                    yield Row(where, line, columns)
+                    yield Row(where, line, columns, has_end)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
             f"{path}: the gzip data ends or breaks after row {number} ({error}).\n"

@@ -49,7 +49,14 @@ def pair_score(image_regions: Tensor, caption_words: Tensor, settings: PairSetti
 
 
 def attended_cosines(query: Tensor, context: Tensor, temperature: float, normalise: str) -> Tensor:
-    """Cosine of each query node `[Q, d]` with the nodes `[K, d]` that it attends to: `[Q]`.
+    """Cosine of each query node `[Q, d]` with the nodes `[K, d]` that it attends to: `[Q]`."""
+    attended = attention(query, context, temperature, normalise).T @ context
+    norms = torch.linalg.vector_norm(query, dim=1) * torch.linalg.vector_norm(attended, dim=1)
+    return (query * attended).sum(1) / norms.clamp(min=NORM_FLOOR)
+
+
+def attention(query: Tensor, context: Tensor, temperature: float, normalise: str) -> Tensor:
+    """`[K, Q]` attention of each query node `[Q, d]` over the nodes `[K, d]`; columns add up to 1.
 
     `clipped_l2` divides LeakyReLU(logits) by their norm over the *queries* (equation 1 of Lee et
     al. with the leak of 0.1 of their released code), before the softmax over the context.
@@ -59,10 +66,7 @@ def attended_cosines(query: Tensor, context: Tensor, temperature: float, normali
         logits = torch.nn.functional.leaky_relu(logits, 0.1)
         norm = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
         logits = logits / (norm + NORM_FLOOR)
-    attention = torch.softmax(temperature * logits, dim=0)
-    attended = attention.T @ context
-    norms = torch.linalg.vector_norm(query, dim=1) * torch.linalg.vector_norm(attended, dim=1)
-    return (query * attended).sum(1) / norms.clamp(min=NORM_FLOOR)
+    return torch.softmax(temperature * logits, dim=0)
 
 
 def pooled(cosines: Tensor, settings: PairSettings) -> Tensor:

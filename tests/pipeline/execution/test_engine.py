@@ -136,7 +136,12 @@ def test_a_bad_item_ends_the_run_and_says_how_to_go_on(tmp_path, marks):
     (marks / "train-0005.jpg").write_text("fail")
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"train-0005\.jpg.*damaged") as stop:
-        run_stage(FakeStage(marks=marks), fake_stage.items(10), out, on_threads(workers=1))
+        run_stage(
+            FakeStage(marks=marks),
+            fake_stage.items(10),
+            out,
+            on_threads(workers=1, on_error="stop"),
+        )
     assert "--on-error skip" in str(stop.value)
     assert len(str(stop.value).splitlines()) <= 3
     deadline = time.monotonic() + 20
@@ -151,9 +156,7 @@ def test_bad_items_are_left_out_and_listed_with_their_reasons(tmp_path, marks):
     (marks / "train-0006.jpg").write_text("raise")
     out = tmp_path / "out"
 
-    report = run_stage(
-        FakeStage(marks=marks), fake_stage.items(10), out, on_threads(on_error="skip")
-    )
+    report = run_stage(FakeStage(marks=marks), fake_stage.items(10), out, on_threads())
 
     assert report.failures == {
         "train-0005.jpg": "the picture train-0005.jpg is damaged",
@@ -161,17 +164,32 @@ def test_bad_items_are_left_out_and_listed_with_their_reasons(tmp_path, marks):
     }
     assert json.loads((out / "regions-00001.json").read_text())["failures"] == report.failures
     assert len(ShardReader(out, "regions")) == report.records == 8
-    assert "2 images failed" in report.summary()
-    assert "--retry-failed" in report.summary()
+    _, *listed, last = report.summary().splitlines()
+    assert listed == [f"{id_}: {reason}" for id_, reason in report.failures.items()]
+    assert last.startswith("2 of 10 images failed and were skipped; pipeline info --failed")
+    assert "--retry-failed" in last
+
+
+def test_a_run_without_a_sound_item_is_an_error(tmp_path, marks):
+    items = fake_stage.items(6)
+    for item in items:
+        (marks / item.id).write_text("fail")
+    for _ in range(2):  # nor is it a success when it is repeated
+        with pytest.raises(DataError, match=r"all 6 images failed, the first is train-0000\.jpg"):
+            run_stage(FakeStage(marks=marks), items, tmp_path / "out", on_threads())
+    for item in items:
+        (marks / item.id).unlink()
+    stage = FakeStage(marks=marks)
+    assert run_stage(stage, items, tmp_path / "out", on_threads(retry_failed=True)).records == 6
 
 
 def test_a_shard_may_lose_all_its_items(tmp_path, marks):
     for item in fake_stage.items(10)[4:8]:
         (marks / item.id).write_text("fail")
     stage, out = FakeStage(marks=marks), tmp_path / "out"
-    report = run_stage(stage, fake_stage.items(10), out, on_threads(on_error="skip"))
+    report = run_stage(stage, fake_stage.items(10), out, on_threads())
     assert (report.records, len(report.failures)) == (6, 4)
-    assert run_stage(stage, fake_stage.items(10), out, on_threads(on_error="skip")).worked == 0
+    assert run_stage(stage, fake_stage.items(10), out, on_threads()).worked == 0
     for mark in marks.glob("*.jpg"):
         mark.unlink()
     report = run_stage(stage, fake_stage.items(10), out, on_threads(retry_failed=True))
@@ -184,11 +202,11 @@ def test_retry_failed_gives_the_bytes_of_a_run_that_never_failed(tmp_path, marks
     for item in (items[0], items[5], items[7]):
         (marks / item.id).write_text("fail")
     stage, out = FakeStage(marks=marks), tmp_path / "out"
-    run_stage(stage, items, out, on_threads(on_error="skip"))
+    run_stage(stage, items, out, on_threads())
     (marks / items[0].id).unlink()
     (marks / items[5].id).unlink()
 
-    report = run_stage(stage, items, out, on_threads(on_error="skip", retry_failed=True))
+    report = run_stage(stage, items, out, on_threads(retry_failed=True))
 
     assert (report.worked, report.shards_kept, list(report.failures)) == (3, 1, [items[7].id])
     (marks / items[7].id).unlink()
@@ -200,10 +218,15 @@ def test_retry_failed_gives_the_bytes_of_a_run_that_never_failed(tmp_path, marks
 def test_a_retry_that_fails_again_leaves_the_shard_as_it_was(tmp_path, marks):
     (marks / "train-0005.jpg").write_text("fail")
     stage = FakeStage(marks=marks)
-    run_stage(stage, fake_stage.items(10), tmp_path / "out", on_threads(on_error="skip"))
+    run_stage(stage, fake_stage.items(10), tmp_path / "out", on_threads())
     before = data(tmp_path / "out")
     with pytest.raises(DataError, match=r"train-0005\.jpg"):
-        run_stage(stage, fake_stage.items(10), tmp_path / "out", on_threads(retry_failed=True))
+        run_stage(
+            stage,
+            fake_stage.items(10),
+            tmp_path / "out",
+            on_threads(retry_failed=True, on_error="stop"),
+        )
     assert data(tmp_path / "out") == before
 
 
@@ -220,7 +243,7 @@ def test_a_stage_that_cannot_work_ends_the_run_even_where_bad_items_are_skipped(
             FakeStage(marks=marks),
             fake_stage.items(4),
             tmp_path / "out",
-            on_threads(on_error="skip"),
+            on_threads(),
         )
     assert stop.value.exit_code == exit_code
 
@@ -333,10 +356,27 @@ def test_settings_that_exclude_each_other_are_refused(settings):
         ExecutionSettings(**settings)
 
 
+@pytest.mark.parametrize(
+    ("given", "tasks", "items", "decided"),
+    [
+        ({}, 3, 4_999, (False, 1)),  # few items are done before processes would have started
+        ({}, 3, 5_000, (True, None)),
+        ({}, 1, 9_000, (False, 1)),
+        ({"workers": 2}, 3, 10, (True, 2)),
+        ({"processes": False}, 3, 10, (False, None)),
+        ({"processes": True}, 1, 1, (True, None)),
+        ({"gpus": 2}, 1, 1, (True, None)),
+    ],
+)
+def test_many_items_take_processes(given, tasks, items, decided):
+    settings = ExecutionSettings(**{"processes": None} | given).decided(tasks, items)
+    assert (settings.processes, settings.workers) == decided
+
+
 def test_each_shard_is_logged_as_json(tmp_path, marks):
     (marks / "train-0005.jpg").write_text("fail")
-    log = tmp_path / "log.jsonl"
-    execution = on_threads(on_error="skip", log_json=str(log))
+    log = tmp_path / "new" / "log.jsonl"
+    execution = on_threads(log_json=str(log))
     run_stage(FakeStage(marks=marks), fake_stage.items(10), tmp_path / "out", execution)
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [event["event"] for event in events] == ["start", "shard", "shard", "shard", "end"]

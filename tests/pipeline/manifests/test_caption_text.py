@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.manifests.caption_text import MAX_WORDS, clean_text, fault_of
+from pipeline.manifests.caption_text import MAX_WORDS, caption_fault, clean_text, fault_of
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def test_cleaning_twice_changes_nothing_more(text):
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_no_text_raises(text):
     fault_of(clean_text(text))
+
+
+def test_a_text_that_is_too_long_in_few_words_is_counted_in_characters():
+    assert caption_fault("dog" * 7_000) == (
+        "the caption has 21,000 characters; at most 20,000 are parsed"
+    )

@@ -56,8 +56,9 @@ def test_a_hidden_folder_that_is_named_is_read(tmp_path):
     assert ids(tmp_path / ".photos") == ["a.jpg"]
 
 
-FORMATS = ["jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "dib", "gif", "tif", "tiff",
-           "ppm", "pgm", "pnm", "tga", "ico", "pcx", "jp2", "j2k", "avif", "sgi"]  # fmt: skip
+FORMATS = ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "dib", "gif", "tif",
+           "tiff", "ppm", "pgm", "pnm", "tga", "ico", "pcx", "jp2", "j2k", "avif",
+           "sgi"]  # fmt: skip
 
 
 def test_every_format_that_pillow_decodes_is_found_and_read(tmp_path):
@@ -140,6 +141,15 @@ def test_of_two_ways_to_a_folder_the_real_one_gives_the_ids(tmp_path):
     found = read_picture_folder(tmp_path)
     assert [item.image_id for item in found.images] == ["real/a.jpg"]
     assert found.passed_over == {"linked folder that is read already": ["alias"]}
+
+
+def test_a_single_heic_picture_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.images.picture_suffixes", lambda: frozenset({".jpg"}))
+    touch(tmp_path, "a.heic")
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (item,) = folder_images(tmp_path / "a.heic")
+    with pytest.raises(DataError, match=r"a\.heic needs the package pillow-heif: pip install"):
+        load_image(item.path)
 
 
 def test_a_single_picture_of_any_ending(tmp_path):

@@ -55,6 +55,14 @@ BOY, GIRL = ("boy", "kick", "ball"), ("girl", "read", "book")
         "a boy kicks a ball\na girl reads a book",
         "<p>A boy kicks a ball</p><p>A girl reads a book</p>",
         "A boy kicks a ball<br/>A girl reads a book",
+        "A boy kicks a ball and a girl reads a book.",
+        "A boy kicks a ball, and a girl reads a book.",
+        "A boy is kicking a ball but a girl is reading a book.",
+        "A boy kicking a ball and a girl reading a book.",
+        "A boy kicks a ball (a girl reads a book).",
+        "A boy kicks a ball / a girl reads a book",
+        "A boy kicks a ball | a girl reads a book",
+        "• A boy kicks a ball • a girl reads a book",
     ],
 )
 def test_each_clause_has_its_own_triples(nlp, text):
@@ -79,6 +87,57 @@ def test_sentences_together_say_what_they_say_alone(component, first, second, re
     nlp = request.getfixturevalue(component)
     alone = [triple for text in (first, second) for triple in string_tuples(parsed(nlp, text))]
     assert sorted(string_tuples(parsed(nlp, f"{first} {second}"))) == sorted(alone)
+
+
+@pytest.mark.parametrize(
+    ("text", "triples"),
+    [
+        (
+            "a man with a hat, a woman with a bag",
+            [("man", "with", "hat"), ("woman", "with", "bag")],
+        ),
+        (
+            "a woman with an umbrella, a child with a balloon and a dog with a ball",
+            [
+                ("woman", "with", "umbrella"),
+                ("child", "with", "balloon"),
+                ("dog", "with", "ball"),
+            ],
+        ),
+        (
+            "A man on a bike - a woman on a horse",
+            [("man", "on", "bike"), ("woman", "on", "horse")],
+        ),
+        (
+            "cars on the street, people on the sidewalk",
+            [("cars", "on", "street"), ("people", "on", "sidewalk")],
+        ),
+        ("a bird, a plane", [("bird",), ("plane",)]),
+        (
+            "a woman, a red umbrella, a green apple",
+            [("woman",), ("umbrella", "is", "red"), ("apple", "is", "green")],
+        ),
+    ],
+)
+def test_fragments_of_one_form_are_read_apart(nlp, text, triples):
+    assert sorted(string_tuples(parsed(nlp, text))) == sorted(triples)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a tall, dark man",
+        "a red, white and blue flag",
+        "a tall man, dark hair",
+        "a man in a hat, a shirt with stripes, and shorts",
+        "a room with a sofa, a lamp on a table and a tv on a stand",
+        "a plate with rice, a piece of meat, and vegetables",
+        "a laptop on a desk, a mouse next to it",
+        "a man on a horse, a hat on his head",
+    ],
+)
+def test_lists_stay_whole(nlp, text):
+    assert len(sentences(parsed(nlp, text))) == 1
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,22 @@ def test_export_overwrites_on_request_alone(shards, tmp_path):
     assert "y.jpg#0" in out.read_text(encoding="utf-8")
 
 
+def test_half_of_a_surrogate_pair_fails_its_caption_alone(model_folder, tmp_path):
+    captions = [{"image": "a.jpg", "caption": text} for text in ("a dog \ud83d", "a dog")]
+    (tmp_path / "c.json").write_text(json.dumps(captions))
+    command = [
+        "parse-captions",
+        "--captions",
+        str(tmp_path / "c.json"),
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    result = CliRunner().invoke(main, [*command, "--model", str(model_folder)])
+    assert result.exit_code == 0, result.output
+    assert "a.jpg#0: the caption is not valid Unicode" in result.output
+    assert ShardReader(tmp_path / "s", "captions").ids == ["a.jpg#1"]
+
+
 def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
     svg = tmp_path / "arcs.svg"
     command = ["show-caption", "a dog on a bench", "--model", str(model_folder), "--svg", str(svg)]
@@ -127,6 +143,15 @@ def test_show_caption_prints_triples_and_draws_arcs(model_folder, tmp_path):
     assert "dog [1:2]" in result.output
     assert "preposition" in result.output
     assert svg.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_show_caption_prints_json(model_folder):
+    command = ["show-caption", "a dog on a bench", "--model", str(model_folder), "--json"]
+    shown = json.loads(CliRunner().invoke(main, command).stdout)
+    (triple,) = shown["triples"]
+    strings = [shown["objects"][triple[end]]["string"] for end in ("subject", "object")]
+    assert [strings[0], triple["predicate"]["string"], strings[1]] == ["dog", "on", "bench"]
+    assert [word["word"] for word in shown["words"]] == ["a", "dog", "on", "a", "bench"]
 
 
 @pytest.mark.parametrize("caption", ["", "...", "كلب"])
@@ -169,6 +194,17 @@ def test_a_small_input_is_parsed_in_the_process_itself_without_torch_and_dask_wo
     assert not loaded & {"torch", "distributed"}
     (caption,) = ShardReader(tmp_path / "shards", "captions")
     assert strings_of(caption.objects, caption.triples) == [("man", "ride", "horse")]
+
+
+def test_a_small_input_of_several_splits_is_parsed_in_the_process_itself(tmp_path):
+    rows = [f"{split}.jpg,{split},a dog runs\n" for split in ("train", "val", "test")]
+    (tmp_path / "c.csv").write_text("image,split,caption\n" + "".join(rows))
+    loaded = modules_after(
+        ["parse-captions", "--captions", tmp_path / "c.csv", "--out", tmp_path / "shards"]
+    )
+    assert "spacy" in loaded
+    assert "distributed" not in loaded
+    assert len(ShardReader(tmp_path / "shards", "captions", "val")) == 1
 
 
 def test_several_shards_are_parsed_in_processes_and_give_the_same(tmp_path):

@@ -305,6 +305,17 @@ def test_captions_whose_images_have_other_names_are_a_problem(tmp_path, image, c
     assert "0 of 5 captions have an image" in report.to_table()
 
 
+def test_names_that_several_images_share_are_told_apart(tmp_path, image, caption):
+    write_images(tmp_path, [image(id_) for id_ in ("cats/1.jpg", "dogs/1.jpg", "dogs/2.jpg")])
+    captions = [caption(f"{n}.jpg#0", f"{n}.jpg") for n in (1, 2)]
+    write_of_test(tmp_path, "captions", captions)
+    messages = [problem.message for problem in verify_shards(tmp_path).problems]
+    assert (
+        "1 name of images in captions fit several images: 1.jpg may be cats/1.jpg, dogs/1.jpg. "
+        "Give their paths in the captions."
+    ) in messages
+
+
 def write_of_test(folder, kind, records, split=None, **more):
     made_by = {"settings": {}, "fingerprint": {"made": "by a test"}}
     write_shard(shard_path(folder, kind, 0), kind, records, split=split, **made_by, **more)

@@ -6,9 +6,9 @@ import pytest
 from resg.errors import ResgError, SettingsError
 from resg.evaluation.matrices import (
     MatrixIds,
-    check_matrix_path,
     load_matrix,
     mean_scores,
+    prepare_matrix_path,
     save_matrix,
 )
 from resg.evaluation.protocols import evaluate_matrix, evaluate_scores
@@ -73,11 +73,14 @@ def test_ids_without_an_image_for_every_caption_or_with_one_too_far_are_refused(
 
 
 def test_a_matrix_is_only_written_to_an_npy_file_in_a_folder_that_exists(tmp_path):
-    check_matrix_path(tmp_path / "s.npy")
+    prepare_matrix_path(tmp_path / "s.npy")
     with pytest.raises(SettingsError, match=r"ends in \.npy .* got 's\.txt'"):
-        check_matrix_path(tmp_path / "s.txt")
-    with pytest.raises(SettingsError, match=r"there is no .*nowhere"):
-        check_matrix_path(tmp_path / "nowhere" / "s.npy")
+        prepare_matrix_path(tmp_path / "s.txt")
+    prepare_matrix_path(tmp_path / "new" / "folder" / "s.npy")
+    assert (tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"file/in for the matrix cannot be made"):
+        prepare_matrix_path(tmp_path / "file" / "in" / "s.npy")
 
 
 def test_matrices_of_different_shapes_make_no_ensemble():
@@ -95,11 +98,16 @@ def test_anybodys_matrix_is_scored_by_the_same_rules(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((10, 20)), r"5 captions an image .* got shape \(10, 20\)"),
-        (np.zeros((50, 10)), "transposed"),
-        (np.zeros(5), "got shape"),
-        (np.float64(3), "got shape"),
-        (np.full((2, 10), "a"), "of <U1"),
+        (
+            np.zeros((10, 20)),
+            r"5 captions an image .* got shape \(10, 20\) of float64\. --owners names",
+        ),
+        (np.zeros((50, 10)), r"got shape \(50, 10\) of float64\. It is transposed"),
+        (np.zeros(100), r"got shape \(100,\) of float64\. A matrix .* has 2 axes, this .* 1 axis"),
+        (np.zeros((2, 10, 1)), r"this array has 3 axes"),
+        (np.float64(3), r"this array has 0 axes"),
+        (np.zeros((0, 0)), r"It is empty"),
+        (np.full((2, 10), "a"), "of <U1. Scores are numbers"),
         (np.full((2, 10), None), "expected a numpy matrix"),
     ],
 )

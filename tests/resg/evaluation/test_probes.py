@@ -14,7 +14,7 @@ from resg.errors import ResgError
 from resg.evaluation.hard_pairs import HardPair, read_hard_pairs, without_left_out
 from resg.evaluation.probes import probe_run
 from resg.jobs import train_run
-from resg.live import caption_parser
+from resg.live import caption_reader
 from resg.presets import load_settings
 from resg.run_folder import open_run
 
@@ -65,7 +65,7 @@ def run(world, tmp_path_factory):
 
 def probe(folder, pairs=None):
     run = open_run(folder)
-    return probe_run(run, "test", CPU, caption_parser(run), pairs=pairs)
+    return probe_run(run, "test", CPU, caption_reader(run).captions, pairs=pairs)
 
 
 def test_all_probes_end_to_end(run):
@@ -105,7 +105,9 @@ def test_captions_of_skipped_images_are_left_out_of_all_probes(run, world, tmp_p
     for name, own in (("skipped", captions), ("never there", kept)):
         world.write_split(tmp_path / name, 0, "test", remaining, own, fingerprint=fingerprint)
     reports = [
-        probe_run(open_run(run), "test", CPU, caption_parser(open_run(run)), tmp_path / name)
+        probe_run(
+            open_run(run), "test", CPU, caption_reader(open_run(run)).captions, tmp_path / name
+        )
         for name in ("skipped", "never there")
     ]
     assert reports[0].data.pop("left_out") == {"captions": 4, "images": 2}

@@ -56,3 +56,17 @@ def test_the_best_epoch_is_marked(tmp_path, monkeypatch):
 def test_parts_that_are_always_0_have_no_panel(tmp_path, monkeypatch):
     write_metrics(tmp_path, loss=12.0, triplet=12.0, contrastive=0, center=0, margin=0)
     assert list(drawn(tmp_path, monkeypatch)) == ["loss", "rSum (of 600)"]
+
+
+def test_a_loss_that_falls_by_orders_of_magnitude_can_still_be_read(tmp_path, monkeypatch):
+    write_metrics(tmp_path, loss=1.0, triplet=1.0, contrastive=0, center=0.5, margin=0.2)
+    path = tmp_path / METRICS_FILE
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    events[0]["triplet"] = 500.0
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    axes = drawn(tmp_path, monkeypatch)
+    assert axes["triplet"].get_yscale() == "symlog"
+    assert axes["center"].get_yscale() == axes["loss"].get_yscale() == "linear"
+    height = axes["triplet"].transData.transform
+    low, high = (height((1, value))[1] for value in (0, 0.1))
+    assert (high - low) / axes["triplet"].bbox.height > 0.05

@@ -112,8 +112,8 @@ def test_too_little_gpu_memory_halves_the_batch(monkeypatch, caplog):
     monkeypatch.setattr(ours.module, "forward", of_at_most_one)
     batch = batch_of(pictures()[:2] * 2)
     halved = ours.start(batch)()
-    assert "going on with 2" in caplog.text
-    assert "going on with 1" in caplog.text
+    assert "continuing with 2" in caplog.text
+    assert "continuing with 1" in caplog.text
     for one, picture in zip(halved, batch, strict=True):
         (alone,) = ours.start(picture[None])()
         assert np.array_equal(one.features, alone.features)
@@ -158,7 +158,7 @@ def test_cuda_that_is_absent_is_told():
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(SettingsError, match="no GPU"):
+    with pytest.raises(SettingsError, match="torch finds none"):
         detectron2.open_detectron2(slim("c4"), Path("absent.pth"), device="cuda")
 
 

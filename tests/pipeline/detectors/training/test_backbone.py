@@ -5,7 +5,7 @@ import torch
 
 from pipeline.detectors.training.backbone import (
     EfficientNetLite,
-    SameConv2d,
+    NormedConv2d,
     load_imagenet_weights,
     scaled_channels,
 )
@@ -34,8 +34,9 @@ def test_channels_are_multiples_of_8(base, factor, channels):
 
 
 def test_padding_of_stride_2_is_below_and_right():
-    convolution = SameConv2d(1, 1, 3, 2, bias=False)
+    convolution = NormedConv2d(1, 1, 3, 2)
     torch.nn.init.ones_(convolution.weight)
+    convolution.norm.eps = 0
     image = torch.zeros(1, 1, 4, 4)
     image[0, 0, 0, 0] = 1
     # padded on both sides, the first window would start at -1 and the corner count twice
@@ -44,26 +45,49 @@ def test_padding_of_stride_2_is_below_and_right():
     assert convolution(image).squeeze().tolist() == [[0, 0], [0, 1]]
 
 
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(1, 1, 1), (3, 1, 4), (5, 1, 4)])
+def test_a_normed_convolution_is_a_convolution_and_a_norm_in_evaluation(kernel, stride, groups):
+    torch.manual_seed(0)
+    convolution = NormedConv2d(4, 8, kernel, stride, groups)
+    norm = convolution.norm
+    torch.nn.init.uniform_(norm.weight, 0.5, 2)
+    torch.nn.init.normal_(norm.bias)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    images = torch.randn(2, 4, 8, 8)
+    plain = torch.nn.functional.conv2d(
+        images, convolution.weight, None, stride, padding=kernel // 2, groups=groups
+    )
+    convolution.train()  # the statistics stay as they are in training too
+    mean = norm.running_mean.clone()
+    expected = norm.eval()(plain)
+    assert torch.allclose(convolution(images), expected, atol=1e-5)
+    assert torch.equal(norm.running_mean, mean)
+    convolution(images).sum().backward()
+    assert norm.weight.grad is not None
+    assert norm.bias.grad is not None
+
+
 def published(trunk):
     """The trunk's weights under the names of the package efficientnet-lite-pytorch."""
     parts = {
-        "stem.0": "_conv_stem",
-        "stem.1": "_bn0",
-        "head.0": "_conv_head",
-        "head.1": "_bn1",
-        "expand.0": "_expand_conv",
-        "expand.1": "_bn0",
-        "depthwise.0": "_depthwise_conv",
-        "depthwise.1": "_bn1",
-        "project.0": "_project_conv",
-        "project.1": "_bn2",
+        "stem": "_conv_stem",
+        "stem.norm": "_bn0",
+        "head": "_conv_head",
+        "head.norm": "_bn1",
+        "expand": "_expand_conv",
+        "expand.norm": "_bn0",
+        "depthwise": "_depthwise_conv",
+        "depthwise.norm": "_bn1",
+        "project": "_project_conv",
+        "project.norm": "_bn2",
     }
     renamed = {}
     for name, value in trunk.state_dict().items():
         pieces = name.split(".")
         prefix = [f"_blocks.{pieces[1]}"] if pieces[0] == "blocks" else []
-        first, second, last = pieces[-3:]
-        renamed[".".join([*prefix, parts[f"{first}.{second}"], last])] = value
+        part = ".".join(pieces[2:-1] if prefix else pieces[:-1])
+        renamed[".".join([*prefix, parts[part], pieces[-1]])] = value
     return renamed | {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
 
 

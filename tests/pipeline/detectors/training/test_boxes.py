@@ -14,6 +14,7 @@ from pipeline.detectors.training.boxes import (
     encode,
     pairwise_iou,
     sample,
+    survivors,
     take,
 )
 
@@ -67,3 +68,22 @@ def test_take_gives_rows_of_each_image():
     values = torch.arange(12.0).reshape(2, 3, 2)
     taken = take(values, torch.tensor([[2, 0], [1, 1]]))
     assert taken.tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+
+
+def greedy(iou_NN, most_iou):
+    kept = []
+    for number in range(len(iou_NN)):
+        if all(iou_NN[number, better] <= most_iou for better in kept):
+            kept.append(number)
+    return kept
+
+
+@pytest.mark.parametrize("spread", [8, 40, 400])
+def test_survivors_of_all_images_are_those_of_greedy_suppression(spread):
+    torch.manual_seed(spread)
+    corner = torch.rand(4, 200, 2) * spread
+    batch = torch.cat([corner, corner + 20 + torch.rand(4, 200, 2) * 150], 2)
+    kept = survivors(batch, 0.7)
+    for iou_NN, is_kept in zip(pairwise_iou(batch, batch), kept, strict=True):
+        assert is_kept.nonzero()[:, 0].tolist() == greedy(iou_NN, 0.7)
+    assert not bool(kept.all())

@@ -42,6 +42,7 @@ def with_value(array, place, value):
 
 BOXES = np.array([[0, 0, 9, 9], [1, 1, 5, 5], [2, 2, 3, 3]], np.float32)
 FEATURES = np.ones((3, 8), np.float32)
+STOP = ReadOptions(skip_faulty=False)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_faulty_row_is_named(field, value, says, lxmert_file, tmp_path, run):
     path = lxmert_file({field: value})
     code, output = run(
         "import-regions", "--format", "lxmert-tsv", "--input", path, "--out", tmp_path / "shards",
-        "--shard-size", 1,
+        "--shard-size", 1, "--on-error", "stop",
     )  # fmt: skip
     assert code == 1
     error = output[output.index("Error:") :]
@@ -108,7 +109,11 @@ def test_id_twice_in_two_files_of_a_folder(tmp_path, make_image):
     with pytest.raises(
         DataError, match=r"x\.tsv\.1, row 2.*'b' is already used in .*x\.tsv\.0, row 2"
     ):
-        import_regions(tmp_path / "in", tmp_path / "shards", "butd-tsv")
+        import_regions(tmp_path / "in", tmp_path / "shards", "butd-tsv", options=STOP)
+    report = import_regions(tmp_path / "in", tmp_path / "shards", "butd-tsv")
+    (failed,) = report.failures.items()
+    assert failed[0].endswith("x.tsv.1, row 2")
+    assert "'b' is already used in" in failed[1]
 
 
 @pytest.mark.parametrize("cut", [30, -20])

@@ -5,13 +5,22 @@ import pytest
 from pipeline.commands.export_regions import export_regions
 from pipeline.commands.import_regions import import_regions
 from pipeline.errors import SettingsError
-from pipeline.shards.convert.formats import FORMATS, format_named
+from pipeline.shards.convert.exporting import export_regions as export
+from pipeline.shards.convert.formats import FORMATS, WRITTEN, format_named
 
 
-@pytest.mark.parametrize("command", [import_regions, export_regions])
-def test_choices_are_the_formats(command):
+@pytest.mark.parametrize(
+    ("command", "formats"), [(import_regions, FORMATS), (export_regions, WRITTEN)]
+)
+def test_choices_are_the_formats(command, formats):
     (option,) = (p for p in command.params if p.name == "format_name")
-    assert list(option.type.choices) == list(FORMATS)
+    assert list(option.type.choices) == list(formats)
+
+
+def test_a_format_that_is_read_alone_is_not_written(tmp_path, make_image, write_shards):
+    write_shards(tmp_path / "s", [make_image("a")])
+    with pytest.raises(SettingsError, match="hdf5 can be imported alone: expected one of scan"):
+        export(tmp_path / "s", tmp_path / "x.h5", "hdf5")
 
 
 def test_unknown_format_names_the_known():

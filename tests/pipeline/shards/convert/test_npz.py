@@ -161,3 +161,69 @@ def test_without_labels_nothing_is_pickled(tmp_path, make_image, write_shards, r
     export_regions(tmp_path / "s", tmp_path / "npz", "npz")
     import_regions(tmp_path / "npz", tmp_path / "back", "npz")  # no trust_pickle
     assert read_shards(tmp_path / "back")[0].labels is None
+
+
+class TestFoldersOfArrays:
+    """One .npy or .npz per image, as captioning projects leave them."""
+
+    @pytest.fixture
+    def bottom_up(self, tmp_path):
+        """What make_bu_data.py writes: features, boxes and means in three folders."""
+        for name in ("att", "box", "fc"):
+            (tmp_path / "bu" / f"cocobu_{name}").mkdir(parents=True)
+        for number in (1, 2):
+            np.savez(tmp_path / "bu" / "cocobu_att" / f"{number}.npz", feat=X * number)
+            np.save(tmp_path / "bu" / "cocobu_box" / f"{number}.npy", BOXES)
+            np.save(tmp_path / "bu" / "cocobu_fc" / f"{number}.npy", X.mean(0))
+        return tmp_path / "bu"
+
+    @pytest.mark.parametrize("inside", ["", "cocobu_att"])
+    def test_features_and_boxes_of_two_folders(self, inside, bottom_up, tmp_path, read_shards):
+        report = import_regions(bottom_up / inside, tmp_path / "s", "npz", dtype="float32")
+        assert (report.images, report.notices) == (2, ())
+        first, second = read_shards(tmp_path / "s")
+        assert (first.image_id, second.image_id) == ("1", "2")
+        np.testing.assert_array_equal(second.features, X * 2)
+        np.testing.assert_array_equal(second.boxes, BOXES)
+
+    def test_an_image_without_its_boxes_is_listed(self, bottom_up, tmp_path):
+        (bottom_up / "cocobu_box" / "2.npy").unlink()
+        report = import_regions(bottom_up, tmp_path / "s", "npz")
+        assert list(report.failures) == ["2"]
+        assert "2.npy is missing" in report.failures["2"]
+
+    def test_several_folders_of_features_are_refused(self, bottom_up, tmp_path):
+        (bottom_up / "other_att").mkdir()
+        with pytest.raises(DataError, match="several folders of features"):
+            import_regions(bottom_up, tmp_path / "s", "npz")
+
+    def test_bare_arrays_have_no_boxes_which_is_said(self, tmp_path, read_shards):
+        (tmp_path / "in").mkdir()
+        np.save(tmp_path / "in" / "COCO_val2014_000000000001.jpg.npy", X)
+        report = import_regions(tmp_path / "in", tmp_path / "s", "npz", dtype="float32")
+        assert "no boxes" in report.notices[0]
+        (image,) = read_shards(tmp_path / "s")
+        assert image.image_id == "COCO_val2014_000000000001.jpg"
+        assert image.boxes is None
+
+    def test_infos_beside_arrays_have_boxes_and_classes(self, tmp_path, read_shards, run):
+        (tmp_path / "in").mkdir()
+        info = {
+            "bbox": BOXES,
+            "num_boxes": 3,
+            "image_height": 20,
+            "image_width": 30,
+            "objects": CLASSES,
+            "cls_prob": D2_INFO["cls_prob"],
+        }
+        np.save(tmp_path / "in" / "a.npy", X)
+        np.save(tmp_path / "in" / "a_info.npy", np.array(info, dtype=object))
+        command = ("import-regions", "--format", "npz", "--input", tmp_path / "in")
+        code, output = run(*command, "--out", tmp_path / "s")
+        assert code == 1
+        assert "--trust-pickle" in output
+        assert run(*command, "--out", tmp_path / "s", "--trust-pickle")[0] == 0
+        (image,) = read_shards(tmp_path / "s")
+        assert image.image_size == (20, 30)
+        np.testing.assert_array_equal(image.boxes, BOXES)
+        np.testing.assert_array_equal(image.labels, CLASSES)

@@ -124,7 +124,10 @@ class TestIds:
 
     @pytest.mark.parametrize(
         ("ids", "says"),
-        [("a\nb\n", "expected 4 ids, .* found 2"), ("a\nb\na\nc\n", "row 2, field id: .*already")],
+        [
+            ("a\nb\n", "expected 4 ids, .* found 2"),
+            ("a\nb\na\nc\n", "the id 'a' stands there 2 times"),
+        ],
     )
     def test_wrong_ids(self, ids, says, scan_folder, tmp_path):
         folder, _ = scan_folder()

@@ -1,6 +1,7 @@
-"""Inputs of several splits come into one folder, and faulty images are skipped on request."""
+"""Inputs of several splits come into one folder; faulty images are skipped or end the import."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def inputs(tmp_path, make_image, form):
 
 
 def take(path, out, form, split=None, **more):
-    options = ReadOptions(split=split, trust_pickle=True, skip_faulty=more.pop("skip", False))
+    options = ReadOptions(split=split, trust_pickle=True, skip_faulty=more.pop("skip", True))
     return import_regions(path, out, form, options=options, shard_size=2, **more)
 
 
@@ -60,7 +61,7 @@ def test_repeating_one_of_them_does_nothing(inputs, tmp_path, form):
 def test_an_image_comes_once(inputs, tmp_path, form):
     take(inputs["train"], tmp_path / "s", form, "train")
     with pytest.raises(DataError, match=r"'a' is in regions-00000\.h5 of split train already"):
-        take(inputs["train"], tmp_path / "s", form, "val", skip=True)
+        take(inputs["train"], tmp_path / "s", form, "val")
     assert ShardReader(tmp_path / "s", "regions").ids == list("abc")
 
 
@@ -76,7 +77,7 @@ def test_a_failed_import_leaves_the_earlier_ones(inputs, tmp_path, form, make_im
     features = np.full((3, 8), np.nan, np.float32)
     FORMATS[form].write([make_image("x"), make_image("y", features=features)], bad, 2)
     with pytest.raises(DataError, match="NaN or infinity"):
-        take(bad, tmp_path / "s", form, "val")
+        take(bad, tmp_path / "s", form, "val", skip=False)
     assert ShardReader(tmp_path / "s", "regions").ids == list("abc")
     assert take(inputs["val"], tmp_path / "s", form, "val").is_new
 
@@ -110,17 +111,40 @@ def test_faulty_images_are_skipped_and_listed(tmp_path, form, make_image, run):
     path = tmp_path / "in"
     FORMATS[form].write(images, path, 7)
     with pytest.raises(DataError, match="NaN or infinity"):
-        take(path, tmp_path / "s", form)
-    report = take(path, tmp_path / "s", form, skip=True)
+        take(path, tmp_path / "s", form, skip=False)
+    report = take(path, tmp_path / "s", form)
     assert (report.images, list(report.failures)) == (3, ["b", "c", "e", "g"])
     assert "field boxes" in report.failures["c"] or "field bbox" in report.failures["c"]
     assert ShardReader(tmp_path / "s", "regions").ids == ["a", "d", "f"]
     listed = [read_sidecar(path).failures for path in find_sidecars(tmp_path / "s")]
     assert {id_ for failures in listed for id_ in failures} == set("bceg")
     code, output = run("import-regions", "--format", form, "--input", path, "--out",
-                       tmp_path / "t", "--on-error", "skip", "--trust-pickle")  # fmt: skip
+                       tmp_path / "t", "--trust-pickle")  # fmt: skip
     assert code == 0
-    assert "4 images are faulty and were skipped; the sidecars list them. The first: " in output
+    last = output.splitlines()[-1]
+    assert "4 of 7 images failed and were skipped; pipeline info --failed" in last
+    assert all(f"\n{id_}: " in output for id_ in "bceg")
+    _, listed = run("info", tmp_path / "t", "--failed", "--json")
+    assert [failure["id"] for failure in json.loads(listed)["failures"]] == list("bceg")
+    assert "images and captions failed" in run("verify", tmp_path / "t")[1]
+
+
+def test_an_import_of_a_mended_input_replaces_that_of_its_split(tmp_path, form, make_image, run):
+    val, train, mended = tmp_path / "val", tmp_path / "train", tmp_path / "mended"
+    faulty = make_image("b", features=np.full((3, 8), np.nan, np.float32))
+    FORMATS[form].write([make_image("v")], val, 1)
+    FORMATS[form].write([make_image("a"), faulty], train, 2)
+    FORMATS[form].write([make_image("a"), make_image("b")], mended, 2)
+    out = tmp_path / "s"
+    take(val, out, form, "val")
+    assert list(take(train, out, form, "train").failures) == ["b"]
+    with pytest.raises(DataError, match="--overwrite"):
+        take(mended, out, form, "train")
+    report = take(mended, out, form, "train", overwrite=True)
+    assert (report.images, report.failures) == (2, {})
+    assert ShardReader(out, "regions", "train").ids == ["a", "b"]
+    assert ShardReader(out, "regions", "val").ids == ["v"]
+    assert run("verify", out, "--full")[0] == 0
 
 
 def interrupt(monkeypatch, calls):
@@ -148,14 +172,14 @@ def test_an_interrupted_import_goes_on_after_its_finished_shards(
     with monkeypatch.context() as patch:
         interrupt(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            take(path, out, form, skip=True)
+            take(path, out, form)
     with pytest.raises(DataError, match="unfinished import"):
         ShardReader(out, "regions")
     written = interrupt(monkeypatch, 9)
-    report = take(path, out, form, skip=True)
+    report = take(path, out, form)
     assert written == ["regions-00002.h5", "regions-00003.h5"]
     assert (report.images, list(report.failures)) == (6, ["b"])
-    assert take(path, tmp_path / "at-once", form, skip=True) == report
+    assert take(path, tmp_path / "at-once", form) == report
     for shard in out.iterdir():
         assert shard.read_bytes() == (tmp_path / "at-once" / shard.name).read_bytes()
     assert run("verify", out, "--full")[0] == 0
@@ -183,7 +207,7 @@ def test_faulty_rows_are_skipped(tmp_path, form, make_image):
     cut_base64, other_columns, no_number = b[:-7], b"b2\t3\t4", c.replace(b"\t3\t", b"\tx\t")
     rows = [a, cut_base64, other_columns, no_number, a, d, b"\xff\xfe\t" + d]
     path.write_bytes(b"".join(row + b"\r\n" for row in rows))
-    report = take(path, tmp_path / "s", form, skip=True)
+    report = take(path, tmp_path / "s", form)
     assert ShardReader(tmp_path / "s", "regions").ids == ["a", "d"]
     wheres = [f"{path}, row {row}" for row in (3, 5, 7)]
     assert set(report.failures) == {"b", "c", *wheres}
@@ -268,10 +292,10 @@ def test_an_input_without_a_sound_image_is_an_error(tmp_path, make_image):
     path = tmp_path / "in.tsv"
     features = np.full((3, 8), np.nan, np.float32)
     butd_tsv.write([make_image("a", features=features)], path, 1)
-    with pytest.raises(DataError, match=r"no image is sound, 1 are faulty.*NaN"):
-        take(path, tmp_path / "s", "butd-tsv", skip=True)
+    with pytest.raises(DataError, match=r"all 1 images are faulty.*NaN"):
+        take(path, tmp_path / "s", "butd-tsv")
     path.write_bytes(gzip.compress(b"x" * 40)[:20])
     with pytest.raises(
         DataError, match="the gzip data ends or breaks"
     ):  # the rest of the file is lost
-        take(path, tmp_path / "s", "butd-tsv", skip=True)
+        take(path, tmp_path / "s", "butd-tsv")

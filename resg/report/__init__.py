@@ -1,0 +1,1 @@
+"""One page about runs: curves, recall, probes, ranks, confusions with their pictures, data."""

@@ -1,0 +1,1 @@
+"""Search an index: by a text, by a picture, for images or for captions."""

@@ -1,0 +1,1 @@
+"""A page on this machine to search an index: `resg serve`."""
