@@ -46,7 +46,7 @@ $(STAMPS)/scatter: $(STAMPS)/demo
 DEMO_SETTINGS := --set model.width=256 --set train.batch_size=64 --set train.epochs=8 \
 	--set train.learning_rate=0.001 --set train.warmup_steps=0 --set train.clip_of=sum \
 	--set loss.hardest_after=1 --set loss.contrastive_weight=0 \
-	--set loss.center_weight=0.001 --set loss.margin_weight=0.001
+	--set loss.center_weight=0.001 --set loss.margin_weight=0.001 --set loss.swap_weight=0
 
 demo: $(STAMPS)/demo
 	$(BIN)/pipeline make-scenes --out $(DEMO)/scenes --images 1200 --seed 1

@@ -243,7 +243,7 @@ class LossSettings(Settings):
     )
 
     swap_weight: float = Field(
-        default=0.0,
+        default=0.5,
         ge=0,
         description="Weight of the swap loss: a caption should match its image better than the "
         "same caption with subject and object of a relation exchanged.",

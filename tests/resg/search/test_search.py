@@ -123,7 +123,7 @@ def test_presets_without_one_of_the_stages_are_searched_by_the_other(
     similarity = model.similarity.model_copy(update=change)
     model = model.model_copy(update={"similarity": similarity})
     run.folder = replace(run.folder, settings=run.settings.model_copy(update={"model": model}))
-    run.matcher.similarity = Similarity(similarity)
+    run.matcher.similarity = Similarity(similarity, model.width)
     monkeypatch.setattr(searching, "RERANKED", 1)
     index = resg.Index(place / "index", run)
     every = index.images.encoded(np.arange(12))
