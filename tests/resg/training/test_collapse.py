@@ -11,8 +11,7 @@ SMALL = ("model.width=64", "model.graph.heads=4", "model.text.word_width=32")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("batch_size", [16, 64])
+@pytest.mark.parametrize(("batch_size", "seed"), [(16, 0), (64, 1)])
 @pytest.mark.parametrize("preset", [p for p in preset_names() if p != "resg-bert"])
 def test_a_preset_trains_at_its_own_losses(preset, batch_size, seed, world, tmp_path):
     for number, (split, count) in enumerate((("train", 96), ("val", 24))):
