@@ -31,10 +31,11 @@ ORDER = {
     "pipeline.parsing": """
         training
         stage display export
+        picture language
         captions
         parser
         inference
-        rules scene_graph
+        scene_graph
         sentences doc_triples score
         embedded strings
         __init__
