@@ -61,10 +61,12 @@ class SwappedBatch:
     Attributes:
         captions: S of the batch's captions as they are, then the S exchanged ones.
         places: `[S]` which of the process's pairs they are of.
+        share: S of those that all processes exchange in this batch.
     """
 
     captions: CaptionBatch
     places: Tensor
+    share: float
 
 
 @dataclass(frozen=True)

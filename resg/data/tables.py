@@ -180,17 +180,25 @@ class SwappedCaptions:
         self.first = 2 * (has_swap_C.cumsum(0) - 1)
         self.table = CaptionTable(pairs, image_row, vocabulary, kinds, tokeniser) if pairs else None
 
-    def batch(self, rows: Tensor, most: int) -> SwappedBatch | None:
-        """Those of the captions `rows` that have a relation, the first `most` of them.
+    def batch(self, shares: Sequence[Tensor], rank: int, most: int) -> SwappedBatch | None:
+        """Those captions of a process's share that are among the first `most` with a relation.
 
-        None where there are none.
+        None where it has none of them.
+
+        Args:
+            shares: the captions of each process; together they are the batch.
+            rank: of the process.
+            most: exchanged captions of the whole batch, so that the loss does not depend on how
+                many processes there are.
         """
-        places = self.has_swap[rows].nonzero()[:most, 0]
+        chosen = self.has_swap[torch.cat(tuple(shares))].nonzero()[:most, 0]
+        start = sum(len(share) for share in shares[:rank])
+        places = chosen[(chosen >= start) & (chosen < start + len(shares[rank]))] - start
         if self.table is None or not len(places):
             return None
-        first = self.first[rows[places]]
-        both = torch.cat([first, first + 1])
-        return SwappedBatch(self.table.batch(both, places.repeat(2)), places)
+        first = self.first[shares[rank][places]]
+        captions = self.table.batch(torch.cat([first, first + 1]), places.repeat(2))
+        return SwappedBatch(captions, places, len(places) / len(chosen))
 
 
 class ImageTable:

@@ -187,7 +187,7 @@ class Trainer:
             tables.captions.image[rows],
             words_by_process,
             *self.scorer.encoder.prepare(images, captions),
-            tables.swapped and tables.swapped.batch(own, most),
+            tables.swapped and tables.swapped.batch(shares, rank, math.ceil(EXTRA * len(rows))),
             phrases,
         )
         return to_device(batch, self.device)
@@ -222,7 +222,9 @@ class Trainer:
             captions = batch.swapped.captions
             scores = self.scorer.more(images, captions).gather(0, captions.image[None, :])[0]
             own, swapped = scores.chunk(2)
-            extra += settings.swap_weight * swap_loss(own, swapped, temperature)
+            # gradients are averaged over processes, of which each has its share of the mean
+            weight = settings.swap_weight * batch.swapped.share * self.processes.count
+            extra += weight * swap_loss(own, swapped, temperature)
         if batch.phrases is not None:
             scores = self.scorer.more(images, batch.phrases.captions)
             extra += settings.phrase_weight * phrase_loss(

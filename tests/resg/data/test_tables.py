@@ -411,10 +411,22 @@ def test_captions_come_beside_themselves_exchanged(world):
     rows = {image.image_id: row for row, image in enumerate(images)}
     vocabulary = Vocabulary.build(captions)
     swapped = SwappedCaptions(captions, rows, vocabulary, ("triples",))
-    batch = swapped.batch(torch.tensor([3, 2, 0, 1]), 2)
+    batch = swapped.batch([torch.tensor([3, 2, 0, 1])], 0, 2)
+    assert batch.share == 1
     assert batch.places.tolist() == [0, 2]
     assert batch.captions.image.tolist() == [0, 2, 0, 2]
     words = [vocabulary.words[word] for word in batch.captions.words.tolist()]
     own = [list(captions[row].forms) for row in (3, 0)]
     assert words == [*own[0], *own[1], *reversed(own[0]), *reversed(own[1])]
-    assert swapped.batch(torch.tensor([2]), 1) is None
+    assert swapped.batch([torch.tensor([2])], 0, 1) is None
+
+
+def test_processes_exchange_what_one_alone_would(world):
+    images, captions = world.make_split("train", 3, 0)
+    captions[2] = replace(captions[2], triples=())
+    rows = {image.image_id: row for row, image in enumerate(images)}
+    swapped = SwappedCaptions(captions, rows, Vocabulary.build(captions), ("triples",))
+    shares = [torch.tensor([3, 2]), torch.tensor([0, 1]), torch.tensor([2])]
+    own = [swapped.batch(shares, rank, 3) for rank in range(3)]
+    assert [part and part.places.tolist() for part in own] == [[0], [0, 1], None]
+    assert [part and part.share for part in own] == [1 / 3, 2 / 3, None]

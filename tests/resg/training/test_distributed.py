@@ -32,7 +32,6 @@ SETTINGS = (
     "train.epochs=1",
     "train.decay_after=1",
     "loss.hardest_after=0.5",
-    "loss.swap_weight=0",  # each process exchanges captions of its own share
 )
 
 
