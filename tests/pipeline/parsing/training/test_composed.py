@@ -8,7 +8,8 @@ import spacy
 from spacy.tokens import Doc
 
 from pipeline.parsing.scene_graph.normal_forms import NormalForms
-from pipeline.parsing.training.composed import Composer, as_example, compose
+from pipeline.parsing.training.composed import as_example
+from pipeline.parsing.training.composer import Composer, compose
 from pipeline.parsing.training.examples import Example
 from pipeline.parsing.training.pieces import SUBJECT, Parts, parts_of, written_pieces
 from pipeline.parsing.training.verbs import past_participle, present
